@@ -1,0 +1,109 @@
+package jobs
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Status is what a service said about one job.
+type Status uint8
+
+// The three answers of a service. The zero value is StatusRetry on purpose: what nobody
+// answered for is tried again, never lost and never taken for done.
+const (
+	StatusRetry Status = iota
+	StatusOK
+	StatusFail
+)
+
+// String returns the word used in replies and events.
+func (s Status) String() string {
+	switch s {
+	case StatusOK:
+		return "ok"
+	case StatusFail:
+		return "fail"
+	default:
+		return "retry"
+	}
+}
+
+// Reply is what a service said about one job.
+type Reply struct {
+	Status Status
+	// Error is the service's own text, cut to a bounded length by the decoder.
+	Error string
+	// RetryAfter is how long the service asks to wait before the next attempt; 0 = not said.
+	RetryAfter time.Duration
+	// Data is carried into the completion event. Valid JSON or nil.
+	Data json.RawMessage
+}
+
+// Call is one request to one service for one batch, or for a part of it.
+type Call struct {
+	BatchID string
+	Pool    string
+	Service string
+	// Key is the idempotency key. The same key always means the same body.
+	Key string
+	// Jobs are the jobs called for, in the order of Body.
+	Jobs []*Job
+	// Body is a JSON array of CloudEvents 1.0. It may be shared by several calls and must not be written to.
+	Body []byte
+	// Traceparent is the W3C trace context to send, empty for none.
+	Traceparent string
+}
+
+// CallResult is what came of a call.
+type CallResult struct {
+	// Replies has one entry for each of Call.Jobs. It is nil exactly when Failure is set.
+	Replies []Reply
+	// Failure is set when the call failed as a whole.
+	Failure *Failure
+	// Tries counts requests that left this process. 0 means that a breaker or limit refused
+	// the call before anything was sent: that burns no attempt.
+	Tries    int
+	Duration time.Duration
+}
+
+// Reason classes of a failed call, in the words of the metrics' outcome label.
+const (
+	ReasonTimeout     = "timeout"
+	ReasonRefused     = "refused"
+	ReasonReset       = "reset"
+	ReasonDNS         = "dns"
+	ReasonTLS         = "tls"
+	ReasonHTTP4xx     = "http_4xx"
+	ReasonHTTP5xx     = "http_5xx"
+	ReasonThrottled   = "throttled"
+	ReasonRedirect    = "redirect"
+	ReasonTooLarge    = "too_large"
+	ReasonBadResponse = "bad_response"
+	ReasonBreakerOpen = "breaker_open"
+	ReasonOverload    = "overload"
+	ReasonCanceled    = "canceled"
+	ReasonPanic       = "panic"
+	ReasonOther       = "error"
+)
+
+// Failure says why a whole call failed. Whether it may be retried is decided where it is
+// born and read nowhere else.
+type Failure struct {
+	// Reason is one of the Reason constants.
+	Reason string
+	// Final means that trying again cannot help.
+	Final bool
+	// Code is the HTTP status or Nats-Service-Error-Code, 0 if none was received.
+	Code int
+	// RetryAfter is how long the service asks to wait, already capped; 0 = not said.
+	RetryAfter time.Duration
+	// Err tells a person what happened; never holds a secret or a body.
+	Err error
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return fmt.Sprintf("%s: %v", f.Reason, f.Err) }
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Err }

@@ -1,0 +1,32 @@
+package jobs
+
+import "time"
+
+// Delivery is one hand-over of a job by the broker to a replica. It must be settled
+// exactly once: by an ack, by a nak with a delay, or by letting its lease lapse.
+type Delivery struct {
+	// Subject the producer published to.
+	Subject string
+	// Header as received; names keep the producer's spelling. Nil when there is none.
+	Header map[string][]string
+	// Data is the body. It is owned by the delivery and never written to.
+	Data []byte
+	// Reply is the subject settlements go to (JetStream), or the one the producer waits
+	// on (core mode; may be empty).
+	Reply string
+	// Stream and Ref name the job for ever.
+	Stream string
+	Ref    Ref
+	// Delivered counts hand-overs of this job, 1 for the first.
+	Delivered int
+	// Published is the broker's time stamp of the job; the broker's clock, not ours.
+	Published time.Time
+	// Received is when this replica took the delivery; its lease counts from here.
+	Received time.Time
+}
+
+// Room is what a pool can still hold.
+type Room struct {
+	Jobs  int
+	Bytes int64
+}

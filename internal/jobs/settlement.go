@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"strconv"
+	"time"
+)
+
+// Ruling is what became of one job in a batch, and what the ledger and the event are to say
+// about it.
+type Ruling struct {
+	Outcome Outcome
+	// Attempt is the number of this dispatch, counting from 1; 0 if none was ever sent.
+	Attempt int
+	// Burnt tells that this batch counted as an attempt of the job.
+	Burnt bool
+	// Reason is empty for a job that succeeded.
+	Reason string
+	// Service is the one that decided a failure or asked for the retry, empty if none.
+	Service string
+	// OK names the services that succeeded for the job in this batch.
+	OK []string
+	// Delay to wait before the job comes back; for Retrying only.
+	Delay time.Duration
+}
+
+// Settlement is a batch with everything that became of it: the unit that the ledger commits.
+type Settlement struct {
+	Batch *Batch
+	// Rulings has one entry for each of Batch.Jobs.
+	Rulings []Ruling
+	// Services has one entry for each service of the pool, in its order.
+	Services []ServiceReport
+	// Replies holds, by service and then by job, what was said in this batch. The row of a
+	// service that was not called is nil; an entry of a job it was not called for is nil too.
+	Replies   [][]*Reply
+	SettledAt time.Time
+	// Outcome of the whole batch: the word in the event's subject.
+	Outcome BatchOutcome
+	// Event is the encoded completion event.
+	Event []byte
+}
+
+// BatchOutcome is the outcome of a whole batch.
+type BatchOutcome string
+
+// Succeeded: all jobs. Failed: every job final, none succeeded. Partial: anything else.
+const (
+	BatchSucceeded BatchOutcome = "succeeded"
+	BatchFailed    BatchOutcome = "failed"
+	BatchPartial   BatchOutcome = "partial"
+)
+
+// ServiceReport sums up what one service did for a batch.
+type ServiceReport struct {
+	Name     string
+	Required bool
+	OK       int
+	Retry    int
+	Fail     int
+	Tries    int
+	Duration time.Duration
+	Error    string
+}
+
+// Counts tells how many jobs of a batch had which outcome.
+type Counts struct {
+	Total     int `json:"total"`
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	Expired   int `json:"expired"`
+	Invalid   int `json:"invalid"`
+	Retrying  int `json:"retrying"`
+}
+
+// Count tallies rulings.
+func Count(rulings []Ruling) Counts {
+	c := Counts{Total: len(rulings)}
+	for i := range rulings {
+		switch rulings[i].Outcome {
+		case Succeeded:
+			c.Succeeded++
+		case Failed:
+			c.Failed++
+		case Expired:
+			c.Expired++
+		case Invalid:
+			c.Invalid++
+		case Retrying:
+			c.Retrying++
+		}
+	}
+	return c
+}
+
+// Outcome names the outcome of the whole batch.
+func (c Counts) Outcome() BatchOutcome {
+	switch {
+	case c.Succeeded == c.Total:
+		return BatchSucceeded
+	case c.Succeeded == 0 && c.Retrying == 0:
+		return BatchFailed
+	default:
+		return BatchPartial
+	}
+}
+
+// ConflictError tells that a commit was refused because some of its jobs are already final.
+type ConflictError struct {
+	// Final has one entry for each job of the settlement.
+	Final []bool
+}
+
+// Error implements error.
+func (e *ConflictError) Error() string {
+	n := 0
+	for _, f := range e.Final {
+		if f {
+			n++
+		}
+	}
+	return "commit refused: " + strconv.Itoa(n) + " of " + strconv.Itoa(len(e.Final)) + " jobs are already final"
+}

@@ -1,0 +1,71 @@
+package pool
+
+import (
+	"context"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Source hands out deliveries.
+type Source interface {
+	// Receive keeps room asked for at the broker and returns the next deliveries as they
+	// arrive, at least one, never more than room.Jobs. It blocks until something arrives or
+	// ctx is done; then it returns the cause of ctx. From that moment on the source asks for
+	// nothing more and naks whatever still arrives. Any other error is fatal to the pool.
+	Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error)
+}
+
+// Settler takes settlements of deliveries. They are fire and forget: an error means that the
+// connection is gone, and the broker will deliver again.
+type Settler interface {
+	// Ack removes the job from its stream. Only after its end is durable.
+	Ack(d *jobs.Delivery) error
+	// Nak gives the job back, to be delivered again after delay.
+	Nak(d *jobs.Delivery, delay time.Duration) error
+	// Extend renews the lease.
+	Extend(d *jobs.Delivery) error
+}
+
+// Ledger remembers every job and commits completion events.
+type Ledger interface {
+	// Load returns the records of refs, in their order.
+	Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error)
+	// Commit stores the records of a settlement and its event, all or nothing, and returns
+	// when that is confirmed. Neighbours' writes to the same pages are merged. A
+	// *[jobs.ConflictError] names the jobs that are already final: nothing was stored, and
+	// the settlement must be rebuilt without them. Other errors mean that ctx ended first
+	// and the outcome of the commit is unknown.
+	Commit(ctx context.Context, s *jobs.Settlement) error
+	// BeginLone records that the job is about to run alone for the lone-th time. A
+	// *[jobs.ConflictError] means that the job is already final.
+	BeginLone(ctx context.Context, ref jobs.Ref, lone int) error
+}
+
+// DeadLetters stores copies of jobs that ended badly.
+type DeadLetters interface {
+	// Publish returns when every letter is confirmed by the broker. Publishing the same
+	// letter again is harmless.
+	Publish(ctx context.Context, letters []jobs.DeadLetter) error
+}
+
+// Service is one microservice that every batch is sent to.
+type Service interface {
+	Name() string
+	Required() bool
+	// Call sends the call, with the tries and policies of the service, and reads the reply.
+	// It returns when ctx is done at the latest. It must not keep call.Body.
+	Call(ctx context.Context, call *jobs.Call) jobs.CallResult
+}
+
+// Observer is told what happens, for metrics, traces and logs. Its methods are called from
+// many goroutines and must not block.
+type Observer interface {
+	// Batch begins the life of a batch; the returned function ends it, with nil if the batch
+	// was never committed. The returned context is that of everything done for the batch. It may set b.Traceparent.
+	Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement))
+	// Call begins a call; the returned function ends it. It may set c.Traceparent.
+	Call(ctx context.Context, c *jobs.Call) (context.Context, func(*jobs.CallResult))
+	// Event counts n occurrences of something that has no duration.
+	Event(e jobs.Occurrence, n int)
+}
