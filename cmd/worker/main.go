@@ -1,0 +1,41 @@
+// Command worker is Rollcall: a worker pool on NATS. Without arguments it runs one replica
+// of a pool; see worker --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// errSignal is the cause of a shutdown that a person or a supervisor asked for.
+var errSignal = errors.New("asked to stop by a signal")
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2) // two: the second must not be lost while the first is handled
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel(errSignal)
+		<-signals
+		os.Exit(codeFailed) // whoever asks twice does not want to wait for the drain
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program. Everything it needs of the outside is handed in, so that tests
+// run it as a person would; it returns the exit code. A cancelled ctx asks it to stop in good order.
+func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, output: formatTable}
+	root := c.newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !c.started {
+		err = usageError(err)
+	}
+	return c.report(err)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// result is what a person sees of one run of the program.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// worker runs the program to its end.
+func worker(t *testing.T, env []string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), args, env, strings.NewReader(""), &stdout, &stderr)
+	return result{code: code, stdout: stdout.String(), stderr: stderr.String()}
+}
+
+func TestUsageMistakesExitTwo(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"unknown command": {"rnu"},
+		"unknown flag":    {"version", "--nope"},
+		"surplus arg":     {"version", "extra"},
+		"unknown format":  {"version", "-o", "xml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := worker(t, nil, args...)
+			if got.code != codeUsage || got.stdout != "" || !strings.Contains(got.stderr, "worker --help") {
+				t.Errorf("got exit %d, stdout %q, stderr %q; want exit 2 with a hint on stderr only", got.code, got.stdout, got.stderr)
+			}
+		})
+	}
+}
+
+func TestUnknownCommandSuggestsTheNearest(t *testing.T) {
+	t.Parallel()
+	if got := worker(t, nil, "versoin"); !strings.Contains(got.stderr, "version") {
+		t.Errorf("stderr %q does not suggest version", got.stderr)
+	}
+}
+
+func TestVersionPrintsInEveryFormat(t *testing.T) {
+	t.Parallel()
+	for _, f := range []string{"json", "jsonl"} {
+		got := worker(t, nil, "version", "-o", f)
+		var b build
+		if err := json.Unmarshal([]byte(got.stdout), &b); err != nil || got.code != codeOK {
+			t.Fatalf("-o %s: exit %d, stdout %q: %v", f, got.code, got.stdout, err)
+		}
+		if !strings.HasPrefix(b.Go, "go1.") || b.Revision == "" {
+			t.Errorf("-o %s: got %+v; want a Go version and a revision", f, b)
+		}
+	}
+	if got := worker(t, nil, "version"); !strings.Contains(got.stdout, "revision  ") {
+		t.Errorf("table: got %q", got.stdout)
+	}
+}

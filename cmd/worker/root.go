@@ -1,0 +1,80 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// cli is what every command gets of the outside. No command reads the process itself.
+type cli struct {
+	env    []string
+	stdin  io.Reader
+	stdout io.Writer // data, and nothing else
+	stderr io.Writer // talk: progress, logs, errors
+	output format
+	// started tells that a command's own code began; what fails before is a fault of usage.
+	started bool
+}
+
+// The groups that the help lists commands in.
+const (
+	groupTry     = "try"
+	groupWork    = "work"
+	groupOperate = "operate"
+)
+
+const rootExample = `  worker demo                      see it all work, without a server or settings
+  worker dev                       a NATS server and demo services to play with
+  ROLLCALL_SERVICES=billing=http://localhost:9000/jobs worker run
+  worker publish jobs.mail '{"to":"ann"}' --wait`
+
+func (c *cli) newRoot() *cobra.Command {
+	run := c.runCommand()
+	root := &cobra.Command{
+		Use:   "worker",
+		Short: "Rollcall: a worker pool on NATS",
+		Long: `Rollcall takes jobs from NATS subjects, sends them in batches to your microservices, all at
+once, and commits exactly one completion event per batch.
+
+Without a command it runs one replica, like 'worker run'. Settings come from the environment;
+'worker config' lists them.`,
+		Example:       rootExample,
+		RunE:          run.RunE,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetIn(c.stdin)
+	root.SetOut(c.stdout)
+	root.SetErr(c.stderr)
+	root.PersistentFlags().VarP(&c.output, "output", "o", "how to print data: table, json or jsonl")
+	root.AddGroup(
+		&cobra.Group{ID: groupTry, Title: "Try it:"},
+		&cobra.Group{ID: groupWork, Title: "Work:"},
+		&cobra.Group{ID: groupOperate, Title: "Set up and operate:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, command := range commands {
+			command.GroupID = group
+		}
+		root.AddCommand(commands...)
+	}
+	add(groupWork, run)
+	add(groupOperate, c.versionCommand())
+	c.markStart(root)
+	return root
+}
+
+// markStart notes when a command's own code begins, so that a mistake in the arguments can be
+// told from a failure of the work.
+func (c *cli) markStart(command *cobra.Command) {
+	if inner := command.RunE; inner != nil {
+		command.RunE = func(cmd *cobra.Command, args []string) error {
+			c.started = true
+			return inner(cmd, args)
+		}
+	}
+	for _, child := range command.Commands() {
+		c.markStart(child)
+	}
+}
