@@ -14,9 +14,13 @@ type Delivery struct {
 	// Reply is the subject settlements go to (JetStream), or the one the producer waits
 	// on (core mode; may be empty).
 	Reply string
-	// Stream and Ref name the job for ever.
-	Stream string
-	Ref    Ref
+	// Source is the CloudEvents source of the stream's jobs, "/rollcall/<stream>/<epoch>", or
+	// "/rollcall/core/<pool>" in core mode.
+	Source string
+	// Ref names the job for ever. It is zero in core mode, where no stream numbers the jobs.
+	Ref Ref
+	// UID is "core.<nuid>" in core mode; empty otherwise, where it follows from Ref.
+	UID string
 	// Delivered counts hand-overs of this job, 1 for the first.
 	Delivered int
 	// Published is the broker's time stamp of the job; the broker's clock, not ours.

@@ -36,8 +36,6 @@ const (
 type Job struct {
 	Delivery
 
-	// UID is the job's name for ever, [Ref.UID].
-	UID string
 	// ID is what the producer called it: Nats-Msg-Id, else ce-id, else the uid.
 	ID string
 	// Type is the ce-type, else the subject.
@@ -73,7 +71,10 @@ type Verdict struct {
 // The CloudEvents modes follow the NATS protocol binding 1.0.2: ce-* headers in binary
 // mode, an application/cloudevents+json body in structured mode.
 func Decode(d Delivery, maxAge time.Duration) Job {
-	j := Job{Delivery: d, UID: d.Ref.UID(), Time: d.Published}
+	j := Job{Delivery: d, Time: d.Published}
+	if j.UID == "" {
+		j.UID = d.Ref.UID()
+	}
 	j.ID, j.Type, j.Body = j.UID, d.Subject, d.Data
 	if maxAge > 0 {
 		j.Deadline = d.Published.Add(maxAge)

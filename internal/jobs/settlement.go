@@ -17,7 +17,7 @@ type Ruling struct {
 	Reason string
 	// Service is the one that decided a failure or asked for the retry, empty if none.
 	Service string
-	// OK names the services that succeeded for the job in this batch.
+	// OK names the services that succeeded for the job in this batch; for Retrying only.
 	OK []string
 	// Delay to wait before the job comes back; for Retrying only.
 	Delay time.Duration
@@ -30,9 +30,8 @@ type Settlement struct {
 	Rulings []Ruling
 	// Services has one entry for each service of the pool, in its order.
 	Services []ServiceReport
-	// Replies holds, by service and then by job, what was said in this batch. The row of a
-	// service that was not called is nil; an entry of a job it was not called for is nil too.
-	Replies   [][]*Reply
+	// Answers holds, by job and then by service, what was said in this batch.
+	Answers   []Answers
 	SettledAt time.Time
 	// Outcome of the whole batch: the word in the event's subject.
 	Outcome BatchOutcome

@@ -11,8 +11,7 @@ import (
 // ErrUID is returned for a text that is not a uid.
 var ErrUID = errors.New(`not a job uid; want "<stream epoch>.<stream sequence>", for example "dk3x0q1z7f4w.42"`)
 
-// Ref names a job for ever: the epoch of its stream and its sequence there. In core mode,
-// where no stream numbers the jobs, Epoch is "core" and Seq is 0.
+// Ref names a job for ever: the epoch of its stream and its sequence there.
 type Ref struct {
 	Epoch string
 	Seq   uint64

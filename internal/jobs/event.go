@@ -1,0 +1,207 @@
+package jobs
+
+import (
+	"strconv"
+	"unicode/utf8"
+)
+
+// EventType is the CloudEvents type of a completion event.
+const EventType = "rollcall.batch.settled.v1"
+
+// detail is how much an event tells; each step is smaller than the one before.
+type detail int
+
+const (
+	detailAll     detail = iota
+	detailNoData         // without the services' data
+	detailNoTexts        // and without reasons and the answers of each service
+	detailUIDs           // and without ids and subjects
+)
+
+// EncodeEvent sets the outcome and the encoded completion event of s, a CloudEvent in
+// structured JSON. Where it would be longer than limit bytes it is cut, data first, and says
+// "truncated":true; counts and uids are never cut. limit is the server's max payload less the
+// headers.
+func (s *Settlement) EncodeEvent(limit int) {
+	counts := Count(s.Rulings)
+	s.Outcome = counts.Outcome()
+	for d := detailAll; ; d++ {
+		b := s.appendEvent(make([]byte, 0, s.eventSize()), counts, d)
+		if len(b) <= limit || d == detailUIDs {
+			s.Event = b
+			return
+		}
+	}
+}
+
+// eventSize estimates the length of the event in full, in bytes.
+func (s *Settlement) eventSize() int {
+	n := 768 + 192*len(s.Services)
+	perService := 0
+	for i := range s.Services {
+		perService += len(s.Services[i].Name) + 10
+	}
+	for _, j := range s.Batch.Jobs {
+		n += 96 + len(j.ID) + len(j.UID) + len(j.Subject) + perService
+	}
+	return n
+}
+
+func (s *Settlement) appendEvent(b []byte, counts Counts, d detail) []byte {
+	batch := s.Batch
+	b = append(b, `{"specversion":"1.0","type":"`+EventType+`"`...)
+	b = appendField(b, "id", batch.ID)
+	b = appendField(b, "source", "/rollcall/"+batch.Pool)
+	b = appendField(b, "subject", string(s.Outcome))
+	b = appendTime(b, "time", s.SettledAt)
+	b = append(b, `,"datacontenttype":"application/json"`...)
+	if batch.Traceparent != "" {
+		b = appendField(b, "traceparent", batch.Traceparent)
+	}
+	b = append(b, `,"data":{"batch_id":`...)
+	b = appendString(b, batch.ID)
+	b = appendField(b, "pool", batch.Pool)
+	b = appendField(b, "replica", batch.Replica)
+	b = appendField(b, "outcome", string(s.Outcome))
+	b = appendField(b, "seal", string(batch.Seal))
+	b = appendField(b, "key", batch.Key)
+	b = appendTime(b, "sealed_at", batch.SealedAt)
+	b = appendTime(b, "settled_at", s.SettledAt)
+	b = appendMillis(b, "duration_ms", s.SettledAt.Sub(batch.SealedAt))
+	if d > detailAll {
+		b = append(b, `,"truncated":true`...)
+	}
+	b = append(b, `,"counts":`...)
+	b = counts.append(b)
+	b = append(b, `,"services":[`...)
+	for i := range s.Services {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = s.Services[i].append(b)
+	}
+	b = append(b, `],"jobs":[`...)
+	for i := range batch.Jobs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = s.appendEntry(b, i, d)
+	}
+	return append(b, `]}}`...)
+}
+
+func (c Counts) append(b []byte) []byte {
+	b = append(b, `{"total":`...)
+	b = strconv.AppendInt(b, int64(c.Total), 10)
+	b = appendNumber(b, "succeeded", c.Succeeded)
+	b = appendNumber(b, "failed", c.Failed)
+	b = appendNumber(b, "expired", c.Expired)
+	b = appendNumber(b, "invalid", c.Invalid)
+	b = appendNumber(b, "retrying", c.Retrying)
+	return append(b, '}')
+}
+
+func (r *ServiceReport) append(b []byte) []byte {
+	b = append(b, `{"name":`...)
+	b = appendString(b, r.Name)
+	b = append(b, `,"required":`...)
+	b = strconv.AppendBool(b, r.Required)
+	b = appendNumber(b, "ok", r.OK)
+	b = appendNumber(b, "retry", r.Retry)
+	b = appendNumber(b, "fail", r.Fail)
+	b = appendNumber(b, "tries", r.Tries)
+	b = appendMillis(b, "duration_ms", r.Duration)
+	b = appendField(b, "error", r.Error)
+	return append(b, '}')
+}
+
+// AppendEntry appends the i-th entry of the event's jobs in full, a JSON object. In core mode
+// it is the answer to the producer.
+func (s *Settlement) AppendEntry(b []byte, i int) []byte { return s.appendEntry(b, i, detailAll) }
+
+func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
+	j, r := s.Batch.Jobs[i], &s.Rulings[i]
+	b = append(b, `{"uid":`...)
+	b = appendString(b, j.UID)
+	if d < detailUIDs {
+		b = appendField(b, "id", j.ID)
+		b = appendField(b, "subject", j.Subject)
+	}
+	b = append(b, `,"outcome":"`...)
+	b = append(b, r.Outcome.String()...)
+	b = append(b, '"')
+	b = appendNumber(b, "attempt", r.Attempt)
+	if d < detailNoTexts {
+		if r.Reason != "" {
+			b = appendField(b, "reason", r.Reason)
+		}
+		b = s.appendStatuses(b, i)
+	}
+	if d < detailNoData {
+		b = s.appendData(b, i)
+	}
+	return append(b, '}')
+}
+
+// appendStatuses appends what each service is known to have said for the job, now or earlier.
+func (s *Settlement) appendStatuses(b []byte, i int) []byte {
+	b = append(b, `,"services":{`...)
+	first := true
+	for k := range s.Services {
+		name, status := s.Services[k].Name, ""
+		if a := s.Answers[i][k]; a != nil {
+			status = a.Status.String()
+		} else if s.Batch.Jobs[i].Record.HasOK(name) {
+			status = StatusOK.String()
+		} else {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = appendString(b, name)
+		b = append(b, `:"`...)
+		b = append(b, status...)
+		b = append(b, '"')
+	}
+	return append(b, '}')
+}
+
+func (s *Settlement) appendData(b []byte, i int) []byte {
+	first := true
+	for k := range s.Services {
+		a := s.Answers[i][k]
+		if a == nil || len(a.Data) == 0 {
+			continue
+		}
+		if first {
+			b = append(b, `,"data":{`...)
+		} else {
+			b = append(b, ',')
+		}
+		first = false
+		b = appendString(b, s.Services[k].Name)
+		b = append(b, ':')
+		b = append(b, a.Data...)
+	}
+	if first {
+		return b
+	}
+	return append(b, '}')
+}
+
+// EntryWeight bounds what a job adds to an event that was cut as far as ids and subjects
+// allow, in bytes. The batcher keeps the sum under a third of the server's max payload.
+func EntryWeight(j *Job) int {
+	return 96 + len(j.ID) + len(j.UID) + len(j.Subject)
+}
+
+// Clip shortens a text of unknown origin to at most n bytes of valid UTF-8.
+func Clip(s string, n int) string {
+	s = clip(s, n)
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}

@@ -1,0 +1,75 @@
+package jobs
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Event is a completion event as a reader sees it: the CloudEvent around it and its data.
+type Event struct {
+	SpecVersion string    `json:"specversion"`
+	ID          string    `json:"id"`
+	Source      string    `json:"source"`
+	Type        string    `json:"type"`
+	Subject     string    `json:"subject"`
+	Time        time.Time `json:"time"`
+	Traceparent string    `json:"traceparent,omitempty"`
+	Data        EventData `json:"data"`
+}
+
+// EventData is the data of a completion event.
+type EventData struct {
+	BatchID    string         `json:"batch_id"`
+	Pool       string         `json:"pool"`
+	Replica    string         `json:"replica"`
+	Outcome    BatchOutcome   `json:"outcome"`
+	Seal       Seal           `json:"seal"`
+	Key        string         `json:"key"`
+	SealedAt   time.Time      `json:"sealed_at"`
+	SettledAt  time.Time      `json:"settled_at"`
+	DurationMS float64        `json:"duration_ms"`
+	Truncated  bool           `json:"truncated,omitempty"`
+	Counts     Counts         `json:"counts"`
+	Services   []EventService `json:"services"`
+	Jobs       []EventJob     `json:"jobs"`
+}
+
+// EventService sums up what one service did for a batch.
+type EventService struct {
+	Name       string  `json:"name"`
+	Required   bool    `json:"required"`
+	OK         int     `json:"ok"`
+	Retry      int     `json:"retry"`
+	Fail       int     `json:"fail"`
+	Tries      int     `json:"tries"`
+	DurationMS float64 `json:"duration_ms"`
+	Error      string  `json:"error"`
+}
+
+// EventJob is what a completion event says of one job.
+type EventJob struct {
+	UID      string                     `json:"uid"`
+	ID       string                     `json:"id"`
+	Subject  string                     `json:"subject"`
+	Outcome  string                     `json:"outcome"`
+	Attempt  int                        `json:"attempt"`
+	Reason   string                     `json:"reason,omitempty"`
+	Services map[string]string          `json:"services,omitempty"`
+	Data     map[string]json.RawMessage `json:"data,omitempty"`
+}
+
+// DecodeEvent reads a completion event.
+func DecodeEvent(b []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Event{}, fmt.Errorf("decode completion event: %w", err)
+	}
+	if e.Type != EventType {
+		return Event{}, fmt.Errorf("decode completion event: type %q, want %q", Clip(e.Type, 64), EventType)
+	}
+	return e, nil
+}
+
+// Final reports whether the job is done for ever.
+func (j *EventJob) Final() bool { return j.Outcome != Retrying.String() }

@@ -1,0 +1,147 @@
+package jobs
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Spec is what settling needs to know of a service.
+type Spec struct {
+	Name     string
+	Required bool
+}
+
+// Policy bounds the attempts of a job and spaces them out.
+type Policy struct {
+	// MaxAttempts a job may burn before it is failed.
+	MaxAttempts int
+	// RetryMin and RetryMax bound the back-off between attempts.
+	RetryMin, RetryMax time.Duration
+	// Random returns a number in [0, n); it makes the jitter.
+	Random func(n int64) int64
+}
+
+// Answers is what the services said about one job in one batch, by service. An entry is nil
+// where the service was not called for the job: it had succeeded before, or a verdict came
+// first.
+type Answers []*Reply
+
+// Rule decides what becomes of a job. It is pure; sent tells whether any call for the job
+// left this process in this batch. The table, first match wins:
+//
+//	verdict given                          → its outcome
+//	a required service said fail           → failed
+//	every required service succeeded,
+//	now or earlier                         → succeeded
+//	deadline passed                        → expired
+//	attempts used up                       → failed
+//	otherwise                              → retrying
+//
+// Optional services never change the outcome.
+func (p Policy) Rule(j *Job, specs []Spec, answers Answers, sent bool, now time.Time) Ruling {
+	r := Ruling{Burnt: sent, Attempt: j.Record.Attempts}
+	if sent {
+		r.Attempt++
+	}
+	if j.Verdict != nil {
+		r.Outcome, r.Reason = j.Verdict.Outcome, j.Verdict.Reason
+		return r
+	}
+	pending := r.read(j, specs, answers)
+	switch {
+	case r.Outcome == Failed:
+	case pending < 0:
+		r.Outcome, r.Reason, r.Service = Succeeded, "", ""
+	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
+		r.Outcome, r.Reason = Expired, ReasonDeadline
+	case r.Attempt >= p.MaxAttempts:
+		r.Outcome = Failed
+		r.Reason = fmt.Sprintf("gave up after %d attempts: %s", r.Attempt, r.Reason)
+	default:
+		r.Outcome = Retrying
+		r.OK = succeeded(specs, answers)
+		r.Delay = p.delay(j, r.Attempt, answers, now)
+	}
+	return r
+}
+
+// read goes through the answers, sets Failed if a required service failed the job, and
+// returns the first required service that is still missing, -1 if none is.
+func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending int) {
+	pending = -1
+	for i, spec := range specs {
+		a := answers[i]
+		switch {
+		case a == nil && j.Record.HasOK(spec.Name):
+		case a != nil && a.Status == StatusOK:
+		case !spec.Required:
+		case a != nil && a.Status == StatusFail:
+			r.Outcome, r.Reason, r.Service = Failed, answerText(a, "the service failed the job"), spec.Name
+			return i
+		case pending < 0:
+			pending = i
+			r.Reason, r.Service = answerText(a, "the service did not answer for the job"), spec.Name
+		}
+	}
+	return pending
+}
+
+// succeeded names the services that said ok in this batch.
+func succeeded(specs []Spec, answers Answers) (names []string) {
+	for i, a := range answers {
+		if a != nil && a.Status == StatusOK {
+			names = append(names, specs[i].Name)
+		}
+	}
+	return names
+}
+
+func answerText(a *Reply, otherwise string) string {
+	if a == nil || a.Error == "" {
+		return otherwise
+	}
+	return a.Error
+}
+
+// delay is the back-off with full jitter: uniform between 0 and RetryMin doubled with every
+// attempt, at most RetryMax; never less than a service asked for. It does not reach past the
+// job's deadline, so that the job expires on time.
+func (p Policy) delay(j *Job, attempt int, answers Answers, now time.Time) time.Duration {
+	ceiling := p.RetryMin
+	for range max(attempt, 1) - 1 {
+		if ceiling *= 2; ceiling >= p.RetryMax {
+			break
+		}
+	}
+	ceiling = min(ceiling, p.RetryMax)
+	d := time.Duration(p.Random(int64(ceiling) + 1))
+	for _, a := range answers {
+		if a != nil && a.Status == StatusRetry {
+			d = max(d, min(a.RetryAfter, p.RetryMax))
+		}
+	}
+	if !j.Deadline.IsZero() {
+		d = min(d, max(j.Deadline.Sub(now), 0))
+	}
+	return d
+}
+
+// Missing returns the jobs that service must be called for: those without a verdict that it
+// has not succeeded for yet, in their order.
+func Missing(batch []*Job, service string) []*Job {
+	if !slices.ContainsFunc(batch, func(j *Job) bool { return !j.wants(service) }) {
+		return batch
+	}
+	missing := make([]*Job, 0, len(batch))
+	for _, j := range batch {
+		if j.wants(service) {
+			missing = append(missing, j)
+		}
+	}
+	return missing
+}
+
+func (j *Job) wants(service string) bool {
+	return j.Verdict == nil && !j.Record.HasOK(service)
+}
