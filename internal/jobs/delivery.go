@@ -23,6 +23,9 @@ type Delivery struct {
 	UID string
 	// Delivered counts hand-overs of this job, 1 for the first.
 	Delivered int
+	// Inherited tells that the job was published before this consumer existed: a consumer
+	// before it may have handed the job over, so Delivered does not tell the whole story.
+	Inherited bool
 	// Published is the broker's time stamp of the job; the broker's clock, not ours.
 	Published time.Time
 	// Received is when this replica took the delivery; its lease counts from here.
@@ -34,3 +37,6 @@ type Room struct {
 	Jobs  int
 	Bytes int64
 }
+
+// First reports whether nobody can have worked on the job before.
+func (d *Delivery) First() bool { return d.Delivered <= 1 && !d.Inherited }

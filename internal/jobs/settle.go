@@ -18,6 +18,8 @@ type Policy struct {
 	MaxAttempts int
 	// RetryMin and RetryMax bound the back-off between attempts.
 	RetryMin, RetryMax time.Duration
+	// Once means that a job cannot come back, as in core mode: what would be retried is failed.
+	Once bool
 	// Random returns a number in [0, n); it makes the jitter.
 	Random func(n int64) int64
 }
@@ -35,7 +37,7 @@ type Answers []*Reply
 //	every required service succeeded,
 //	now or earlier                         → succeeded
 //	deadline passed                        → expired
-//	attempts used up                       → failed
+//	attempts used up, or no second chance  → failed
 //	otherwise                              → retrying
 //
 // Optional services never change the outcome.
@@ -55,6 +57,8 @@ func (p Policy) Rule(j *Job, specs []Spec, answers Answers, sent bool, now time.
 		r.Outcome, r.Reason, r.Service = Succeeded, "", ""
 	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
 		r.Outcome, r.Reason = Expired, ReasonDeadline
+	case p.Once:
+		r.Outcome = Failed
 	case r.Attempt >= p.MaxAttempts:
 		r.Outcome = Failed
 		r.Reason = fmt.Sprintf("gave up after %d attempts: %s", r.Attempt, r.Reason)

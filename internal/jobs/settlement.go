@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -118,4 +119,22 @@ func (e *ConflictError) Error() string {
 		}
 	}
 	return "commit refused: " + strconv.Itoa(n) + " of " + strconv.Itoa(len(e.Final)) + " jobs are already final"
+}
+
+// Without returns a settlement of the jobs that are not marked, with an event still to be
+// encoded, and the marked jobs. The receiver is left as it was.
+func (s *Settlement) Without(marked []bool) (rest *Settlement, dropped []*Job) {
+	batch := *s.Batch
+	batch.Jobs = nil
+	rest = &Settlement{Batch: &batch, Services: slices.Clone(s.Services), SettledAt: s.SettledAt}
+	for i, j := range s.Batch.Jobs {
+		if marked[i] {
+			dropped = append(dropped, j)
+			continue
+		}
+		batch.Jobs = append(batch.Jobs, j)
+		rest.Rulings = append(rest.Rulings, s.Rulings[i])
+		rest.Answers = append(rest.Answers, s.Answers[i])
+	}
+	return rest, dropped
 }

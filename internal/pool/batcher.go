@@ -1,0 +1,130 @@
+package pool
+
+import (
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Limits say when a batch is full.
+type Limits struct {
+	// Jobs in a batch.
+	Jobs int
+	// Bytes of bodies in a batch. A single larger job makes a batch of its own.
+	Bytes int64
+	// Weight bounds the sum of [jobs.EntryWeight], so that the event of the batch fits.
+	Weight int
+	// Linger is how long a batch stays open since its first job; 0 = until Idle is called.
+	Linger time.Duration
+}
+
+// Batcher gathers jobs into batches by key. It is a pure policy: it holds no timer and starts
+// no goroutine; its owner tells it the time. It is not safe for concurrent use.
+type Batcher struct {
+	limits Limits
+	key    Key
+	seal   func(members []*jobs.Job, key string, why jobs.Seal, now time.Time) *jobs.Batch
+	open   map[string]*gathering
+	// order lists the open batches by the time of their first job.
+	order []*gathering
+}
+
+type gathering struct {
+	key    string
+	jobs   []*jobs.Job
+	bytes  int64
+	weight int
+	due    time.Time
+}
+
+// NewBatcher returns a batcher without open batches. seal makes a batch of its members.
+func NewBatcher(limits Limits, key Key, seal func(members []*jobs.Job, key string, why jobs.Seal, now time.Time) *jobs.Batch) *Batcher {
+	return &Batcher{limits: limits, key: key, seal: seal, open: map[string]*gathering{}}
+}
+
+// Add puts a job into the open batch of its key and returns the batches that this sealed:
+// the one before it, where the job would not have fitted, and its own, where it is now full.
+func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
+	key := b.key.Of(j)
+	g := b.open[key]
+	size, weight := int64(len(j.Body)), jobs.EntryWeight(j)
+	if g != nil && (g.bytes+size > b.limits.Bytes || g.weight+weight > b.limits.Weight) {
+		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
+		g = nil
+	}
+	if g == nil {
+		g = &gathering{key: key, due: now.Add(b.limits.Linger), jobs: make([]*jobs.Job, 0, b.limits.Jobs)}
+		b.open[key] = g
+		b.order = append(b.order, g)
+	}
+	g.jobs = append(g.jobs, j)
+	g.bytes += size
+	g.weight += weight
+	switch {
+	case len(g.jobs) >= b.limits.Jobs:
+		sealed = append(sealed, b.close(g, jobs.SealSize, now))
+	case g.bytes >= b.limits.Bytes || g.weight >= b.limits.Weight:
+		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
+	}
+	return sealed
+}
+
+// Due returns the batches whose linger has ended.
+func (b *Batcher) Due(now time.Time) (sealed []*jobs.Batch) {
+	for b.limits.Linger > 0 && len(b.order) > 0 && !now.Before(b.order[0].due) {
+		sealed = append(sealed, b.close(b.order[0], jobs.SealLinger, now))
+	}
+	return sealed
+}
+
+// Next returns when the next open batch is due; false where none ever is.
+func (b *Batcher) Next() (time.Time, bool) {
+	if b.limits.Linger == 0 || len(b.order) == 0 {
+		return time.Time{}, false
+	}
+	return b.order[0].due, true
+}
+
+// Idle seals up to n open batches, the oldest first: no further job is at hand for them. It
+// seals none while a linger is set.
+func (b *Batcher) Idle(n int, now time.Time) (sealed []*jobs.Batch) {
+	for b.limits.Linger == 0 && len(b.order) > 0 && len(sealed) < n {
+		sealed = append(sealed, b.close(b.order[0], jobs.SealIdle, now))
+	}
+	return sealed
+}
+
+// Drain seals every open batch, the oldest first.
+func (b *Batcher) Drain(now time.Time) (sealed []*jobs.Batch) {
+	for len(b.order) > 0 {
+		sealed = append(sealed, b.close(b.order[0], jobs.SealDrain, now))
+	}
+	return sealed
+}
+
+// Open calls visit for the members of each open batch. Those for which it returns false are
+// let go of.
+func (b *Batcher) Open(visit func(members []*jobs.Job) (keep bool)) {
+	for i := 0; i < len(b.order); {
+		if g := b.order[i]; !visit(g.jobs) {
+			b.remove(g)
+			continue
+		}
+		i++
+	}
+}
+
+func (b *Batcher) close(g *gathering, why jobs.Seal, now time.Time) *jobs.Batch {
+	b.remove(g)
+	return b.seal(g.jobs, g.key, why, now)
+}
+
+func (b *Batcher) remove(g *gathering) {
+	delete(b.open, g.key)
+	for i, o := range b.order {
+		if o == g {
+			b.order = append(b.order[:i], b.order[i+1:]...)
+			return
+		}
+	}
+}

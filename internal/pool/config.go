@@ -1,0 +1,114 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// MaxBatchSize leaves room in an atomic publish, which holds 1000 messages, for the event and
+// for pages that hold one job of the batch each.
+const MaxBatchSize = 900
+
+// Config is the settings of a pool.
+type Config struct {
+	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
+	BatchBytes      jobs.Size     `envconfig:"ROLLCALL_BATCH_BYTES" default:"1MiB" desc:"bytes of job bodies in a batch"`
+	BatchLinger     time.Duration `envconfig:"ROLLCALL_BATCH_LINGER" default:"50ms" desc:"how long a batch waits for more jobs since its first; 0 seals as soon as no further job is at hand"`
+	BatchKey        Key           `envconfig:"ROLLCALL_BATCH_KEY" desc:"one key per batch: empty, subject, or header:<Name>"`
+	BatchesInFlight int           `envconfig:"ROLLCALL_BATCHES_IN_FLIGHT" default:"8" desc:"batches worked on at once by a replica"`
+	MaxAttempts     int           `envconfig:"ROLLCALL_MAX_ATTEMPTS" default:"10" desc:"dispatches of a job before it is failed"`
+	JobMaxAge       time.Duration `envconfig:"ROLLCALL_JOB_MAX_AGE" default:"24h" desc:"age at which a job expires; 0 for never"`
+	RetryMin        time.Duration `envconfig:"ROLLCALL_RETRY_MIN" default:"1s" desc:"back-off after the first attempt, doubled after each, with full jitter"`
+	RetryMax        time.Duration `envconfig:"ROLLCALL_RETRY_MAX" default:"5m" desc:"longest back-off, and cap on what a service may ask for"`
+
+	// Pool and Replica name this process in batches and events.
+	Pool    string `ignored:"true"`
+	Replica string `ignored:"true"`
+	// AckWait is how long the broker waits for a settlement before it delivers again.
+	AckWait time.Duration `ignored:"true"`
+	// MaxPayload of the server, in bytes; an event stays under it.
+	MaxPayload int `ignored:"true"`
+	// Once means that a job cannot come back: what would be retried is failed. Core mode.
+	Once bool `ignored:"true"`
+}
+
+// Validate returns every fault of the settings at once, each naming its variable.
+func (c *Config) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.BatchSize >= 1 && c.BatchSize <= MaxBatchSize, "ROLLCALL_BATCH_SIZE is %d; set 1 to %d", c.BatchSize, MaxBatchSize)
+	check(c.BatchBytes > 0, "ROLLCALL_BATCH_BYTES is %d; set at least 1", c.BatchBytes)
+	check(c.BatchLinger >= 0, "ROLLCALL_BATCH_LINGER is %s; set 0 or more", c.BatchLinger)
+	check(c.BatchesInFlight >= 1, "ROLLCALL_BATCHES_IN_FLIGHT is %d; set at least 1", c.BatchesInFlight)
+	check(c.MaxAttempts >= 1, "ROLLCALL_MAX_ATTEMPTS is %d; set at least 1", c.MaxAttempts)
+	check(c.JobMaxAge >= 0, "ROLLCALL_JOB_MAX_AGE is %s; set 0 or more", c.JobMaxAge)
+	check(c.RetryMin > 0, "ROLLCALL_RETRY_MIN is %s; set more than 0", c.RetryMin)
+	check(c.RetryMax >= c.RetryMin, "ROLLCALL_RETRY_MAX is %s, below ROLLCALL_RETRY_MIN %s; set it to that or more", c.RetryMax, c.RetryMin)
+	return errors.Join(faults...)
+}
+
+// Key says what the jobs of a batch have in common.
+type Key struct {
+	subject bool
+	header  string
+}
+
+// ErrKey is returned for a text that is not a batch key.
+var ErrKey = errors.New(`want nothing, "subject", or "header:<Name>"`)
+
+// UnmarshalText reads "", "subject" or "header:<Name>". The error wraps [ErrKey].
+func (k *Key) UnmarshalText(text []byte) error {
+	s := string(text)
+	name, isHeader := strings.CutPrefix(s, "header:")
+	switch {
+	case s == "":
+		*k = Key{}
+	case s == "subject":
+		*k = Key{subject: true}
+	case isHeader && name != "" && !strings.ContainsAny(name, " \t\r\n:"):
+		*k = Key{header: name}
+	default:
+		return fmt.Errorf("batch key %q: %w", s, ErrKey)
+	}
+	return nil
+}
+
+// String is the inverse of UnmarshalText.
+func (k Key) String() string {
+	switch {
+	case k.subject:
+		return "subject"
+	case k.header != "":
+		return "header:" + k.header
+	default:
+		return ""
+	}
+}
+
+// Of returns the key of a job; empty where it has none. Header names are compared without
+// regard to case.
+func (k Key) Of(j *jobs.Job) string {
+	if k.subject {
+		return j.Subject
+	}
+	if k.header == "" {
+		return ""
+	}
+	if v, found := j.Header[k.header]; found && len(v) > 0 {
+		return v[0]
+	}
+	for name, v := range j.Header {
+		if len(v) > 0 && strings.EqualFold(name, k.header) {
+			return v[0]
+		}
+	}
+	return ""
+}

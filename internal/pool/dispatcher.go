@@ -1,0 +1,252 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+var errLeaseLost = errors.New("the lease could not be renewed in time")
+
+// flight is a sealed batch with what the dispatcher needs to look after it.
+type flight struct {
+	batch *jobs.Batch
+	// members are all jobs of the batch as it was sealed, even after some turned out to be
+	// final elsewhere.
+	members []*jobs.Job
+	// lease is cancelled when the lease of the members is lost.
+	lease context.Context
+	lose  context.CancelCauseFunc
+	// settled is set before the first ack or nak: from then on a delivery of one of the
+	// members is a new one.
+	settled atomic.Bool
+}
+
+// dispatcher owns the open and the sealed batches. Only the goroutine in run touches them.
+type dispatcher struct {
+	pool    *Pool
+	work    context.Context
+	batcher *Batcher
+	// ready are sealed and wait for a slot, the oldest first.
+	ready   []*flight
+	running map[*flight]struct{}
+	// done gets every flight once, when its worker returns: at most one for each slot.
+	done    chan *flight
+	workers sync.WaitGroup
+	cutOff  atomic.Bool
+	// renewed is when every lease was last extended.
+	renewed time.Time
+}
+
+func newDispatcher(p *Pool, work context.Context) *dispatcher {
+	limits := Limits{
+		Jobs: p.cfg.BatchSize, Bytes: int64(p.cfg.BatchBytes),
+		Weight: p.cfg.MaxPayload / 3, Linger: p.cfg.BatchLinger,
+	}
+	return &dispatcher{
+		pool: p, work: work, batcher: NewBatcher(limits, p.cfg.BatchKey, p.seal),
+		running: map[*flight]struct{}{}, done: make(chan *flight, p.cfg.BatchesInFlight),
+	}
+}
+
+// run returns when arrivals is closed and nothing is held any more. It reports whether any
+// batch was cut off by the hard deadline.
+func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
+	linger := time.NewTimer(0)
+	defer linger.Stop()
+	leases := time.NewTicker(d.pool.cfg.AckWait / 3)
+	defer leases.Stop()
+	for arrivals != nil || len(d.running) > 0 {
+		if d.takeOrSealIdle(&arrivals) {
+			continue
+		}
+		d.setTimer(linger)
+		select {
+		case chunk, open := <-arrivals:
+			d.take(&arrivals, chunk, open)
+		case <-linger.C:
+			d.enqueue(d.batcher.Due(time.Now()))
+		case f := <-d.done:
+			d.finish(f)
+		case <-leases.C:
+			d.renew(time.Now())
+		}
+	}
+	d.workers.Wait()
+	return d.cutOff.Load()
+}
+
+func (d *dispatcher) setTimer(linger *time.Timer) {
+	if due, any := d.batcher.Next(); any {
+		linger.Reset(time.Until(due))
+	} else {
+		linger.Stop()
+	}
+}
+
+// take adds a chunk, or begins the drain once arrivals is closed.
+func (d *dispatcher) take(arrivals *<-chan []arrival, chunk []arrival, open bool) {
+	if !open {
+		*arrivals = nil
+		d.drain()
+		return
+	}
+	now := time.Now()
+	for _, a := range chunk {
+		switch {
+		case d.holds(a.job):
+			d.pool.worker.observer.Event(jobs.DuplicateHeld, 1)
+			d.pool.gate.give([]*jobs.Job{a.job})
+		case a.lone:
+			d.enqueue([]*jobs.Batch{d.pool.seal([]*jobs.Job{a.job}, d.pool.cfg.BatchKey.Of(a.job), jobs.SealLone, now)})
+		default:
+			d.enqueue(d.batcher.Add(a.job, now))
+		}
+	}
+}
+
+// takeOrSealIdle seals open batches for which no further job is at hand, as far as slots are
+// free to work on them; while none is, they go on gathering. It reports whether it took a
+// chunk that was at hand.
+func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
+	free := d.pool.cfg.BatchesInFlight - len(d.running) - len(d.ready)
+	if d.pool.cfg.BatchLinger > 0 || free <= 0 {
+		return false
+	}
+	select {
+	case chunk, open := <-*arrivals:
+		d.take(arrivals, chunk, open)
+		return true
+	default:
+		d.enqueue(d.batcher.Idle(free, time.Now()))
+		return false
+	}
+}
+
+// holds reports whether another delivery of the same job is held. A first delivery never has
+// a predecessor, so only the others are looked for.
+func (d *dispatcher) holds(j *jobs.Job) bool {
+	if j.First() {
+		return false
+	}
+	same := func(held *jobs.Job) bool { return held.Ref == j.Ref }
+	for f := range d.running {
+		if !f.settled.Load() && slices.ContainsFunc(f.members, same) {
+			return true
+		}
+	}
+	for _, f := range d.ready {
+		if slices.ContainsFunc(f.members, same) {
+			return true
+		}
+	}
+	found := false
+	d.batcher.Open(func(members []*jobs.Job) bool {
+		found = found || slices.ContainsFunc(members, same)
+		return true
+	})
+	return found
+}
+
+func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
+	for _, b := range sealed {
+		f := &flight{batch: b, members: b.Jobs}
+		f.lease, f.lose = context.WithCancelCause(context.Background())
+		d.ready = append(d.ready, f)
+	}
+	d.start()
+}
+
+// start gives free slots to ready batches.
+func (d *dispatcher) start() {
+	for len(d.ready) > 0 && len(d.running) < d.pool.cfg.BatchesInFlight {
+		f := d.ready[0]
+		d.ready = slices.Delete(d.ready, 0, 1)
+		d.running[f] = struct{}{}
+		d.workers.Go(func() {
+			if d.pool.worker.run(d.work, f) {
+				d.cutOff.Store(true)
+			}
+			d.done <- f
+		})
+	}
+}
+
+func (d *dispatcher) finish(f *flight) {
+	delete(d.running, f)
+	f.lose(nil)
+	d.pool.gate.give(f.members)
+	d.start()
+}
+
+// drain starts what still finds a free slot and hands the rest back.
+func (d *dispatcher) drain() {
+	d.enqueue(d.batcher.Drain(time.Now()))
+	for _, f := range d.ready {
+		f.lose(nil)
+		d.pool.handBack(f.members)
+	}
+	d.ready = nil
+}
+
+// renew extends every lease. A lease that could not be extended for as long as it lasts is
+// lost: the broker has given the jobs to somebody else, or will as soon as it is back.
+func (d *dispatcher) renew(now time.Time) {
+	if d.extendAll() {
+		d.renewed = now
+		return
+	}
+	lapsed := func(members []*jobs.Job) bool {
+		since := d.renewed
+		if received := members[0].Received; received.After(since) {
+			since = received
+		}
+		return now.Sub(since) >= d.pool.cfg.AckWait
+	}
+	for f := range d.running {
+		if lapsed(f.members) {
+			f.lose(errLeaseLost)
+		}
+	}
+	d.ready = slices.DeleteFunc(d.ready, func(f *flight) bool {
+		return lapsed(f.members) && d.forget(f.members)
+	})
+	d.batcher.Open(func(members []*jobs.Job) (keep bool) {
+		return !(lapsed(members) && d.forget(members))
+	})
+}
+
+// forget lets go of unstarted jobs whose lease is lost.
+func (d *dispatcher) forget(members []*jobs.Job) bool {
+	d.pool.worker.observer.Event(jobs.LeaseLost, len(members))
+	d.pool.gate.give(members)
+	return true
+}
+
+// extendAll extends the lease of everything held and reports whether all went out.
+func (d *dispatcher) extendAll() bool {
+	ok := true
+	extend := func(members []*jobs.Job) {
+		for _, j := range members {
+			ok = ok && d.pool.parts.Settler.Extend(&j.Delivery) == nil
+		}
+	}
+	for f := range d.running {
+		if !f.settled.Load() {
+			extend(f.members)
+		}
+	}
+	for _, f := range d.ready {
+		extend(f.members)
+	}
+	d.batcher.Open(func(members []*jobs.Job) bool {
+		extend(members)
+		return true
+	})
+	return ok
+}

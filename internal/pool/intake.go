@@ -1,0 +1,111 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+
+	"rollcall/internal/jobs"
+)
+
+// arrival is a job that was taken in, and whether it has to run alone.
+type arrival struct {
+	job  *jobs.Job
+	lone bool
+}
+
+// intake takes deliveries as long as there is room, decodes them, looks up what the ledger
+// knows of the redelivered ones, and hands the rest to the dispatcher. It returns nil at the
+// soft stop, or the error that ended the source.
+func (p *Pool) intake(ctx context.Context, arrivals chan<- []arrival) error {
+	defer close(arrivals)
+	for {
+		room, err := p.gate.wait(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // the only error is the cause of the soft stop
+		}
+		deliveries, err := p.parts.Source.Receive(ctx, room)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("receive jobs: %w", err)
+		}
+		p.gate.take(deliveries)
+		p.worker.observer.Event(jobs.Received, len(deliveries))
+		if admitted := p.admit(ctx, deliveries); len(admitted) > 0 {
+			arrivals <- admitted
+		}
+	}
+}
+
+// admit decodes deliveries and sorts out those that are not to be worked on.
+func (p *Pool) admit(ctx context.Context, deliveries []jobs.Delivery) []arrival {
+	decoded := make([]jobs.Job, len(deliveries))
+	admitted := make([]arrival, 0, len(deliveries))
+	var again []*jobs.Job
+	for i := range deliveries {
+		decoded[i] = jobs.Decode(deliveries[i], p.cfg.JobMaxAge)
+		if j := &decoded[i]; j.First() {
+			admitted = append(admitted, arrival{job: j})
+		} else {
+			again = append(again, j)
+		}
+	}
+	if len(again) == 0 {
+		return admitted
+	}
+	p.worker.observer.Event(jobs.Redelivered, len(again))
+	return append(admitted, p.readmit(ctx, again)...)
+}
+
+// readmit looks up redelivered jobs, all pages in one request. What is final is acked and
+// done with; what may be crashing its workers runs alone.
+func (p *Pool) readmit(ctx context.Context, again []*jobs.Job) (admitted []arrival) {
+	records, err := p.load(ctx, again)
+	if err != nil {
+		p.refuse(ctx, again, err)
+		return nil
+	}
+	var done []*jobs.Job
+	for i, j := range again {
+		j.Record = records[i]
+		switch {
+		case j.Record.Final:
+			p.worker.ack(j)
+			done = append(done, j)
+		case j.Record.CrashLoop():
+			j.Verdict = &jobs.Verdict{Outcome: jobs.Failed, Reason: jobs.ReasonCrashLoop}
+			p.worker.observer.Event(jobs.CrashLoops, 1)
+			admitted = append(admitted, arrival{job: j})
+		default:
+			admitted = append(admitted, arrival{job: j, lone: j.Verdict == nil && j.Record.Suspect(j.Delivered)})
+		}
+	}
+	p.worker.observer.Event(jobs.DuplicateRedelivered, len(done))
+	p.gate.give(done)
+	return admitted
+}
+
+// load reads the records of redelivered jobs. It waits no longer than their lease lasts,
+// nor than the soft stop allows.
+func (p *Pool) load(ctx context.Context, again []*jobs.Job) ([]jobs.Record, error) {
+	refs := make([]jobs.Ref, len(again))
+	for i, j := range again {
+		refs[i] = j.Ref
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.AckWait)
+	defer cancel()
+	return p.worker.ledger.Load(ctx, refs)
+}
+
+// refuse lets go of jobs whose record could not be read. At the soft stop they are handed
+// back; otherwise their lease has lapsed, and they are somebody else's.
+func (p *Pool) refuse(ctx context.Context, again []*jobs.Job, err error) {
+	if ctx.Err() != nil {
+		p.handBack(again)
+		return
+	}
+	p.worker.log.Warn().Err(err).Int("jobs", len(again)).Msg("ledger could not be read in time; the jobs come back")
+	p.worker.observer.Event(jobs.LeaseLost, len(again))
+	p.gate.give(again)
+}

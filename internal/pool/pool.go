@@ -1,0 +1,122 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/jobs"
+)
+
+// ErrDrainDeadline is returned by [Pool.Run] when work was cut off by the hard deadline.
+var ErrDrainDeadline = errors.New("drain deadline reached with batches unfinished; their jobs were handed back")
+
+// The named points at which a test may stop the process. See [Parts.Probe].
+const (
+	pointBeforeCall   = "before_call"
+	pointFirstReply   = "first_reply"
+	pointBeforeCommit = "before_commit"
+	pointAfterCommit  = "after_commit"
+	pointBetweenAcks  = "between_acks"
+)
+
+// Parts are what a pool is made of. All but Probe are required.
+type Parts struct {
+	Source      Source
+	Settler     Settler
+	Ledger      Ledger
+	DeadLetters DeadLetters
+	// Services in the order in which they stand in events.
+	Services []Service
+	Observer Observer
+	Log      zerolog.Logger
+	// NewID makes batch ids, UUIDv7.
+	NewID func() string
+	// Probe is called at named points of every batch's life: before_call, first_reply,
+	// before_commit, after_commit, between_acks. Fault tests kill the process there.
+	Probe func(point string)
+}
+
+// Pool is one replica's engine.
+type Pool struct {
+	cfg    Config
+	parts  Parts
+	worker *worker
+	gate   *gate
+}
+
+// New returns a pool that is not running yet. The error lists every fault of cfg.
+func New(cfg Config, parts Parts) (*Pool, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("pool settings: %w", err)
+	}
+	if parts.Probe == nil {
+		parts.Probe = func(string) {}
+	}
+	w := &worker{
+		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
+		deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
+		maxEvent: cfg.MaxPayload - eventHeaderRoom, probe: parts.Probe,
+		policy: jobs.Policy{
+			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
+			Once: cfg.Once, Random: rand.Int64N,
+		},
+	}
+	for _, s := range parts.Services {
+		w.specs = append(w.specs, jobs.Spec{Name: s.Name(), Required: s.Required()})
+	}
+	limit := jobs.Room{
+		Jobs:  cfg.BatchSize * cfg.BatchesInFlight,
+		Bytes: int64(cfg.BatchBytes) * int64(cfg.BatchesInFlight),
+	}
+	return &Pool{cfg: cfg, parts: parts, worker: w, gate: newGate(limit)}, nil
+}
+
+// eventHeaderRoom is kept free of the server's max payload, which counts headers too.
+const eventHeaderRoom = 1024
+
+// Held returns how many jobs and bytes of jobs this replica holds, buffered or in flight.
+func (p *Pool) Held() jobs.Room { return p.gate.now() }
+
+// Run works until intake is cancelled and everything taken has been finished or handed back.
+// Cancelling work ends what is still unfinished; then the error is [ErrDrainDeadline]. An
+// error of the source ends the pool as intake does and is returned.
+func (p *Pool) Run(intake, work context.Context) error {
+	intake, stop := context.WithCancelCause(intake)
+	defer stop(nil)
+	defer context.AfterFunc(work, func() { stop(context.Cause(work)) })()
+	arrivals := make(chan []arrival)
+	ended := make(chan error, 1) // one goroutine sends once
+	go func() { ended <- p.intake(intake, arrivals) }()
+
+	d := newDispatcher(p, work)
+	cutOff := d.run(arrivals)
+	if err := <-ended; err != nil {
+		return err
+	}
+	if cutOff {
+		return ErrDrainDeadline
+	}
+	return nil
+}
+
+// handBack gives unstarted jobs back at once.
+func (p *Pool) handBack(unstarted []*jobs.Job) {
+	for _, j := range unstarted {
+		p.worker.nak(j, 0)
+	}
+	p.worker.observer.Event(jobs.HandedBack, len(unstarted))
+	p.gate.give(unstarted)
+}
+
+// seal makes a batch of its members.
+func (p *Pool) seal(members []*jobs.Job, key string, why jobs.Seal, now time.Time) *jobs.Batch {
+	return &jobs.Batch{
+		ID: p.parts.NewID(), Pool: p.cfg.Pool, Replica: p.cfg.Replica,
+		Key: key, Seal: why, SealedAt: now, Jobs: members,
+	}
+}
