@@ -1,0 +1,127 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Config says how to reach NATS. The variables are those of the nats CLI.
+type Config struct {
+	URL      string      `envconfig:"NATS_URL" default:"nats://127.0.0.1:4222" desc:"NATS servers, separated by commas"`
+	Creds    string      `envconfig:"NATS_CREDS" desc:"credentials file of a user"`
+	NKey     string      `envconfig:"NATS_NKEY" desc:"file with the nkey seed of a user"`
+	User     string      `envconfig:"NATS_USER" desc:"user name, or a token if there is no password"`
+	Password jobs.Secret `envconfig:"NATS_PASSWORD" desc:"password of NATS_USER" secret:"true"`
+	Token    jobs.Secret `envconfig:"NATS_TOKEN" desc:"authorization token" secret:"true"`
+	CA       string      `envconfig:"NATS_CA" desc:"certificates of the authorities to trust, PEM"`
+	Cert     string      `envconfig:"NATS_CERT" desc:"client certificate, PEM"`
+	Key      string      `envconfig:"NATS_KEY" desc:"key of NATS_CERT, PEM"`
+}
+
+// Validate returns every fault of the settings, joined; each names its variable.
+func (c Config) Validate() error {
+	var faults []error
+	if strings.Trim(c.URL, ", ") == "" {
+		faults = append(faults, errors.New("NATS_URL is empty; set it to nats://host:4222"))
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		faults = append(faults, errors.New("NATS_CERT and NATS_KEY belong together; set both or neither"))
+	}
+	if !c.Password.IsZero() && c.User == "" {
+		faults = append(faults, errors.New("NATS_PASSWORD is set without NATS_USER"))
+	}
+	var ways []string
+	for _, way := range []struct {
+		name string
+		used bool
+	}{{"NATS_CREDS", c.Creds != ""}, {"NATS_NKEY", c.NKey != ""}, {"NATS_USER", c.User != ""}, {"NATS_TOKEN", !c.Token.IsZero()}} {
+		if way.used {
+			ways = append(ways, way.name)
+		}
+	}
+	if len(ways) > 1 {
+		faults = append(faults, fmt.Errorf("%s are different ways to log in; keep one of them", strings.Join(ways, ", ")))
+	}
+	return errors.Join(faults...)
+}
+
+// The two kinds of source.
+const (
+	SourceJetStream = "jetstream"
+	SourceCore      = "core"
+)
+
+// Streams says where jobs come from, and how streams and consumer are made.
+type Streams struct {
+	Source        string        `envconfig:"ROLLCALL_SOURCE" default:"jetstream" desc:"jetstream, or core for subjects without a stream (at most once)"`
+	Subjects      []string      `envconfig:"ROLLCALL_SUBJECTS" default:"jobs.>" desc:"subjects to take jobs from, separated by commas"`
+	Stream        string        `envconfig:"ROLLCALL_STREAM" default:"JOBS" desc:"stream that holds the jobs"`
+	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
+	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
+	AckWait       time.Duration `envconfig:"ROLLCALL_ACK_WAIT" default:"30s" desc:"lease of a job; it is renewed every third of it while the job is held"`
+	LedgerTTL     time.Duration `envconfig:"ROLLCALL_LEDGER_TTL" default:"24h" desc:"how long a lost ack can still be told from new work"`
+	ZombieHorizon time.Duration `envconfig:"ROLLCALL_ZOMBIE_HORIZON" default:"10m" desc:"how long a stalled worker may sleep and still be refused"`
+}
+
+const (
+	minAckWait = time.Second
+	minHorizon = time.Second
+	// maxName bounds stream names; the server takes longer ones, files named after them do not.
+	maxName = 64
+)
+
+// Validate returns every fault of the settings, joined; each names its variable.
+func (s Streams) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	if s.Source != SourceJetStream && s.Source != SourceCore {
+		fault("ROLLCALL_SOURCE is %q, want jetstream or core", s.Source)
+	}
+	if len(s.Subjects) == 0 {
+		fault("ROLLCALL_SUBJECTS is empty; set it to jobs.>")
+	}
+	for _, subject := range s.Subjects {
+		if !validFilter(subject) {
+			fault("ROLLCALL_SUBJECTS holds %q, which is not a NATS subject", subject)
+		}
+	}
+	if s.Stream == "" || len(s.Stream) > maxName || strings.ContainsAny(s.Stream, ".*> \t\r\n/\\") {
+		fault("ROLLCALL_STREAM is %q, want 1 to %d characters without dots, blanks, wildcards and slashes", s.Stream, maxName)
+	}
+	if s.Stream == StreamDone || s.Stream == StreamDead {
+		fault("ROLLCALL_STREAM is %s, which Rollcall itself writes to", s.Stream)
+	}
+	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
+		fault("ROLLCALL_REPLICAS is %d, want 1, 3 or 5", s.Replicas)
+	}
+	if s.AckWait < minAckWait {
+		fault("ROLLCALL_ACK_WAIT is %v, want at least %v", s.AckWait, minAckWait)
+	}
+	if s.ZombieHorizon < minHorizon {
+		fault("ROLLCALL_ZOMBIE_HORIZON is %v, want at least %v", s.ZombieHorizon, minHorizon)
+	}
+	if s.LedgerTTL < s.ZombieHorizon {
+		fault("ROLLCALL_LEDGER_TTL is %v, want at least ROLLCALL_ZOMBIE_HORIZON (%v)", s.LedgerTTL, s.ZombieHorizon)
+	}
+	return errors.Join(faults...)
+}
+
+// validFilter reports whether s is a subject a consumer can filter by.
+func validFilter(s string) bool {
+	tokens := strings.Split(s, ".")
+	for i, token := range tokens {
+		switch {
+		case token == "", strings.ContainsAny(token, " \t\r\n"):
+			return false
+		case token == ">":
+			if i != len(tokens)-1 {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,262 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+)
+
+const (
+	dialTimeout   = 2 * time.Second
+	reconnectWait = 500 * time.Millisecond
+	// A dead peer is noticed after two unanswered pings, far below the lease of a job.
+	pingInterval = 5 * time.Second
+)
+
+// Conn is the connection to NATS. It reconnects for ever; when it is closed all the same
+// (the server can do that, see [Conn.Closed]), the process has to end.
+type Conn struct {
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	log zerolog.Logger
+
+	closed      chan struct{}
+	connected   atomic.Bool
+	disconnects atomic.Uint64
+	reconnects  atomic.Uint64
+
+	mu sync.Mutex
+	// wanted tells that Close was called; reason is why the connection ended otherwise.
+	wanted bool
+	reason error
+	denied []string
+}
+
+// Connect dials one of cfg's servers and retries until one answers or ctx is done; then the
+// error wraps [ErrUnreachable]. A refused login is returned at once. name is shown by the
+// server's monitoring. With extra options, for example [nats.InProcessServer], the
+// connection can be made to an embedded server.
+func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, extra ...nats.Option) (*Conn, error) {
+	options, err := cfg.options()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{log: log, closed: make(chan struct{})}
+	options = append(options,
+		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect),
+		nats.ClosedHandler(c.onClosed), nats.ErrorHandler(c.onError))
+	options = append(options, extra...)
+	for told := false; ; told = true {
+		c.nc, err = nats.Connect(cfg.URL, options...)
+		if err == nil {
+			break
+		}
+		if !worthRedialling(err) {
+			return nil, fmt.Errorf("connect to %s: %w", redact(cfg.URL), err)
+		}
+		if !told {
+			log.Warn().Err(err).Str("url", redact(cfg.URL)).Msg("NATS is not reachable yet, retrying")
+		}
+		if pause(ctx, jitter(reconnectWait)) != nil {
+			return nil, fmt.Errorf("connect to %s (NATS_URL): %w: %w", redact(cfg.URL), ErrUnreachable, err)
+		}
+	}
+	if c.js, err = jetstream.New(c.nc); err != nil {
+		c.nc.Close()
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	c.connected.Store(true)
+	return c, nil
+}
+
+// options turns the settings into those of nats.go.
+func (c Config) options() ([]nats.Option, error) {
+	var options []nats.Option
+	switch {
+	case c.Creds != "":
+		options = append(options, nats.UserCredentials(c.Creds))
+	case c.NKey != "":
+		option, err := nats.NkeyOptionFromSeed(c.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("read the seed file named by NATS_NKEY: %w", err)
+		}
+		options = append(options, option)
+	case c.User != "" && c.Password.IsZero():
+		options = append(options, nats.Token(c.User))
+	case c.User != "":
+		options = append(options, nats.UserInfo(c.User, c.Password.Reveal()))
+	case !c.Token.IsZero():
+		options = append(options, nats.Token(c.Token.Reveal()))
+	}
+	if c.CA != "" {
+		options = append(options, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		options = append(options, nats.ClientCert(c.Cert, c.Key))
+	}
+	return options, nil
+}
+
+// worthRedialling tells a server that is away from one that turned us down and from
+// settings that cannot work.
+func worthRedialling(err error) bool {
+	var network interface{ Timeout() bool }
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrStaleConnection) ||
+		errors.Is(err, nats.ErrConnectionClosed) || errors.As(err, &network)
+}
+
+// redact hides passwords and tokens in a comma separated list of URLs.
+func redact(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, part := range parts {
+		part = strings.TrimSpace(part)
+		if before, host, ok := cutLast(part, "@"); ok {
+			scheme := ""
+			if u, err := url.Parse(part); err == nil && u.Scheme != "" {
+				scheme = u.Scheme + "://"
+			} else if s, _, ok := strings.Cut(before, "://"); ok {
+				scheme = s + "://"
+			}
+			part = scheme + "***@" + host
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, ",")
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// NATS returns the connection itself, for services called over NATS. It must not be closed.
+func (c *Conn) NATS() *nats.Conn { return c.nc }
+
+// Closed is closed once the connection is gone for good; [Conn.Err] then tells why.
+// nats.go gives up on errors it does not know and on a login that was revoked: a worker
+// must not live on without its broker.
+func (c *Conn) Closed() <-chan struct{} { return c.closed }
+
+// Err returns why the connection was closed, nil while it is not or when Close was called.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
+}
+
+// Healthy returns nil while a server is connected.
+func (c *Conn) Healthy() error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	if !c.connected.Load() {
+		return errors.New("not connected to NATS")
+	}
+	return nil
+}
+
+// Denied returns the subjects the server refused to let us use, each once, as it named them.
+// A denial looks like a time-out to the one who waits; this list names the missing permission.
+func (c *Conn) Denied() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.denied)
+}
+
+// Disconnects counts how often the connection broke.
+func (c *Conn) Disconnects() uint64 { return c.disconnects.Load() }
+
+// Reconnects counts how often it was made again.
+func (c *Conn) Reconnects() uint64 { return c.reconnects.Load() }
+
+// Close flushes what was published, within ctx, and closes the connection.
+func (c *Conn) Close(ctx context.Context) error {
+	c.mu.Lock()
+	c.wanted = true
+	c.mu.Unlock()
+	var err error
+	if c.nc.IsConnected() {
+		err = c.nc.FlushWithContext(ctx)
+	}
+	c.nc.Close()
+	<-c.closed
+	if err != nil {
+		return fmt.Errorf("flush the connection: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
+	c.connected.Store(false)
+	c.mu.Lock()
+	wanted := c.wanted
+	c.mu.Unlock()
+	if wanted {
+		return
+	}
+	c.disconnects.Add(1)
+	c.log.Warn().Err(err).Msg("lost the connection to NATS, reconnecting")
+}
+
+func (c *Conn) onReconnect(nc *nats.Conn) {
+	c.reconnects.Add(1)
+	c.connected.Store(true)
+	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
+}
+
+func (c *Conn) onClosed(nc *nats.Conn) {
+	c.connected.Store(false)
+	c.mu.Lock()
+	if !c.wanted {
+		err := nc.LastError()
+		if err == nil {
+			err = nats.ErrConnectionClosed
+		}
+		c.reason = fmt.Errorf("the NATS connection is closed: %w", err)
+	}
+	c.mu.Unlock()
+	close(c.closed)
+}
+
+// deniedSubject finds the subject in the server's text, the only place where it is named
+// (client.go, pubPermissionViolation and subPermissionViolation).
+var deniedSubject = regexp.MustCompile(`(?i)(publish|subscription) to "([^"]+)"`)
+
+func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		if m := deniedSubject.FindStringSubmatch(err.Error()); m != nil {
+			subject = strings.ToLower(m[1]) + " " + m[2]
+		}
+		c.mu.Lock()
+		known := slices.Contains(c.denied, subject)
+		if !known {
+			c.denied = append(c.denied, subject)
+		}
+		c.mu.Unlock()
+		if known {
+			return
+		}
+	}
+	c.log.Error().Err(err).Str("subject", subject).Msg("NATS reports an error")
+}

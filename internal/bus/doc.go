@@ -1,0 +1,13 @@
+// Package bus is everything NATS: the connection, the streams and the consumer, the source
+// that hands out jobs, the ledger that commits completion events, dead letters, upkeep.
+//
+//	         Source ◀── pull requests, deliveries ──▶ JOBS     work queue
+//	           │                                       ▲
+//	(pool)     ▼                                       │ ack, nak, +WPI
+//	         Ledger ── one atomic publish per group ─▶ DONE     pages and events
+//	           └─ PageStore                             │ republish, once committed
+//	         DeadLetters ─────────────────────────────▶ DEAD    ▼
+//	         Sweeper ── purges old pages ─────────────▶ DONE    batches.<pool>.<outcome>.<id>
+//
+// Subjects are made in subjects.go and nowhere else.
+package bus

@@ -1,0 +1,21 @@
+package bus
+
+import "errors"
+
+// Errors that callers branch on.
+var (
+	// ErrUnreachable is returned by Connect when no server answered in time.
+	ErrUnreachable = errors.New("no NATS server could be reached")
+	// ErrServerTooOld is returned when the server lacks what the ledger is built on.
+	ErrServerTooOld = errors.New("the NATS server is too old")
+	// ErrMissing is returned when a stream or the consumer does not exist and may not be created.
+	ErrMissing = errors.New("missing on the NATS server")
+	// ErrClosed is returned by what was closed or whose Run has ended.
+	ErrClosed = errors.New("closed")
+	// ErrStale is returned by a [PageStore] that refused a group because an expectation of
+	// one of its writes does not hold. Nothing of the group was stored.
+	ErrStale = errors.New("a subject has moved on")
+	// ErrBusy is returned by a [PageStore] that cannot take a group now. Nothing of the group
+	// was stored; the same group may be tried again.
+	ErrBusy = errors.New("the broker cannot take the group now")
+)
