@@ -4,6 +4,11 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"rollcall/internal/faulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	faulttest.Role(map[string]func() int{"sleeper": sleeper, "printer": printer, "parent": parent})
+	goleak.VerifyTestMain(m)
+}
