@@ -1,0 +1,2 @@
+// Package service calls microservices.
+package service

@@ -1,0 +1,240 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+const (
+	maxHeader = 64 << 10
+	// writeBuffer takes a call of usual size in one write to the kernel.
+	writeBuffer = 32 << 10
+	readBuffer  = 8 << 10
+	// maxKept is the largest read buffer that goes back to the pool.
+	maxKept = 256 << 10
+	// maxDrained is how much of an unwanted body is read to keep the connection.
+	maxDrained = 4 << 10
+)
+
+// Header names, in the spelling of [http.CanonicalHeaderKey].
+const (
+	headerContentType    = "Content-Type"
+	headerRetryAfter     = "Retry-After"
+	headerIdempotencyKey = "Idempotency-Key"
+	headerBatch          = "Rollcall-Batch"
+	headerPool           = "Rollcall-Pool"
+	headerTraceparent    = "Traceparent"
+	headerWebhookID      = "Webhook-Id"
+	headerWebhookTime    = "Webhook-Timestamp"
+	headerWebhookSign    = "Webhook-Signature"
+)
+
+// httpTransport sends calls by POST. It uses the round tripper without [http.Client]: no
+// redirects, no cookies, no credentials from the URL, and less work.
+type httpTransport struct {
+	target  string // host, for error texts
+	rt      *http.Transport
+	request *http.Request
+	fixed   http.Header
+	signer  signer
+	decoder decoder
+	buffers sync.Pool
+}
+
+func newHTTP(name string, target *url.URL, cfg Config, deps Deps) (*httpTransport, error) {
+	secrets, err := parseSecrets(cfg.Secret)
+	if err != nil {
+		return nil, err
+	}
+	t := &httpTransport{
+		target: target.Host, signer: secrets,
+		decoder: newDecoder(cfg.MaxReply, deps.RetryMax),
+		request: &http.Request{Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
+		fixed: http.Header{
+			headerContentType: {jobs.MediaBatch},
+			"Accept":          {"application/json"},
+			"User-Agent":      {"rollcall/" + deps.Version},
+		},
+	}
+	if !cfg.Token.IsZero() {
+		t.fixed["Authorization"] = []string{"Bearer " + cfg.Token.Reveal()}
+	}
+	t.rt, err = newRoundTripper(name, target.Scheme, cfg, deps)
+	return t, err
+}
+
+// newRoundTripper returns a connection pool for one service: as many connections as calls may
+// be under way, all of them kept.
+func newRoundTripper(name, scheme string, cfg Config, deps Deps) (*http.Transport, error) {
+	limit := int(cfg.Concurrency)
+	if cfg.Concurrency == Auto {
+		limit = autoMax
+	}
+	rt := &http.Transport{
+		MaxConnsPerHost: limit, MaxIdleConnsPerHost: limit, MaxIdleConns: limit, IdleConnTimeout: 90 * time.Second,
+		MaxResponseHeaderBytes: maxHeader, WriteBufferSize: writeBuffer, ReadBufferSize: readBuffer,
+		ForceAttemptHTTP2: true,
+		// A dead HTTP/2 connection would otherwise fail every call that shares it, for minutes.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	if scheme != "https" {
+		rt.DialContext = newDialer(cfg, nil, deps.Resolver).DialContext
+		return rt, nil
+	}
+	config, err := cfg.tlsConfig(name)
+	if err != nil {
+		return nil, err
+	}
+	d := newDialer(cfg, config, deps.Resolver)
+	rt.DialContext, rt.DialTLSContext, rt.TLSClientConfig = d.DialContext, d.dialTLS, config
+	return rt, nil
+}
+
+func (t *httpTransport) fits(*jobs.Call) bool { return true }
+
+func (t *httpTransport) close() { t.rt.CloseIdleConnections() }
+
+// send implements transport.
+func (t *httpTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+	body := &gate{data: call.Body}
+	defer body.shut()
+	req := t.request.WithContext(ctx)
+	req.Header = t.header(call)
+	req.ContentLength = int64(len(call.Body))
+	req.Body = &gateReader{gate: body}
+	// net/http may send again on a fresh connection when a kept one turns out to be closed:
+	// the Idempotency-Key allows it.
+	req.GetBody = func() (io.ReadCloser, error) { return &gateReader{gate: body}, nil }
+	resp, err := t.rt.RoundTrip(req)
+	if err != nil {
+		return nil, broken(ctx, t.target, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
+		return nil, statusFailure(resp.StatusCode, "", resp.Header.Get(headerRetryAfter), t.decoder.retryMax)
+	}
+	return t.read(ctx, resp, call)
+}
+
+// header returns the headers of one try. The values of one call share one backing array.
+func (t *httpTransport) header(call *jobs.Call) http.Header {
+	h := make(http.Header, len(t.fixed)+7)
+	for name, values := range t.fixed {
+		h[name] = values
+	}
+	values := make([]string, 0, 7)
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set(headerIdempotencyKey, `"`+call.Key+`"`)
+	set(headerBatch, call.BatchID)
+	set(headerPool, call.Pool)
+	if call.Traceparent != "" {
+		set(headerTraceparent, call.Traceparent)
+	}
+	if len(t.signer.secrets) > 0 {
+		timestamp, signature := t.signer.sign(call.Key, time.Now(), call.Body)
+		set(headerWebhookID, call.Key)
+		set(headerWebhookTime, timestamp)
+		set(headerWebhookSign, signature)
+	}
+	return h
+}
+
+// read reads and decodes a 2xx reply.
+func (t *httpTransport) read(ctx context.Context, resp *http.Response, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+	if resp.ContentLength == 0 {
+		return t.decoder.decode(call, nil, "")
+	}
+	if resp.ContentLength > int64(t.decoder.maxReply) {
+		return nil, tooLarge(t.decoder.maxReply)
+	}
+	buf, _ := t.buffers.Get().(*[]byte)
+	if buf == nil {
+		buf = new(make([]byte, 0, readBuffer))
+	}
+	body, err := readCapped((*buf)[:0], resp.Body, int(t.decoder.maxReply))
+	defer func() {
+		if cap(body) <= maxKept {
+			*buf = body
+			t.buffers.Put(buf)
+		}
+	}()
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, tooLarge(t.decoder.maxReply)
+	case err != nil:
+		return nil, broken(ctx, t.target, err)
+	}
+	return t.decoder.decode(call, body, resp.Header.Get(headerContentType))
+}
+
+var errTooLarge = errors.New("too large")
+
+// readCapped appends what r holds to b, at most limit bytes.
+func readCapped(b []byte, r io.Reader, limit int) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):min(cap(b), limit+1)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > limit:
+			return b, errTooLarge
+		case errors.Is(err, io.EOF) && err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken reply
+			return b, nil
+		case err != nil:
+			return b, err
+		}
+	}
+}
+
+// gate lends a body to net/http for the time of one try. The transport may still be writing
+// when it has already returned; after shut it gets an error instead of bytes that the caller
+// of [Service.Call] may be using for something else.
+type gate struct {
+	mu   sync.Mutex
+	data []byte
+	done bool
+}
+
+var errShut = errors.New("the call is over")
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.data, g.done = nil, true
+}
+
+type gateReader struct {
+	*gate
+	off int
+}
+
+// Read implements [io.Reader].
+func (r *gateReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done {
+		return 0, errShut
+	}
+	if r.off == len(r.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, r.data[r.off:])
+	r.off += n
+	return n, nil
+}
+
+// Close implements [io.Closer].
+func (r *gateReader) Close() error { return nil }

@@ -1,0 +1,202 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
+	"github.com/failsafe-go/failsafe-go/bulkhead"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/failsafe-go/failsafe-go/ratelimiter"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+	"github.com/failsafe-go/failsafe-go/timeout"
+
+	"rollcall/internal/jobs"
+)
+
+// Delays between the tries of one call: full jitter under a doubling ceiling. A service that
+// asks for more than maxDelay by Retry-After ends the call instead, so that the jobs wait in
+// the broker and not in a slot of the pool.
+const (
+	minDelay = 100 * time.Millisecond
+	maxDelay = time.Second
+)
+
+// The breaker opens when half of at least breakerCalls tries failed within breakerWindow (or
+// three time-outs, if that is longer) and lets breakerProbes tries through after breakerDelay.
+const (
+	breakerRate   = 0.5
+	breakerCalls  = 10
+	breakerWindow = 30 * time.Second
+	breakerDelay  = 5 * time.Second
+	breakerJitter = 0.2
+	breakerProbes = 3
+)
+
+// Bounds of the adaptive limiter, and how often it thinks: after autoSamples tries, but not
+// more often than every autoWindow.
+const (
+	autoMin     = 1
+	autoMax     = 200
+	autoStart   = 20
+	autoSamples = 20
+	autoWindow  = 250 * time.Millisecond
+)
+
+type result = []jobs.Reply
+
+// policies guard one service. Their order is told in the package's documentation.
+type policies struct {
+	name     string
+	timeout  time.Duration
+	retryMax time.Duration
+	breaker  circuitbreaker.CircuitBreaker[result]
+	fixed    int
+	adaptive adaptivelimiter.AdaptiveLimiter[result]
+	executor failsafe.Executor[result]
+}
+
+func newPolicies(name string, cfg Config, deps Deps) policies {
+	p := policies{name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, fixed: int(cfg.Concurrency)}
+	p.breaker = newBreaker(name, cfg, deps)
+	order := []failsafe.Policy[result]{newRetry(cfg), p.breaker}
+	// A try waits at most half a time-out for each of these two.
+	wait := cfg.Timeout / 2
+	if cfg.Rate > 0 {
+		interval := max(time.Duration(float64(time.Second)/cfg.Rate), 1)
+		order = append(order, ratelimiter.NewSmoothBuilderWithMaxRate[result](interval).WithMaxWaitTime(wait).Build())
+	}
+	if cfg.Concurrency == Auto {
+		p.adaptive = adaptivelimiter.NewBuilder[result]().WithLimits(autoMin, autoMax, autoStart).
+			WithRecentWindow(autoWindow, 30*time.Second, autoSamples).WithMaxWaitTime(wait).Build()
+		order = append(order, p.adaptive)
+	} else {
+		order = append(order, bulkhead.NewBuilder[result](uint(cfg.Concurrency)).WithMaxWaitTime(wait).Build())
+	}
+	p.executor = failsafe.With(append(order, timeout.New[result](cfg.Timeout))...)
+	return p
+}
+
+func newRetry(cfg Config) retrypolicy.RetryPolicy[result] {
+	return retrypolicy.NewBuilder[result]().
+		WithMaxAttempts(cfg.Tries).
+		ReturnLastFailure().
+		HandleIf(func(_ result, err error) bool { return worthAnotherTry(err) }).
+		WithDelayFunc(func(exec failsafe.ExecutionAttempt[result]) time.Duration {
+			return delayBefore(exec.Retries()+1, exec.LastError())
+		}).Build()
+}
+
+func newBreaker(name string, cfg Config, deps Deps) circuitbreaker.CircuitBreaker[result] {
+	log := deps.Log
+	return circuitbreaker.NewBuilder[result]().
+		WithFailureRateThreshold(breakerRate, breakerCalls, max(breakerWindow, 3*cfg.Timeout)).
+		WithSuccessThreshold(breakerProbes).
+		WithDelay(breakerDelay).WithJitterFactor(breakerJitter).
+		HandleIf(func(_ result, err error) bool { return speaksOfAnIllness(err) }).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
+			log.Info().Str("service", name).Stringer("from", e.OldState).Stringer("to", e.NewState).Msg("service breaker changed")
+		}).Build()
+}
+
+// worthAnotherTry decides whether a failed try is repeated within its call.
+func worthAnotherTry(err error) bool {
+	if errors.Is(err, timeout.ErrExceeded) {
+		return true
+	}
+	f, ok := errors.AsType[*jobs.Failure](err)
+	if !ok || f.Final || f.RetryAfter > maxDelay || misconfigured(f) {
+		return false
+	}
+	return f.Reason != jobs.ReasonCanceled && f.Reason != jobs.ReasonPanic
+}
+
+// speaksOfAnIllness decides whether a failed try counts against the service in the breaker.
+// A final answer, a throttling or a redirect comes from a living service, and a mistake in
+// our own settings says nothing about it.
+func speaksOfAnIllness(err error) bool {
+	if errors.Is(err, timeout.ErrExceeded) {
+		return true
+	}
+	f, ok := errors.AsType[*jobs.Failure](err)
+	if !ok || f.Final || misconfigured(f) {
+		return false
+	}
+	switch f.Reason {
+	case jobs.ReasonThrottled, jobs.ReasonHTTP4xx, jobs.ReasonCanceled, jobs.ReasonPanic:
+		return false
+	default:
+		return true
+	}
+}
+
+// delayBefore returns the pause before the n-th repetition: what the service asked for, else
+// full jitter.
+func delayBefore(n int, err error) time.Duration {
+	if f, ok := errors.AsType[*jobs.Failure](err); ok && f.RetryAfter > 0 {
+		return f.RetryAfter
+	}
+	ceiling := min(minDelay<<min(n-1, 10), maxDelay)
+	return rand.N(ceiling) + 1
+}
+
+// run performs one call under all policies.
+func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.CallResult {
+	var tries int
+	var last *jobs.Failure
+	replies, err := p.executor.WithContext(ctx).GetWithExecution(func(exec failsafe.Execution[result]) (result, error) {
+		tries++
+		var got result
+		if got, last = s.attempt(exec.Context(), call); last == nil {
+			return got, nil
+		}
+		if misconfigured(last) {
+			tries--
+		}
+		return nil, last
+	})
+	if err == nil {
+		return jobs.CallResult{Replies: replies, Tries: tries}
+	}
+	return jobs.CallResult{Failure: p.failure(ctx, err, last), Tries: tries}
+}
+
+// failure turns what ended a call into a failure. last is that of the latest try, nil if none
+// was made.
+func (p *policies) failure(ctx context.Context, err error, last *jobs.Failure) *jobs.Failure {
+	if ctx.Err() != nil {
+		return &jobs.Failure{Reason: jobs.ReasonCanceled, Err: fmt.Errorf("call to %s given up: %w", p.name, context.Cause(ctx))}
+	}
+	if f, ok := errors.AsType[*jobs.Failure](err); ok {
+		return f
+	}
+	switch {
+	case errors.Is(err, timeout.ErrExceeded):
+		if last != nil && last.Code != 0 {
+			return last // it answered with a status, and only then dawdled
+		}
+		return &jobs.Failure{Reason: jobs.ReasonTimeout, Err: fmt.Errorf("no complete reply from %s within %v (%s)", p.name, p.timeout, Variable(p.name, "TIMEOUT"))}
+	case last != nil:
+		return last // a policy refused a further try; why there had to be one says more
+	case errors.Is(err, circuitbreaker.ErrOpen):
+		wait := p.breaker.RemainingDelay()
+		return &jobs.Failure{Reason: jobs.ReasonBreakerOpen, RetryAfter: min(wait, p.retryMax),
+			Err: fmt.Errorf("%s failed too often; calls are held back for %v", p.name, wait.Round(time.Millisecond))}
+	case errors.Is(err, ratelimiter.ErrExceeded):
+		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: no call allowed within %v; see %s", p.name, p.timeout/2, Variable(p.name, "RATE"))}
+	default:
+		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: all %d calls at once were taken for %v; see %s", p.name, p.limit(), p.timeout/2, Variable(p.name, "CONCURRENCY"))}
+	}
+}
+
+// limit returns how many requests may be under way at once.
+func (p *policies) limit() int {
+	if p.adaptive != nil {
+		return p.adaptive.Limit()
+	}
+	return p.fixed
+}

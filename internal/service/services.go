@@ -1,0 +1,65 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Ref is one entry of ROLLCALL_SERVICES.
+type Ref struct {
+	Name string
+	URL  string
+}
+
+const namePattern = `^[a-z][a-z0-9_-]{0,62}$`
+
+// ErrNoServices is returned when ROLLCALL_SERVICES names none.
+var ErrNoServices = errors.New("ROLLCALL_SERVICES is empty; write billing=http://billing:8080/jobs,index=nats://svc.index")
+
+// ParseServices reads ROLLCALL_SERVICES: name=URL pairs separated by commas. Names are
+// lower case, begin with a letter and differ also as part of a variable's name, where "-"
+// becomes "_". All faults are returned at once, joined.
+func ParseServices(list string) ([]Ref, error) {
+	valid := regexp.MustCompile(namePattern)
+	var refs []Ref
+	var faults []error
+	variables := map[string]string{}
+	for entry := range strings.SplitSeq(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		name, raw, found := strings.Cut(entry, "=")
+		name, raw = strings.TrimSpace(name), strings.TrimSpace(raw)
+		fault := func(format string, args ...any) {
+			faults = append(faults, fmt.Errorf("ROLLCALL_SERVICES: "+format, args...))
+		}
+		if !found || !valid.MatchString(name) {
+			if !found {
+				name = entry
+			}
+			fault("%q: want name=URL, the name as in %s", clip(name, 80), namePattern)
+			continue
+		}
+		variable := Variable(name, "")
+		if other, taken := variables[variable]; taken {
+			fault("%s and %s would share the variables %s…", other, name, variable)
+			continue
+		}
+		variables[variable] = name
+		if _, err := parseURL(raw); err != nil {
+			fault("service %s: %w", name, err)
+			continue
+		}
+		refs = append(refs, Ref{Name: name, URL: raw})
+	}
+	if len(refs) == 0 && len(faults) == 0 {
+		return nil, ErrNoServices
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return refs, nil
+}

@@ -1,0 +1,70 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"rollcall/internal/jobs"
+)
+
+// partSuffix is what the key of a part is longer than that of the whole, in bytes.
+const partSuffix = 17
+
+// split sends a call that is too large for one message in parts, one after the other. Each
+// part is a call of its own, with its own key and its own tries.
+//
+// Where some parts fail as a whole, their jobs are to be retried and the others keep what the
+// service said of them; where all do, so does the call.
+func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
+	if len(call.Jobs) == 1 {
+		return jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonTooLarge, Code: http.StatusRequestEntityTooLarge, Final: true,
+			Err: fmt.Errorf("job of %d bytes exceeds the max_payload of the NATS server; raise it, or offer %s over HTTP", len(call.Body), s.name)}}
+	}
+	half := len(call.Jobs) / 2
+	first, second := s.part(ctx, call, call.Jobs[:half]), s.part(ctx, call, call.Jobs[half:])
+	merged := jobs.CallResult{Tries: first.Tries + second.Tries}
+	if first.Failure != nil && second.Failure != nil {
+		merged.Failure = worse(first.Failure, second.Failure)
+		return merged
+	}
+	merged.Replies = append(spread(first, half), spread(second, len(call.Jobs)-half)...)
+	return merged
+}
+
+func (s *Service) part(ctx context.Context, call *jobs.Call, list []*jobs.Job) jobs.CallResult {
+	part := *call
+	part.Jobs = list
+	part.Body = jobs.AppendCall(make([]byte, 0, jobs.CallSize(list)), list)
+	part.Key = jobs.CallKey(&jobs.Batch{ID: call.BatchID, Jobs: call.Jobs}, call.Service, list)
+	if s.transport.fits(&part) {
+		return s.policies.run(ctx, s, &part)
+	}
+	return s.split(ctx, &part)
+}
+
+// worse chooses what stands for two failed halves: one that can be retried, so that no job is
+// given up for the fault of another.
+func worse(a, b *jobs.Failure) *jobs.Failure {
+	if a.Final {
+		return b
+	}
+	return a
+}
+
+// spread turns the failure of a part into replies for its jobs. A final failure is one job's
+// own only where it stands alone.
+func spread(r jobs.CallResult, n int) []jobs.Reply {
+	if r.Failure == nil {
+		return r.Replies[:n:n]
+	}
+	reply := jobs.Reply{Error: clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter}
+	if r.Failure.Final && n == 1 {
+		reply.Status = jobs.StatusFail
+	}
+	replies := make([]jobs.Reply, n)
+	for i := range replies {
+		replies[i] = reply
+	}
+	return replies
+}
