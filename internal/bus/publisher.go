@@ -1,0 +1,155 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+)
+
+const (
+	// publishWindow bounds the jobs that were sent and are not yet confirmed.
+	publishWindow = 1024
+	// ackTimeout is how long the broker may take to confirm a job.
+	ackTimeout = 15 * time.Second
+)
+
+// Errors of publishing.
+var (
+	// ErrNoStream is returned for a subject that the job stream does not hold.
+	ErrNoStream = errors.New("the stream does not hold this subject")
+	// ErrUnconfirmed is returned when the PubAck stayed away: the job may be stored or not.
+	ErrUnconfirmed = errors.New("the broker did not confirm the job; publishing it again is safe only under the same message id")
+)
+
+// Receipt tells that the broker holds a job.
+type Receipt struct {
+	Ref jobs.Ref
+	// Duplicate tells that the broker held a job with the same message id already; Ref is
+	// then that job's.
+	Duplicate bool
+}
+
+// Publisher sends jobs to a stream and awaits their PubAcks.
+type Publisher struct {
+	js     jetstream.JetStream
+	stream string
+	epoch  string
+	holds  []string
+}
+
+// NewPublisher looks the stream up. The error wraps [ErrMissing] if there is none. The caller
+// owes a call of [Publisher.Close].
+func NewPublisher(ctx context.Context, conn *Conn, stream string) (*Publisher, error) {
+	js, err := jetstream.New(conn.NATS(),
+		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
+		jetstream.WithPublishAsyncTimeout(ackTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream to publish: %w", err)
+	}
+	s, err := js.Stream(ctx, stream)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", stream, ErrMissing)
+	case err != nil:
+		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	info := s.CachedInfo()
+	return &Publisher{js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil
+}
+
+// Close ends what nats.go keeps for the acks.
+func (p *Publisher) Close() { p.js.CleanupPublisher() }
+
+// Epoch is that of the stream, see [jobs.Epoch].
+func (p *Publisher) Epoch() string { return p.epoch }
+
+// posted is a job whose confirmation is under way.
+type posted struct {
+	msg    *nats.Msg
+	future jetstream.PubAckFuture
+	err    error
+}
+
+// Publish sends the messages of source, not waiting for one PubAck before the next message,
+// and calls confirmed for each, in their order, once the broker holds it. It ends with the
+// first fault: of source, of the broker ([ErrNoStream], [ErrUnconfirmed]) or of confirmed;
+// messages sent by then may be stored or not.
+func (p *Publisher) Publish(ctx context.Context, source iter.Seq2[*nats.Msg, error], confirmed func(*nats.Msg, Receipt) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	queue := make(chan posted, publishWindow)
+	var wg sync.WaitGroup
+	wg.Go(func() { p.send(ctx, source, queue) })
+	defer wg.Wait()
+	defer cancel()
+	for sent := range queue {
+		receipt, err := p.await(ctx, sent)
+		if err != nil {
+			return err
+		}
+		if err := confirmed(sent.msg, receipt); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// send puts every message on its way, until one cannot be.
+func (p *Publisher) send(ctx context.Context, source iter.Seq2[*nats.Msg, error], queue chan<- posted) {
+	defer close(queue)
+	for msg, err := range source {
+		next := posted{msg: msg, err: err}
+		if err == nil {
+			next.future, next.err = p.js.PublishMsgAsync(msg, jetstream.WithExpectStream(p.stream), jetstream.WithStallWait(ackTimeout))
+		}
+		select {
+		case queue <- next:
+		case <-ctx.Done():
+			return
+		}
+		if next.err != nil {
+			return
+		}
+	}
+}
+
+func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
+	if sent.err != nil {
+		return Receipt{}, fmt.Errorf("publish: %w", sent.err)
+	}
+	select {
+	case ack := <-sent.future.Ok():
+		return Receipt{Ref: jobs.Ref{Epoch: p.epoch, Seq: ack.Sequence}, Duplicate: ack.Duplicate}, nil
+	case err := <-sent.future.Err():
+		return Receipt{}, p.explain(sent.msg.Subject, err)
+	case <-ctx.Done():
+		return Receipt{}, fmt.Errorf("publish to %s: %w", sent.msg.Subject, context.Cause(ctx))
+	}
+}
+
+// explain says what a refusal means. 10060 is the server's answer when another stream holds
+// the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
+// the stream (JSMessageSchedulesTargetInvalidErr).
+func (p *Publisher) explain(subject string, err error) error {
+	const notThisStream, targetOutside = 10060, 10190
+	var refused *jetstream.APIError
+	code := jetstream.ErrorCode(0)
+	if errors.As(err, &refused) {
+		code = refused.ErrorCode
+	}
+	switch {
+	case errors.Is(err, jetstream.ErrNoStreamResponse), code == notThisStream, code == targetOutside:
+		return fmt.Errorf("publish to %s: %w: stream %s holds %v", subject, ErrNoStream, p.stream, p.holds)
+	case errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
+		return fmt.Errorf("publish to %s: %w: %w", subject, ErrUnconfirmed, err)
+	default:
+		return fmt.Errorf("publish to %s: %w", subject, err)
+	}
+}
