@@ -3,6 +3,7 @@ package faulttest_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -136,5 +137,43 @@ func TestUntilReturnsAsSoonAsTrue(t *testing.T) {
 	faulttest.Until(t, time.Minute, "third time", func() bool { n++; return n == 3 })
 	if n != 3 {
 		t.Errorf("polled %d times, want 3", n)
+	}
+}
+
+// failingTB takes a failure instead of the test.
+type failingTB struct {
+	testing.TB
+	failed bool
+}
+
+func (f *failingTB) Helper()               {}
+func (f *failingTB) Fatalf(string, ...any) { f.failed = true; runtime.Goexit() }
+
+// fails reports whether f fails the test it is given.
+func fails(t *testing.T, f func(testing.TB)) bool {
+	t.Helper()
+	tb := &failingTB{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(tb)
+	}()
+	<-done
+	return tb.failed
+}
+
+func TestUntilFailsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	if !fails(t, func(tb testing.TB) { faulttest.Until(tb, quiet, "never", func() bool { return false }) }) {
+		t.Error("a condition that never came true failed nothing")
+	}
+}
+
+func TestWaitExitFailsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	if !fails(t, func(tb testing.TB) {
+		faulttest.Start(tb, "sleeper", faulttest.Again("sleeper", nil)).WaitExit(quiet)
+	}) {
+		t.Error("a process that never ends failed nothing")
 	}
 }

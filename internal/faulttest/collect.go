@@ -1,0 +1,121 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/history"
+	"rollcall/internal/jobs"
+)
+
+// readAll hands every stored message of a stream that matches filter to each, in order.
+func readAll(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg) error) error {
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	left := int(info.NumPending)
+	if left == 0 {
+		return nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	defer messages.Stop()
+	for ; left > 0; left-- {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read stream %s with %d messages to go: %w", stream, left, err)
+		}
+		if err := each(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Events reads the completion events that are stored.
+func Events(ctx context.Context, js jetstream.JetStream) ([]history.Event, error) {
+	var events []history.Event
+	err := readAll(ctx, js, "DONE", "done.batch.>", func(m jetstream.Msg) error {
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		event, err := jobs.DecodeEvent(m.Data())
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.Subject(), err)
+		}
+		if want := fmt.Sprintf("done.batch.%s.%s.%s", event.Data.Pool, event.Data.Outcome, event.ID); m.Subject() != want {
+			return fmt.Errorf("event %s is stored under %s, want %s", event.ID, m.Subject(), want)
+		}
+		events = append(events, history.Event{Event: event, Stored: meta.Timestamp})
+		return nil
+	})
+	return events, err
+}
+
+// DeadLetters reads the uids of the dead letters that are stored.
+func DeadLetters(ctx context.Context, js jetstream.JetStream) ([]string, error) {
+	var uids []string
+	err := readAll(ctx, js, "DEAD", "dead.>", func(m jetstream.Msg) error {
+		uid := m.Headers().Get("Rollcall-Uid")
+		if uid == "" {
+			return errors.New("a dead letter without Rollcall-Uid on " + m.Subject())
+		}
+		uids = append(uids, uid)
+		return nil
+	})
+	return uids, err
+}
+
+// WaitRest waits until nothing is left to do: the job stream is empty and the consumer
+// neither waits for jobs nor for acks.
+func WaitRest(t testing.TB, js jetstream.JetStream, stream, consumer string, limit time.Duration) {
+	t.Helper()
+	var last string
+	deadline := time.After(limit)
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if last = unrest(t.Context(), js, stream, consumer); last == "" {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("not at rest after %v: %s", limit, last)
+		}
+	}
+}
+
+// unrest says what is left to do, empty for nothing.
+func unrest(ctx context.Context, js jetstream.JetStream, stream, consumer string) string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return err.Error()
+	}
+	state := s.CachedInfo().State
+	c, err := s.Consumer(ctx, consumer)
+	if err != nil {
+		return err.Error()
+	}
+	info := c.CachedInfo()
+	if state.Msgs == 0 && info.NumPending == 0 && info.NumAckPending == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s holds %d jobs; %d wait for delivery, %d for an ack, %d were delivered again",
+		stream, state.Msgs, info.NumPending, info.NumAckPending, info.NumRedelivered)
+}

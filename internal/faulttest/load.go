@@ -1,0 +1,204 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/history"
+	"rollcall/internal/jobs"
+)
+
+// window is how many publications are under way at once: enough to fill a batch commit of
+// the broker, few enough that a broken one leaves little to repeat.
+const window = 256
+
+// Load publishes jobs and writes down every one that the broker accepted. A publication whose
+// answer is lost is repeated under the same message id, so that its fate becomes known.
+type Load struct {
+	t       testing.TB
+	js      jetstream.JetStream
+	stream  string
+	subject string
+	epoch   string
+	// body of job number n.
+	body func(n int) []byte
+
+	mu       sync.Mutex
+	next     int
+	accepted []history.Job
+	refused  []error
+}
+
+// NewLoad publishes to subject, which the stream, already created, must hold.
+func NewLoad(t testing.TB, js jetstream.JetStream, stream, subject string) *Load {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatalf("look up stream %s: %v", stream, err)
+	}
+	return &Load{
+		t: t, js: js, stream: stream, subject: subject, epoch: jobs.Epoch(s.CachedInfo().Created),
+		body: func(n int) []byte { return fmt.Appendf(nil, `{"n":%d}`, n) },
+	}
+}
+
+// Body decides what job number n, counting from 0, holds.
+func (l *Load) Body(f func(n int) []byte) { l.body = f }
+
+// Publish publishes n more jobs and returns when each has a PubAck. The test fails if that
+// takes longer than limit.
+func (l *Load) Publish(n int, limit time.Duration) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), limit)
+	defer cancel()
+	if err := l.publish(ctx, n); err != nil {
+		l.t.Fatalf("publish %d jobs: %v", n, err)
+	}
+}
+
+// Start publishes rate jobs a second in the background, through whatever happens to the
+// broker. The returned function ends it and returns when every job begun has a PubAck.
+func (l *Load) Start(rate int) (stop func()) {
+	l.t.Helper()
+	const tick = 50 * time.Millisecond
+	ctx, cancel := context.WithCancel(l.t.Context())
+	finished := make(chan error, 1)
+	go func() {
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		var failed error
+		for failed == nil && ctx.Err() == nil {
+			// What was begun is finished after the stop too: its fate must be known.
+			failed = l.publish(l.t.Context(), max(1, rate*int(tick)/int(time.Second)))
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+			}
+		}
+		finished <- failed
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-finished; err != nil {
+				l.t.Errorf("background load: %v", err)
+			}
+		})
+	}
+	l.t.Cleanup(func() { cancel() })
+	return stop
+}
+
+func (l *Load) publish(ctx context.Context, n int) error {
+	l.mu.Lock()
+	first := l.next
+	l.next += n
+	l.mu.Unlock()
+	for numbers := range slices.Chunk(sequence(first, n), window) {
+		if err := l.chunk(ctx, numbers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk publishes some jobs at once and repeats those without an answer.
+func (l *Load) chunk(ctx context.Context, numbers []int) error {
+	pending := make(map[int]jetstream.PubAckFuture, len(numbers))
+	for _, n := range numbers {
+		future, err := l.js.PublishMsgAsync(l.message(n))
+		if err == nil {
+			pending[n] = future
+		}
+	}
+	for _, n := range numbers {
+		if future := pending[n]; future != nil {
+			select {
+			case ack := <-future.Ok():
+				l.accept(n, ack)
+				continue
+			case <-future.Err():
+			case <-time.After(2 * time.Second):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if err := l.insist(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insist publishes one job until the broker says yes, or says that it never will.
+func (l *Load) insist(ctx context.Context, n int) error {
+	for {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ack, err := l.js.PublishMsg(try, l.message(n), jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			l.accept(n, ack)
+			return nil
+		}
+		l.mu.Lock()
+		if len(l.refused) < 100 {
+			l.refused = append(l.refused, err)
+		}
+		l.mu.Unlock()
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("job %d: %w", n, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+func (l *Load) message(n int) *nats.Msg {
+	m := nats.NewMsg(l.subject)
+	m.Header.Set(jetstream.MsgIDHeader, l.id(n))
+	m.Data = l.body(n)
+	return m
+}
+
+func (l *Load) id(n int) string { return fmt.Sprintf("%s-%d", l.subject, n) }
+
+func (l *Load) accept(n int, ack *jetstream.PubAck) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepted = append(l.accepted, history.Job{
+		ID:     l.id(n),
+		UID:    jobs.Ref{Epoch: l.epoch, Seq: ack.Sequence}.UID(),
+		Source: "/rollcall/" + l.stream + "/" + l.epoch,
+	})
+}
+
+// Accepted is every job that the producer holds a PubAck for.
+func (l *Load) Accepted() []history.Job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.accepted)
+}
+
+// Refused is what the broker said when it did not accept a job, the first hundred times.
+func (l *Load) Refused() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.refused)
+}
+
+func sequence(first, n int) []int {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = first + i
+	}
+	return numbers
+}
