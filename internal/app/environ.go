@@ -1,0 +1,224 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kelseyhightower/envconfig"
+
+	"rollcall/internal/jobs"
+)
+
+// Where the value of a setting came from.
+const (
+	sourceDefault = "default"
+	sourceEnv     = "env"
+	sourceFile    = "file"
+)
+
+// fileSuffix makes the name of the variable that holds the path of a secret's file.
+const fileSuffix = "_FILE"
+
+// maxSecretFile bounds what is read of a secret's file: a wrong path may name anything.
+const maxSecretFile = 64 << 10
+
+// Setting is one variable as it took effect.
+type Setting struct {
+	Name string `json:"name"`
+	// Value is masked where it is a secret or holds one.
+	Value string `json:"value"`
+	// Source is default, env or file.
+	Source      string `json:"source"`
+	Default     string `json:"default"`
+	Secret      bool   `json:"secret"`
+	Description string `json:"description"`
+}
+
+// variable is a field that a variable fills.
+type variable struct {
+	name, byDefault, desc string
+	field                 reflect.Value
+}
+
+func (v variable) secret() bool { return v.field.Type() == reflect.TypeFor[jobs.Secret]() }
+
+// variables lists the fields of spec, a pointer to a struct, that carry an envconfig tag, in
+// their order and those of structs within.
+func variables(spec any) []variable {
+	var all []variable
+	s := reflect.ValueOf(spec).Elem()
+	for i := range s.NumField() {
+		f := s.Type().Field(i)
+		name := f.Tag.Get("envconfig")
+		switch {
+		case f.Tag.Get("ignored") == "true":
+		case name != "":
+			all = append(all, variable{name: name, byDefault: f.Tag.Get("default"), desc: f.Tag.Get("desc"), field: s.Field(i)})
+		case f.Type.Kind() == reflect.Struct:
+			all = append(all, variables(s.Field(i).Addr().Interface())...)
+		}
+	}
+	return all
+}
+
+// reader fills specs from an environment and notes every fault instead of stopping at the first.
+type reader struct {
+	given    map[string]string
+	known    map[string]bool
+	settings []Setting
+	faults   []error
+}
+
+// newReader reads "NAME=value" entries, as os.Environ returns them. An empty value counts as not
+// set: compose files and charts pass one for each variable that nobody chose.
+func newReader(environ []string) *reader {
+	r := &reader{given: map[string]string{}, known: map[string]bool{}}
+	for _, entry := range environ {
+		if name, value, _ := strings.Cut(entry, "="); value != "" {
+			r.given[name] = value
+		}
+	}
+	return r
+}
+
+func (r *reader) fault(format string, args ...any) {
+	r.faults = append(r.faults, fmt.Errorf(format, args...))
+}
+
+// fill sets every variable of spec.
+func (r *reader) fill(spec any) {
+	for _, v := range variables(spec) {
+		r.known[v.name] = true
+		text, source := r.lookup(v)
+		if err := parse(v, text); err != nil {
+			r.fault("%s is %s: %w", v.name, shown(v, text), err)
+			text, source = v.byDefault, sourceDefault
+			if err := parse(v, text); err != nil {
+				panic(fmt.Sprintf("the default of %s: %v", v.name, err))
+			}
+		}
+		r.settings = append(r.settings, Setting{
+			Name: v.name, Value: mask(v, text), Source: source, Default: v.byDefault, Secret: v.secret(), Description: v.desc,
+		})
+	}
+}
+
+// lookup returns the text of a variable and where it came from.
+func (r *reader) lookup(v variable) (text, source string) {
+	value, set := r.given[v.name]
+	if v.secret() {
+		r.known[v.name+fileSuffix] = true
+		path, file := r.given[v.name+fileSuffix]
+		switch {
+		case set && file:
+			r.fault("%s and %s are both set: keep one", v.name, v.name+fileSuffix)
+		case file:
+			secret, err := readSecret(path)
+			if err != nil {
+				r.fault("%s: %w", v.name+fileSuffix, err)
+			}
+			return secret, sourceFile
+		}
+	}
+	if set {
+		return value, sourceEnv
+	}
+	return v.byDefault, sourceDefault
+}
+
+// readSecret reads a secret's file, without the one line end that editors and echo add.
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%w; it must be a file that the worker's user can read", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxSecretFile:
+		return "", fmt.Errorf("%s has more than %d bytes: this cannot be the secret", path, maxSecretFile)
+	}
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	text = bytes.TrimSuffix(text, []byte("\r"))
+	if len(text) == 0 {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return string(text), nil
+}
+
+// parse lets envconfig read text into the field of v.
+//
+// envconfig 1.4.0 looks in the environment of the process and gives up at the first fault.
+// So it gets one field at a time, and the text as that field's default, under a name that no
+// environment can hold: names end at the first "=".
+func parse(v variable, text string) error {
+	if text == "" {
+		v.field.SetZero()
+		return nil
+	}
+	spec := reflect.New(reflect.StructOf([]reflect.StructField{{
+		Name: "Value", Type: v.field.Type(),
+		Tag: reflect.StructTag(`envconfig:"=" default:` + strconv.Quote(text)),
+	}}))
+	err := envconfig.Process("", spec.Interface())
+	var fault *envconfig.ParseError
+	if errors.As(err, &fault) {
+		return explain(v.field.Type(), fault.Err)
+	}
+	if err != nil {
+		return err
+	}
+	v.field.Set(spec.Elem().Field(0))
+	return nil
+}
+
+// explain says what the field wants. Types that read themselves explain themselves.
+func explain(t reflect.Type, err error) error {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return errors.New("want a duration with its unit, such as 50ms, 10s or 24h")
+	case t.PkgPath() != "":
+		return err
+	case t.Kind() == reflect.Bool:
+		return errors.New("want true or false")
+	case t.Kind() == reflect.Int:
+		return errors.New("want a whole number")
+	case t.Kind() == reflect.Float64:
+		return errors.New("want a number, such as 2.5")
+	default:
+		return err
+	}
+}
+
+func shown(v variable, text string) string { return strconv.Quote(mask(v, text)) }
+
+// mask hides secrets: whole ones, and user:password in URLs.
+func mask(v variable, text string) string {
+	if v.secret() {
+		return jobs.NewSecret(text).String()
+	}
+	return maskUserInfo(text)
+}
+
+// maskUserInfo hides user:password@ in one or more URLs. It hides too much rather than too
+// little: passwords hold commas and slashes, and a NATS URL needs no scheme.
+func maskUserInfo(text string) string {
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return text
+	}
+	start := 0
+	if scheme := strings.Index(text[:at], "://"); scheme >= 0 && !strings.Contains(text[:scheme], "@") {
+		start = scheme + len("://")
+	}
+	return text[:start] + "***" + text[at:]
+}

@@ -1,0 +1,34 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+
+	"rollcall/internal/service"
+)
+
+// Markdown returns the table of all settings for the documentation, made from the same tags
+// that the settings are read by.
+func Markdown() string {
+	r := newReader(nil)
+	r.fill(new(Config))
+	r.fill(new(service.Config).Spec("<NAME>"))
+	var b strings.Builder
+	b.WriteString("| variable | default | |\n|---|---|---|\n")
+	for _, s := range r.settings {
+		byDefault, desc := "", escape(s.Description)
+		if s.Default != "" {
+			byDefault = "`" + s.Default + "`"
+		}
+		if s.Secret {
+			desc += "; secret, also as `" + s.Name + fileSuffix + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.Name, byDefault, desc)
+	}
+	return b.String()
+}
+
+// escape keeps text from ending a cell or beginning a tag.
+func escape(text string) string {
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", ">", "&gt;").Replace(text)
+}
