@@ -34,8 +34,13 @@ type Check struct {
 
 // Service is the state of one microservice as this replica sees it.
 type Service struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
+	Name     string `json:"name"`
+	Required bool   `json:"required"`
+	// Breaker is closed (calls pass), open (calls fail at once) or half-open (probing).
+	Breaker   string `json:"breaker"`
+	InFlight  int    `json:"in_flight"`
+	Limit     int    `json:"limit"`
+	LastError string `json:"last_error,omitempty"`
 }
 
 // Handler serves /livez and /readyz: 200 or 503 with one word, and with ?verbose a line for
@@ -84,7 +89,11 @@ func (r Report) text() string {
 		fmt.Fprintf(&b, "%s%s %s\n", mark, c.Name, c.Detail)
 	}
 	for _, s := range r.Services {
-		fmt.Fprintf(&b, "service %s: %s\n", s.Name, s.State)
+		fmt.Fprintf(&b, "service %s: breaker %s, %d of %d in flight", s.Name, s.Breaker, s.InFlight, s.Limit)
+		if s.LastError != "" {
+			b.WriteString(", last error: " + strings.ReplaceAll(s.LastError, "\n", " "))
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }

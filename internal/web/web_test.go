@@ -61,7 +61,7 @@ func TestReadyz(t *testing.T) {
 	t.Parallel()
 	away := web.Report{
 		Checks:   []web.Check{{Name: "started", OK: true}, {Name: "broker", Detail: "reconnecting"}},
-		Services: []web.Service{{Name: "billing", State: "breaker open"}},
+		Services: []web.Service{{Name: "billing", Breaker: "open", InFlight: 2, Limit: 32, LastError: "refused:\nnobody listens"}},
 	}
 	terse := get(t, fixed{report: away}, "/readyz", "")
 	if got := body(t, terse); terse.StatusCode != http.StatusServiceUnavailable || got != "not ready\n" {
@@ -75,7 +75,7 @@ func TestReadyz(t *testing.T) {
 	}
 
 	verbose := get(t, fixed{report: away}, "/readyz?verbose", "*/*")
-	want := "[+]started \n[-]broker reconnecting\nservice billing: breaker open\nnot ready\n"
+	want := "[+]started \n[-]broker reconnecting\nservice billing: breaker open, 2 of 32 in flight, last error: refused: nobody listens\nnot ready\n"
 	if got := body(t, verbose); got != want || verbose.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d %q, want 503 %q", verbose.StatusCode, got, want)
 	}
@@ -85,7 +85,7 @@ func TestReadyz(t *testing.T) {
 	if err := json.Unmarshal([]byte(body(t, asJSON)), &report); err != nil || asJSON.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("got %d: %v", asJSON.StatusCode, err)
 	}
-	if len(report.Checks) != 2 || report.Checks[1].Detail != "reconnecting" || report.Services[0].State != "breaker open" {
+	if len(report.Checks) != 2 || report.Checks[1].Detail != "reconnecting" || report.Services[0].Breaker != "open" {
 		t.Errorf("got %+v", report)
 	}
 }

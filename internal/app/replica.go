@@ -1,0 +1,223 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/pool"
+	"rollcall/internal/web"
+)
+
+// The errors that callers branch on.
+var (
+	// ErrDrainDeadline: a stop took longer than ROLLCALL_DRAIN_TIMEOUT, and work was cut off.
+	ErrDrainDeadline = pool.ErrDrainDeadline
+	// ErrUnreachable: no NATS server could be reached.
+	ErrUnreachable = bus.ErrUnreachable
+	// ErrMissing: a stream or the consumer does not exist and may not be created.
+	ErrMissing = bus.ErrMissing
+	// ErrConnectionClosed: the connection to NATS ended for good while the pool worked.
+	ErrConnectionClosed = errors.New("the worker cannot go on without NATS")
+)
+
+const (
+	// DefaultPatience is how long a starting replica waits for the broker.
+	DefaultPatience = 30 * time.Second
+	// setupTimeout bounds the check and creation of streams and consumer.
+	setupTimeout = 30 * time.Second
+	// closeTimeout bounds each step of the end that waits for the broker.
+	closeTimeout = 3 * time.Second
+)
+
+// Options are what the process around a replica chooses.
+type Options struct {
+	// Replica names this process in batches and events; empty = made of the host's name.
+	Replica string
+	// Version of the program, told to services and in the log.
+	Version string
+	// Patience is how long to wait for the broker at the start; 0 = [DefaultPatience].
+	Patience time.Duration
+	// NATS are further options of the connection, for example [nats.InProcessServer].
+	NATS []nats.Option
+	// Probe is handed to the pool; fault tests stop the process there.
+	Probe func(point string)
+}
+
+// replica is one running member of a pool.
+type replica struct {
+	cfg    Config
+	log    zerolog.Logger
+	opts   Options
+	health health
+
+	// intake is cancelled at the soft stop, work at the hard deadline, life after both, when
+	// nothing needs the parts in the background any more.
+	intake, work, life          context.Context
+	stopIntake, cutOff, endLife context.CancelCauseFunc
+	background                  sync.WaitGroup
+}
+
+// Run runs one replica of the pool until ctx is cancelled, then drains it: readiness goes
+// first, nothing more is taken, what is held is finished. It returns nil after a clean drain,
+// [ErrDrainDeadline] when work was cut off, [ErrUnreachable] when no broker was found, and
+// [ErrConnectionClosed] when it was lost for good.
+func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) error {
+	if opts.Replica == "" {
+		opts.Replica = replicaName()
+	}
+	if opts.Patience == 0 {
+		opts.Patience = DefaultPatience
+	}
+	base := context.WithoutCancel(ctx)
+	r := &replica{cfg: cfg, opts: opts, log: log.With().Str("pool", cfg.Pool).Str("replica", opts.Replica).Logger()}
+	r.intake, r.stopIntake = context.WithCancelCause(base)
+	r.work, r.cutOff = context.WithCancelCause(base)
+	r.life, r.endLife = context.WithCancelCause(base)
+	err := r.run(ctx)
+	r.stopIntake(nil)
+	r.cutOff(nil)
+	r.endLife(nil)
+	r.background.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		err = nil // asked to stop before there was anything to drain
+	}
+	r.log.Info().AnErr("reason", err).Msg("stopped")
+	return err
+}
+
+func (r *replica) run(ctx context.Context) error {
+	r.log.Info().Str("version", r.opts.Version).Msg("starting")
+	server, err := web.Listen(ctx, r.cfg.Web, web.Handler(&r.health))
+	if err != nil {
+		return err
+	}
+	r.inBackground(server.Run)
+	r.log.Info().Str("addr", server.Addr()).Msg("serving health pages")
+
+	conn, err := connect(ctx, r.cfg, r.opts, r.log)
+	if err != nil {
+		return err
+	}
+	defer r.close("the connection", conn.Close)
+	r.log.Info().Str("server", conn.NATS().ConnectedUrlRedacted()).Msg("connected")
+	parts, err := r.assemble(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer parts.closeServices()
+	defer r.close("the source", parts.source.Close)
+	engine, err := pool.New(r.engineConfig(conn), parts.pool)
+	if err != nil {
+		return err
+	}
+	for _, run := range parts.background {
+		r.inBackground(run)
+	}
+	r.health.work(conn, parts.source, parts.services)
+	r.log.Info().Int("services", len(parts.services)).Msg("ready")
+	return r.supervise(ctx, conn, engine)
+}
+
+// engineConfig adds to the engine's settings what comes from elsewhere.
+func (r *replica) engineConfig(conn *bus.Conn) pool.Config {
+	c := r.cfg.Engine
+	c.Pool, c.Replica = r.cfg.Pool, r.opts.Replica
+	c.AckWait = r.cfg.Streams.AckWait
+	c.MaxPayload = int(conn.NATS().MaxPayload())
+	c.Once = r.cfg.Streams.Source == bus.SourceCore
+	return c
+}
+
+// supervise runs the engine and ends it in two steps.
+func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Pool) error {
+	ran := make(chan error, 1)
+	go func() { ran <- engine.Run(r.intake, r.work) }()
+	select {
+	case err := <-ran:
+		r.health.enter(ended)
+		return r.verdict(conn, err)
+	case <-conn.Closed():
+		// Nothing can be settled any more; the broker gives the jobs to other replicas.
+		r.log.Error().Err(conn.Err()).Msg("lost NATS for good")
+		r.cutOff(ErrConnectionClosed)
+	case <-ctx.Done():
+	case <-r.intake.Done(): // a part in the background failed
+	}
+	r.health.enter(draining)
+	r.log.Info().Stringer("timeout", r.cfg.DrainTimeout).Int("held", engine.Held().Jobs).Msg("draining")
+	r.stopIntake(context.Cause(ctx))
+	deadline := time.AfterFunc(r.cfg.DrainTimeout, func() { r.cutOff(ErrDrainDeadline) })
+	defer deadline.Stop()
+	select {
+	case err := <-ran:
+		r.health.enter(ended)
+		return r.verdict(conn, err)
+	case <-conn.Closed():
+		r.cutOff(ErrConnectionClosed)
+	}
+	err := <-ran
+	r.health.enter(ended)
+	return r.verdict(conn, err)
+}
+
+// verdict says why the replica ended: the first cause outranks what followed from it.
+func (r *replica) verdict(conn *bus.Conn, ran error) error {
+	if err := conn.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConnectionClosed, err)
+	}
+	var failed *partError
+	if errors.As(context.Cause(r.intake), &failed) {
+		return failed
+	}
+	return ran
+}
+
+// partError is the failure of a part in the background. It ends the replica.
+type partError struct{ err error }
+
+// Error implements error.
+func (e *partError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *partError) Unwrap() error { return e.err }
+
+// inBackground runs a part beside the pool for the whole life of the replica. Its failure
+// ends the replica in good order.
+func (r *replica) inBackground(run func(context.Context) error) {
+	r.background.Go(func() {
+		if err := run(r.life); err != nil && r.life.Err() == nil {
+			r.log.Error().Err(err).Msg("a part of the worker failed")
+			r.stopIntake(&partError{err: err})
+		}
+	})
+}
+
+// close ends a part within a bounded time, whatever became of the other contexts.
+func (r *replica) close(what string, end func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life), closeTimeout)
+	defer cancel()
+	if err := end(ctx); err != nil {
+		r.log.Warn().Err(err).Msg("could not close " + what + " in good order")
+	}
+}
+
+// replicaName is the host's name, for people, and something unique, as hosts are cloned.
+func replicaName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "replica"
+	}
+	host = regexp.MustCompile(`[^A-Za-z0-9_-]+`).ReplaceAllString(host, "-")
+	id := nuid.Next()
+	return host[:min(len(host), 48)] + "-" + id[len(id)-6:]
+}

@@ -1,0 +1,121 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/pool"
+	"rollcall/internal/service"
+	"rollcall/internal/telemetry"
+)
+
+// source is what both kinds of source offer beyond what the pool asks for.
+type source interface {
+	pool.Source
+	pool.Settler
+	Healthy() error
+	Close(ctx context.Context) error
+}
+
+// parts is everything that a replica is made of.
+type parts struct {
+	source     source
+	services   []*service.Service
+	pool       pool.Parts
+	background []func(context.Context) error
+}
+
+func connect(ctx context.Context, cfg Config, opts Options, log zerolog.Logger) (*bus.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, opts.Patience)
+	defer cancel()
+	return bus.Connect(ctx, cfg.NATS, "rollcall "+cfg.Pool+" "+opts.Replica, log, opts.NATS...)
+}
+
+// assemble makes the parts and binds them to the broker.
+func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) {
+	p := &parts{}
+	bind := p.bindStreams
+	if r.cfg.Streams.Source == bus.SourceCore {
+		bind = p.bindCore
+	}
+	if err := bind(ctx, r, conn); err != nil {
+		return nil, err
+	}
+	if err := p.addServices(r, conn); err != nil {
+		p.closeServices()
+		return nil, err
+	}
+	p.pool.Source, p.pool.Settler = p.source, p.source
+	p.pool.Observer = telemetry.NewLogObserver(r.log)
+	p.pool.Log = r.log
+	p.pool.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	p.pool.Probe = r.opts.Probe
+	return p, nil
+}
+
+// bindStreams takes jobs from a stream and commits to another.
+func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) error {
+	setup := bus.NewSetup(conn, r.cfg.Streams, r.cfg.Pool)
+	if err := r.ensure(ctx, setup); err != nil {
+		return err
+	}
+	ledger := bus.NewLedger(bus.NewPageStore(conn), r.cfg.Pool, r.cfg.Streams.LedgerTTL, r.log)
+	p.source = bus.NewSource(conn, setup, r.log)
+	p.pool.Ledger = ledger
+	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool)
+	p.background = append(p.background, ledger.Run, bus.NewSweeper(conn, setup, r.log).Run)
+	return nil
+}
+
+// ensure creates what is missing and tells what drifts.
+func (r *replica) ensure(ctx context.Context, setup *bus.Setup) error {
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	created, drift, err := setup.Ensure(ctx)
+	for _, object := range created {
+		r.log.Info().Str("object", object).Msg("created")
+	}
+	for _, d := range drift {
+		r.log.Warn().Str("object", d.Object).Str("field", d.Field).Str("have", d.Have).Str("want", d.Want).Str("harm", d.Harm).
+			Msg("differs from what Rollcall would create")
+	}
+	return err
+}
+
+// bindCore takes jobs from plain subjects, at most once.
+func (p *parts) bindCore(_ context.Context, r *replica, conn *bus.Conn) error {
+	src, err := bus.NewCoreSource(conn, r.cfg.Streams, r.cfg.Pool, r.log)
+	if err != nil {
+		return err
+	}
+	p.source = src
+	p.pool.Ledger = bus.NewCoreLedger(conn)
+	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool)
+	return nil
+}
+
+func (p *parts) addServices(r *replica, conn *bus.Conn) error {
+	deps := service.Deps{Conn: conn.NATS(), Version: r.opts.Version, RetryMax: r.cfg.Engine.RetryMax, Log: r.log}
+	var faults []error
+	for _, target := range r.cfg.Targets {
+		s, err := service.New(target.Name, target.URL, target.Config, deps)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("service %s: %w", target.Name, err))
+			continue
+		}
+		p.services = append(p.services, s)
+		p.pool.Services = append(p.pool.Services, s)
+	}
+	return errors.Join(faults...)
+}
+
+func (p *parts) closeServices() {
+	for _, s := range p.services {
+		s.Close()
+	}
+}
