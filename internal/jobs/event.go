@@ -121,20 +121,21 @@ func (s *Settlement) AppendEntry(b []byte, i int) []byte { return s.appendEntry(
 
 func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 	j, r := s.Batch.Jobs[i], &s.Rulings[i]
-	b = append(b, `{"uid":`...)
-	b = appendString(b, j.UID)
 	if d < detailUIDs {
-		b = appendField(b, "id", j.ID)
+		b = append(b, `{"id":`...)
+		b = appendString(b, j.ID)
+		b = appendField(b, "uid", j.UID)
 		b = appendField(b, "subject", j.Subject)
+	} else {
+		b = append(b, `{"uid":`...)
+		b = appendString(b, j.UID)
 	}
 	b = append(b, `,"outcome":"`...)
 	b = append(b, r.Outcome.String()...)
 	b = append(b, '"')
 	b = appendNumber(b, "attempt", r.Attempt)
 	if d < detailNoTexts {
-		if r.Reason != "" {
-			b = appendField(b, "reason", r.Reason)
-		}
+		b = appendField(b, "reason", r.Reason)
 		b = s.appendStatuses(b, i)
 	}
 	if d < detailNoData {

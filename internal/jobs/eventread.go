@@ -49,8 +49,8 @@ type EventService struct {
 
 // EventJob is what a completion event says of one job.
 type EventJob struct {
-	UID      string                     `json:"uid"`
 	ID       string                     `json:"id"`
+	UID      string                     `json:"uid"`
 	Subject  string                     `json:"subject"`
 	Outcome  string                     `json:"outcome"`
 	Attempt  int                        `json:"attempt"`

@@ -1,0 +1,235 @@
+package jobs_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/jobs"
+)
+
+var specs = []jobs.Spec{{Name: "billing", Required: true}, {Name: "search", Required: true}, {Name: "stats"}}
+
+// policy draws the largest jitter, so that delays can be compared.
+func policy() jobs.Policy {
+	return jobs.Policy{MaxAttempts: 3, RetryMin: time.Second, RetryMax: time.Minute, Random: func(n int64) int64 { return n - 1 }}
+}
+
+func ok() *jobs.Reply    { return &jobs.Reply{Status: jobs.StatusOK} }
+func fail() *jobs.Reply  { return &jobs.Reply{Status: jobs.StatusFail, Error: "no"} }
+func retry() *jobs.Reply { return &jobs.Reply{Status: jobs.StatusRetry, Error: "busy"} }
+
+func TestRule(t *testing.T) {
+	t.Parallel()
+	now := published.Add(time.Hour)
+	verdict := &jobs.Verdict{Outcome: jobs.Invalid, Reason: "unreadable"}
+	tests := map[string]struct {
+		job     jobs.Job
+		answers jobs.Answers
+		unsent  bool
+		want    jobs.Ruling
+	}{
+		"all ok":                      {jobs.Job{}, jobs.Answers{ok(), ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"optional fails":              {jobs.Job{}, jobs.Answers{ok(), ok(), fail()}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"optional asks for a retry":   {jobs.Job{}, jobs.Answers{ok(), ok(), retry()}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"required fails":              {jobs.Job{}, jobs.Answers{ok(), fail(), ok()}, false, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
+		"fail beats retry":            {jobs.Job{}, jobs.Answers{retry(), fail(), ok()}, false, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
+		"retry":                       {jobs.Job{}, jobs.Answers{ok(), retry(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: time.Second}},
+		"second attempt waits longer": {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Answers{ok(), retry(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 2, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: 2 * time.Second}},
+		"attempts used up":            {jobs.Job{Record: jobs.Record{Attempts: 2}}, jobs.Answers{ok(), retry(), ok()}, false, jobs.Ruling{Outcome: jobs.Failed, Attempt: 3, Burnt: true, Reason: "gave up after 3 attempts: busy", Service: "search"}},
+		"nothing was sent":            {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Answers{retry(), retry(), retry()}, true, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Reason: "busy", Service: "billing", Delay: time.Second}},
+		"known success, not called":   {jobs.Job{Record: jobs.Record{Attempts: 1, OK: []string{"billing"}}}, jobs.Answers{nil, ok(), nil}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 2, Burnt: true}},
+		"past the deadline":           {jobs.Job{Deadline: now}, jobs.Answers{ok(), retry(), ok()}, false, jobs.Ruling{Outcome: jobs.Expired, Attempt: 1, Burnt: true, Reason: "deadline", Service: "search"}},
+		"success beats the deadline":  {jobs.Job{Deadline: now}, jobs.Answers{ok(), ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"delay ends at the deadline":  {jobs.Job{Deadline: now.Add(time.Millisecond)}, jobs.Answers{retry(), ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Millisecond}},
+		"verdict":                     {jobs.Job{Verdict: verdict}, jobs.Answers{nil, nil, nil}, true, jobs.Ruling{Outcome: jobs.Invalid, Reason: "unreadable"}},
+		"retry after":                 {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service did not answer for the job", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},
+		"absurd retry after":          {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: time.Hour}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service did not answer for the job", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Minute}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := policy().Rule(&tt.job, specs, tt.answers, !tt.unsent, now)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("ruling (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOnceFailsWhatCannotComeBack(t *testing.T) {
+	t.Parallel()
+	p := policy()
+	p.Once = true
+	if got := p.Rule(&jobs.Job{}, specs, jobs.Answers{ok(), retry(), nil}, true, published); got.Outcome != jobs.Failed || got.Reason != "busy" {
+		t.Errorf("ruling %+v", got)
+	}
+}
+
+func TestBackOffGrowsToItsCapAndJitters(t *testing.T) {
+	t.Parallel()
+	p := policy()
+	p.MaxAttempts = 1 << 40
+	for attempts, want := range map[int]time.Duration{0: time.Second, 4: 16 * time.Second, 6: time.Minute, 500: time.Minute} {
+		j := jobs.Job{Record: jobs.Record{Attempts: attempts}}
+		if got := p.Rule(&j, specs, jobs.Answers{retry(), nil, nil}, true, published); got.Delay != want {
+			t.Errorf("after %d attempts: %s, want %s", attempts, got.Delay, want)
+		}
+	}
+	p.Random = func(int64) int64 { return 0 }
+	if got := p.Rule(&jobs.Job{}, specs, jobs.Answers{retry(), nil, nil}, true, published); got.Delay != 0 {
+		t.Errorf("full jitter reaches down to 0, got %s", got.Delay)
+	}
+}
+
+func TestRecordAddsUp(t *testing.T) {
+	t.Parallel()
+	r := jobs.Record{Attempts: 1, Runs: 1, Lone: 2, OK: []string{"search"}}
+	next := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying, Burnt: true, OK: []string{"billing", "search"}})
+	want := jobs.Record{Attempts: 2, Runs: 2, OK: []string{"billing", "search"}}
+	if diff := cmp.Diff(want, next); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+	if len(r.OK) != 1 {
+		t.Errorf("the receiver changed: %+v", r)
+	}
+	if unburnt := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying}); unburnt.Attempts != 1 || unburnt.Runs != 2 {
+		t.Errorf("a run in which nothing was sent: %+v", unburnt)
+	}
+	if final := next.Apply(&jobs.Ruling{Outcome: jobs.Failed}); !final.Final {
+		t.Errorf("final: %+v", final)
+	}
+	if !(jobs.Record{}).Suspect(3) || (jobs.Record{Runs: 1}).Suspect(3) {
+		t.Error("a job is suspect from the third delivery without a recorded end")
+	}
+}
+
+// settlement has one job of each outcome.
+func settlement() *jobs.Settlement {
+	batch := &jobs.Batch{ID: "0198c5a0", Pool: "default", Replica: "r1", Seal: jobs.SealSize, SealedAt: published}
+	s := &jobs.Settlement{
+		Batch: batch, SettledAt: published.Add(42100 * time.Microsecond),
+		Services: []jobs.ServiceReport{
+			{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, Duration: 40200 * time.Microsecond},
+			{Name: "search", Required: true, OK: 3, Tries: 1, Duration: time.Millisecond},
+		},
+		Rulings: []jobs.Ruling{
+			{Outcome: jobs.Succeeded, Attempt: 2},
+			{Outcome: jobs.Failed, Attempt: 1, Reason: `no "account"`, Service: "billing"},
+			{Outcome: jobs.Retrying, Attempt: 1, Reason: "busy"},
+		},
+		Answers: []jobs.Answers{
+			{{Status: jobs.StatusOK, Data: json.RawMessage(`{"invoice": 9}`)}, nil},
+			{fail(), ok()},
+			{retry(), ok()},
+		},
+	}
+	for seq := range uint64(3) {
+		d := delivered("1", nil)
+		d.Ref.Seq = seq + 1
+		j := jobs.Decode(d, 0)
+		batch.Jobs = append(batch.Jobs, &j)
+	}
+	batch.Jobs[0].Record.OK = []string{"search"}
+	return s
+}
+
+func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
+	t.Parallel()
+	s := settlement()
+	s.EncodeEvent(1 << 20)
+	got, err := jobs.DecodeEvent(s.Event)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, s.Event)
+	}
+	want := jobs.Event{
+		SpecVersion: "1.0", ID: "0198c5a0", Source: "/rollcall/default", Type: jobs.EventType, Subject: "partial", Time: s.SettledAt,
+		Data: jobs.EventData{
+			BatchID: "0198c5a0", Pool: "default", Replica: "r1", Outcome: jobs.BatchPartial, Seal: jobs.SealSize,
+			SealedAt: published, SettledAt: s.SettledAt, DurationMS: 42.1,
+			Counts: jobs.Counts{Total: 3, Succeeded: 1, Failed: 1, Retrying: 1},
+			Services: []jobs.EventService{
+				{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, DurationMS: 40.2},
+				{Name: "search", Required: true, OK: 3, Tries: 1, DurationMS: 1},
+			},
+			Jobs: []jobs.EventJob{
+				{ID: "abc.1", UID: "abc.1", Subject: "jobs.mail", Outcome: "succeeded", Attempt: 2, Services: map[string]string{"billing": "ok", "search": "ok"}, Data: map[string]json.RawMessage{"billing": json.RawMessage(`{"invoice": 9}`)}},
+				{ID: "abc.2", UID: "abc.2", Subject: "jobs.mail", Outcome: "failed", Attempt: 1, Reason: `no "account"`, Services: map[string]string{"billing": "fail", "search": "ok"}},
+				{ID: "abc.3", UID: "abc.3", Subject: "jobs.mail", Outcome: "retrying", Attempt: 1, Reason: "busy", Services: map[string]string{"billing": "retry", "search": "ok"}},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+func TestEventIsCutDataFirstCountsAndUIDsNever(t *testing.T) {
+	t.Parallel()
+	full := settlement()
+	full.Answers[0][0].Data = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`)
+	full.EncodeEvent(1 << 20)
+	for _, limit := range []int{len(full.Event), len(full.Event) - 1, 1100, 1} {
+		s := settlement()
+		s.Answers[0][0].Data = full.Answers[0][0].Data
+		s.EncodeEvent(limit)
+		e, err := jobs.DecodeEvent(s.Event)
+		if err != nil {
+			t.Fatalf("limit %d: %v", limit, err)
+		}
+		if len(s.Event) > limit && limit > 1 {
+			t.Errorf("limit %d: %d bytes", limit, len(s.Event))
+		}
+		if cut := limit < len(full.Event); e.Data.Truncated != cut || (e.Data.Jobs[0].Data == nil) != cut {
+			t.Errorf("limit %d: truncated %v", limit, e.Data.Truncated)
+		}
+		if e.Data.Counts.Total != 3 || e.Data.Jobs[2].UID != "abc.3" {
+			t.Errorf("limit %d: counts or uids are gone", limit)
+		}
+	}
+}
+
+func TestBatchOutcome(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[jobs.BatchOutcome][]jobs.Counts{
+		jobs.BatchSucceeded: {{Total: 2, Succeeded: 2}},
+		jobs.BatchFailed:    {{Total: 2, Failed: 1, Expired: 1}, {Total: 1, Invalid: 1}},
+		jobs.BatchPartial:   {{Total: 2, Succeeded: 1, Failed: 1}, {Total: 1, Retrying: 1}, {Total: 2, Failed: 1, Retrying: 1}},
+	} {
+		for _, counts := range c {
+			if got := counts.Outcome(); got != want {
+				t.Errorf("%+v: %s, want %s", counts, got, want)
+			}
+		}
+	}
+}
+
+func TestWithoutLeavesTheRest(t *testing.T) {
+	t.Parallel()
+	s := settlement()
+	rest, dropped := s.Without([]bool{false, true, false})
+	rest.EncodeEvent(1 << 20)
+	e, err := jobs.DecodeEvent(rest.Event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(dropped) != 1 || dropped[0].UID != "abc.2" || e.Data.Counts.Total != 2 || e.Data.Jobs[1].UID != "abc.3" {
+		t.Errorf("dropped %v, left %+v", dropped, e.Data)
+	}
+	if len(s.Batch.Jobs) != 3 {
+		t.Error("the settlement itself changed")
+	}
+}
+
+func TestConflictErrorCounts(t *testing.T) {
+	t.Parallel()
+	var err error = &jobs.ConflictError{Final: []bool{true, false, true}}
+	var conflict *jobs.ConflictError
+	if !errors.As(err, &conflict) || err.Error() != "commit refused: 2 of 3 jobs are already final" {
+		t.Errorf("%v", err)
+	}
+}
