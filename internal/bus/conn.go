@@ -41,6 +41,8 @@ type Conn struct {
 	wanted bool
 	reason error
 	denied []string
+	// resumed is called after every reconnect.
+	resumed []func()
 }
 
 // Connect dials one of cfg's servers and retries until one answers or ctx is done; then the
@@ -203,6 +205,13 @@ func (c *Conn) Close(ctx context.Context) error {
 	return nil
 }
 
+// onResume registers what is called after every reconnect. It must not block.
+func (c *Conn) onResume(tell func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resumed = append(c.resumed, tell)
+}
+
 func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 	c.connected.Store(false)
 	c.mu.Lock()
@@ -218,6 +227,12 @@ func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.reconnects.Add(1)
 	c.connected.Store(true)
+	c.mu.Lock()
+	resumed := slices.Clone(c.resumed)
+	c.mu.Unlock()
+	for _, tell := range resumed {
+		tell()
+	}
 	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
 }
 

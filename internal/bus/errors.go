@@ -18,4 +18,18 @@ var (
 	// ErrBusy is returned by a [PageStore] that cannot take a group now. Nothing of the group
 	// was stored; the same group may be tried again.
 	ErrBusy = errors.New("the broker cannot take the group now")
+
+	errUnbound = errors.New("not yet bound to the consumer")
+)
+
+// Error codes of the JetStream API (server/jetstream_errors_generated.go).
+const (
+	errIncompleteGroup    = 10176
+	errGroupTooLarge      = 10199
+	errTooManyGroups      = 10210
+	errWrongLastSeq       = 10071
+	errWrongLastSeqConst  = 10164
+	errSubjectsOverlap    = 10065
+	errMultipleUnfiltered = 10099
+	errFilterNotUnique    = 10100
 )

@@ -9,51 +9,6 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Setup knows the streams and the consumer a pool needs.
-type Setup struct{}
-
-// Difference is something that is not as Rollcall would make it.
-type Difference struct {
-	// Object is "stream JOBS" or "consumer JOBS/default".
-	Object string `json:"object"`
-	// Missing tells that the object does not exist; the other fields are then empty.
-	Missing bool   `json:"missing,omitempty"`
-	Field   string `json:"field,omitempty"`
-	Have    string `json:"have,omitempty"`
-	Want    string `json:"want,omitempty"`
-	// Harm says what goes wrong if it stays so.
-	Harm string `json:"harm,omitempty"`
-}
-
-func NewSetup(conn *Conn, streams Streams, pool string) *Setup { panic("skeleton") }
-
-// Check reads only: it returns what is missing and what differs. ErrServerTooOld.
-func (s *Setup) Check(ctx context.Context) ([]Difference, error) { panic("skeleton") }
-
-// Ensure creates what is missing (with streams.Ensure; else ErrMissing) and returns what was
-// created and what drifts. Existing objects are never changed.
-func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Difference, err error) {
-	panic("skeleton")
-}
-
-// Source implements pool.Source and pool.Settler on a JetStream consumer.
-type Source struct{}
-
-func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source { panic("skeleton") }
-
-func (s *Source) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
-	panic("skeleton")
-}
-func (s *Source) Ack(d *jobs.Delivery) error                      { panic("skeleton") }
-func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error { panic("skeleton") }
-func (s *Source) Extend(d *jobs.Delivery) error                   { panic("skeleton") }
-
-// Healthy returns nil while the source is bound to its consumer.
-func (s *Source) Healthy() error { panic("skeleton") }
-
-// Close waits until every outstanding pull has ended, naking what still arrives.
-func (s *Source) Close(ctx context.Context) error { panic("skeleton") }
-
 // PageStore is the broker's side of the ledger.
 type PageStore interface {
 	// Apply stores all writes, in their order and at adjacent sequences, or none of them,
@@ -109,8 +64,10 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 // Sweeper keeps the ledger small.
 type Sweeper struct{}
 
-func NewSweeper(conn *Conn, setup *Setup, log zerolog.Logger) *Sweeper { panic("skeleton") }
-func (s *Sweeper) Run(ctx context.Context) error                       { panic("skeleton") }
+func NewSweeper(conn *Conn, streams Streams, pool string, log zerolog.Logger) *Sweeper {
+	panic("skeleton")
+}
+func (s *Sweeper) Run(ctx context.Context) error { panic("skeleton") }
 
 // CoreSource implements pool.Source and pool.Settler on plain subjects.
 type CoreSource struct{}

@@ -1,0 +1,116 @@
+package bus
+
+import (
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+const (
+	// pullExpiry is how long a pull waits at the broker. A drain waits the last one out, so
+	// that nothing is delivered into the void and comes back only after AckWait.
+	pullExpiry = 2 * time.Second
+	// pullGrace is how much later than its expiry a pull is written off whose end was never
+	// told: a reconnect, a change of leader, or a lost status message.
+	pullGrace = time.Second
+	// messageOverhead is what a message can weigh besides its payload: subject and reply
+	// (server/consumer.go, loopAndGatherMsgs, counts both).
+	messageOverhead = 8 << 10
+	// pullShare is the part of the pool's room that must be free before more is asked for:
+	// an eighth, so that a trickle of jobs does not become a trickle of pulls.
+	pullShare = 8
+)
+
+// pulls is the account of what was asked for at the broker. Deliveries carry their own
+// subject and do not tell which pull they belong to; so the account is kept in total, and
+// the status message that ends a pull tells how much of it was not delivered.
+type pulls struct {
+	live map[uint64]pull
+	last uint64
+	// jobs and bytes asked for that have neither arrived nor been called off. Never too
+	// low: what is uncertain counts as still to come until its pull is written off.
+	jobs  int
+	bytes int64
+	// capacity is the largest room the pool ever had.
+	capacity int
+}
+
+type pull struct {
+	jobs  int
+	bytes int64
+	ends  time.Time
+}
+
+// size returns how much more to ask for, given the room that is neither filled by what waits
+// to be handed out (waiting) nor promised to it. minBytes is what the largest message weighs:
+// a pull for less would be refused again and again when that message is next.
+func (p *pulls) size(room, waiting jobs.Room, minBytes int64) (n int, bytes int64) {
+	p.capacity = max(p.capacity, room.Jobs)
+	free := room.Jobs - waiting.Jobs - p.jobs
+	bytes = room.Bytes - waiting.Bytes - p.bytes
+	idle := p.jobs == 0 && waiting.Jobs == 0
+	if free <= 0 || !idle && (free < max(jobs.PageSize, p.capacity/pullShare) || bytes < minBytes) {
+		return 0, 0
+	}
+	if free >= jobs.PageSize {
+		// Whole pages keep neighbouring replicas out of each other's pages.
+		free -= free % jobs.PageSize
+	}
+	return free, max(bytes, minBytes)
+}
+
+// begin notes a pull and returns its number.
+func (p *pulls) begin(n int, bytes int64, now time.Time) uint64 {
+	if p.live == nil {
+		p.live = make(map[uint64]pull)
+	}
+	p.last++
+	p.live[p.last] = pull{jobs: n, bytes: bytes, ends: now.Add(pullExpiry + pullGrace)}
+	p.jobs += n
+	p.bytes += bytes
+	return p.last
+}
+
+// arrived notes one delivery.
+func (p *pulls) arrived(size int64) {
+	p.jobs = max(p.jobs-1, 0)
+	p.bytes = max(p.bytes-size, 0)
+}
+
+// ended notes that the broker ended a pull and will not deliver so much of it.
+func (p *pulls) ended(number uint64, undelivered int, bytes int64) {
+	if _, ok := p.live[number]; !ok {
+		return
+	}
+	delete(p.live, number)
+	p.jobs = max(p.jobs-undelivered, 0)
+	p.bytes = max(p.bytes-bytes, 0)
+}
+
+// writeOff ends a pull of which nobody told how much was delivered. What the others asked
+// for bounds what can still come.
+func (p *pulls) writeOff(number uint64) {
+	if _, ok := p.live[number]; !ok {
+		return
+	}
+	delete(p.live, number)
+	n, bytes := 0, int64(0)
+	for _, other := range p.live {
+		n += other.jobs
+		bytes += other.bytes
+	}
+	p.jobs = min(p.jobs, n)
+	p.bytes = min(p.bytes, bytes)
+}
+
+// expire writes off the pulls whose end is overdue and returns when the next one will be.
+func (p *pulls) expire(now time.Time) (next time.Time) {
+	for number, pull := range p.live {
+		if !now.Before(pull.ends) {
+			p.writeOff(number)
+		} else if next.IsZero() || pull.ends.Before(next) {
+			next = pull.ends
+		}
+	}
+	return next
+}

@@ -1,0 +1,88 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Ack implements pool.Settler.
+func (s *Source) Ack(d *jobs.Delivery) error { return s.settle(d, "ack", ackBody) }
+
+// Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
+// processNak): the job stays pending until it is due.
+func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
+	if delay <= 0 {
+		return s.settle(d, "nak", nakBody)
+	}
+	body := make([]byte, 0, 48)
+	body = append(body, `-NAK {"delay":`...)
+	body = strconv.AppendInt(body, delay.Nanoseconds(), 10)
+	return s.settle(d, "nak", append(body, '}'))
+}
+
+// Extend implements pool.Settler.
+func (s *Source) Extend(d *jobs.Delivery) error { return s.settle(d, "extend", extendBody) }
+
+// The bodies of settlements; publishing copies them.
+var (
+	ackBody    = []byte("+ACK")
+	nakBody    = []byte("-NAK")
+	extendBody = []byte("+WPI")
+)
+
+func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
+	if err := s.conn.nc.Publish(d.Reply, body); err != nil {
+		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
+	}
+	return nil
+}
+
+// giveBack naks a delivery that nobody will work on here. If that fails it comes back by
+// itself after AckWait.
+func (s *Source) giveBack(d *jobs.Delivery) {
+	if err := s.Nak(d, 0); err != nil {
+		s.log.Debug().Err(err).Msg("could not give a job back")
+	}
+}
+
+// drain ends the intake: nothing more is asked for, and what has arrived or still arrives
+// goes back at once.
+func (s *Source) drain() {
+	s.mu.Lock()
+	s.draining = true
+	back := append(s.ready, s.binding.held...)
+	s.ready, s.readyBytes, s.binding.held = nil, 0, nil
+	s.mu.Unlock()
+	for i := range back {
+		s.giveBack(&back[i])
+	}
+	s.signal()
+}
+
+// Close ends the intake and waits until every outstanding pull has ended, which takes
+// [pullExpiry] at most while the broker is there: deliveries under way are given back
+// instead of being lost until AckWait. It must not be called while Receive may still be.
+func (s *Source) Close(ctx context.Context) error {
+	s.drain()
+	for {
+		s.mu.Lock()
+		due, sub := s.pulls.expire(time.Now()), s.sub
+		s.mu.Unlock()
+		if due.IsZero() || ctx.Err() != nil || s.conn.Err() != nil {
+			if sub == nil {
+				return nil
+			}
+			if err := sub.Unsubscribe(); err != nil && s.conn.Err() == nil {
+				return fmt.Errorf("unsubscribe from the inbox of pulls: %w", err)
+			}
+			return nil
+		}
+		if err := s.wait(ctx, due); err != nil {
+			return nil
+		}
+	}
+}
