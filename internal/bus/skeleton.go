@@ -64,7 +64,7 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 // Sweeper keeps the ledger small.
 type Sweeper struct{}
 
-func NewSweeper(conn *Conn, streams Streams, pool string, log zerolog.Logger) *Sweeper {
+func NewSweeper(conn *Conn, setup *Setup, log zerolog.Logger) *Sweeper {
 	panic("skeleton")
 }
 func (s *Sweeper) Run(ctx context.Context) error { panic("skeleton") }
