@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+
+	"rollcall/internal/app"
 )
 
 // The exit codes. Scripts rely on them.
@@ -36,11 +38,20 @@ func notFound(err error) error { return &exitError{code: codeNotFound, err: err}
 // exitCode maps an error to its exit code. It is the only place that does.
 func exitCode(err error) int {
 	var coded *exitError
+	var faults *app.FaultsError
 	switch {
 	case err == nil:
 		return codeOK
 	case errors.As(err, &coded):
 		return coded.code
+	case errors.As(err, &faults):
+		return codeUsage
+	case errors.Is(err, app.ErrDrainDeadline):
+		return codeDrainDeadline
+	case errors.Is(err, app.ErrMissing):
+		return codeNotFound
+	case errors.Is(err, app.ErrUnreachable), errors.Is(err, app.ErrConnectionClosed):
+		return codeUnreachable
 	default:
 		return codeFailed
 	}
@@ -52,8 +63,13 @@ func (c *cli) report(err error) int {
 	if err != nil {
 		fmt.Fprintf(c.stderr, "worker: %v\n", err)
 	}
-	if code == codeUsage {
+	switch {
+	case errors.As(err, new(*app.FaultsError)):
+		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")
+	case code == codeUsage:
 		fmt.Fprintln(c.stderr, "Run 'worker --help' for the commands and their flags.")
+	case code == codeUnreachable:
+		fmt.Fprintln(c.stderr, "NATS_URL says where NATS is; 'worker dev' starts one to play with.")
 	}
 	return code
 }

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/app"
+	"rollcall/internal/telemetry"
 )
 
 func (c *cli) runCommand() *cobra.Command {
@@ -12,11 +13,17 @@ func (c *cli) runCommand() *cobra.Command {
 		Short: "Run one replica of a pool until it is told to stop",
 		Long: `Run takes jobs until SIGTERM or SIGINT. Then it takes no more, finishes and commits what it
 holds and exits 0; at ROLLCALL_DRAIN_TIMEOUT it cuts off what is left, gives the jobs back and
-exits 3. A second signal leaves at once.`,
-		Example: "  ROLLCALL_SERVICES=billing=http://localhost:9000/jobs worker run",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("not wired yet")
+exits 3. A second signal leaves at once. The log goes to stderr.`,
+		Example: `  ROLLCALL_SERVICES=billing=http://localhost:9000/jobs worker run
+  ROLLCALL_LOG_FORMAT=console ROLLCALL_LOG_LEVEL=debug worker run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := app.LoadRun(c.env)
+			if err != nil {
+				return err
+			}
+			log := telemetry.NewLogger(cfg.Log, c.stderr)
+			return app.Run(cmd.Context(), cfg, log, app.Options{Version: thisBuild().Version})
 		},
 	}
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/app"
+	"rollcall/internal/bus"
+	"rollcall/internal/telemetry"
+)
+
+// commandPatience is how long a command waits for the broker: a person looks on.
+const commandPatience = 5 * time.Second
+
+// step is one line of what setup did or found.
+type step struct {
+	Object string `json:"object"`
+	// Status is created, missing or differs.
+	Status string `json:"status"`
+	Field  string `json:"field,omitempty"`
+	Have   string `json:"have,omitempty"`
+	Want   string `json:"want,omitempty"`
+	Harm   string `json:"harm,omitempty"`
+}
+
+func (c *cli) setupCommand() *cobra.Command {
+	var dryRun bool
+	command := &cobra.Command{
+		Use:   "setup",
+		Short: "Create the streams and the consumer of the pool where they are missing",
+		Long: `Setup creates what is missing and reports what differs from what it would have created. It
+never changes or deletes what stands.`,
+		Example: `  worker setup --dry-run
+  ROLLCALL_POOL=mail ROLLCALL_SUBJECTS=jobs.mail ROLLCALL_REPLICAS=3 worker setup`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := app.Load(c.env)
+			if err != nil {
+				return err
+			}
+			log := telemetry.NewLogger(telemetry.Config{Level: "error", Format: telemetry.FormatConsole}, c.stderr)
+			plan, err := app.Setup(cmd.Context(), cfg, log, app.Options{Replica: "setup", Patience: commandPatience}, dryRun)
+			if err != nil {
+				return err
+			}
+			return c.printPlan(plan)
+		},
+	}
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what is missing and what differs")
+	return command
+}
+
+func (c *cli) printPlan(plan app.Plan) error {
+	steps := make([]step, 0, len(plan.Created)+len(plan.Differences))
+	for _, object := range plan.Created {
+		steps = append(steps, step{Object: object, Status: "created"})
+	}
+	for _, d := range plan.Differences {
+		steps = append(steps, difference(d))
+	}
+	if len(steps) == 0 {
+		fmt.Fprintln(c.stderr, "Everything is as it should be.")
+		if c.output == formatTable {
+			return nil
+		}
+	}
+	return printAll(c, steps,
+		column[step]{"object", func(s step) string { return s.Object }},
+		column[step]{"status", func(s step) string { return s.Status }},
+		column[step]{"field", func(s step) string { return s.Field }},
+		column[step]{"have", func(s step) string { return s.Have }},
+		column[step]{"want", func(s step) string { return s.Want }},
+		column[step]{"harm", func(s step) string { return s.Harm }},
+	)
+}
+
+func difference(d bus.Difference) step {
+	if d.Missing {
+		return step{Object: d.Object, Status: "missing"}
+	}
+	return step{Object: d.Object, Status: "differs", Field: d.Field, Have: d.Have, Want: d.Want, Harm: d.Harm}
+}

@@ -1,0 +1,76 @@
+package app_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "rollcall/"
+
+// allowed says which of our own packages each package may import. Third parties are open to
+// all but jobs, which has the standard library only.
+var allowed = map[string][]string{
+	"internal/jobs":      {},
+	"internal/pool":      {"internal/jobs"},
+	"internal/bus":       {"internal/jobs"},
+	"internal/service":   {"internal/jobs"},
+	"internal/telemetry": {"internal/jobs"},
+	"internal/web":       {"internal/jobs"},
+	"internal/app": {
+		"internal/jobs", "internal/pool", "internal/bus", "internal/service", "internal/telemetry", "internal/web",
+	},
+}
+
+// packages lists every package of the module with what it imports outside of tests.
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+	command.Dir = "../.."
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	all := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		all[strings.TrimPrefix(words[0], module)] = words[1:]
+	}
+	return all
+}
+
+func TestRoomsImportEachOtherByTheRule(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	for name, may := range allowed {
+		imports, found := all[name]
+		if !found {
+			t.Errorf("there is no package %s", name)
+		}
+		for _, path := range imports {
+			own, isOwn := strings.CutPrefix(path, module)
+			switch {
+			case isOwn && !slices.Contains(may, own):
+				t.Errorf("%s imports %s", name, own)
+			case name == "internal/jobs" && !isOwn && strings.Contains(path, "."):
+				t.Errorf("%s imports %s; it may import the standard library only", name, path)
+			}
+		}
+	}
+}
+
+func TestTheDevkitStaysOutOfProduction(t *testing.T) {
+	t.Parallel()
+	for name, imports := range packages(t) {
+		room := strings.HasPrefix(name, "internal/") && allowed[name] != nil
+		for _, path := range imports {
+			if room && strings.Contains(path, "nats-server") {
+				t.Errorf("%s imports %s; only the devkit, tests and benchmarks may", name, path)
+			}
+			if room && path == module+"internal/devkit" {
+				t.Errorf("%s imports the devkit; only cmd/worker and tests may", name)
+			}
+		}
+	}
+}
