@@ -1,0 +1,398 @@
+// Package nats_test proves what nats-server.conf promises: each user can do its own work and
+// nothing else.
+package nats_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+)
+
+// passwords are in the environment for the whole run, as an operator would have them.
+var passwords = map[string]string{
+	"NATS_PRODUCER_PASSWORD": "producer-secret",
+	"NATS_WORKER_PASSWORD":   "worker-secret",
+	"NATS_OPS_PASSWORD":      "ops-secret",
+}
+
+func TestMain(m *testing.M) {
+	for name, value := range passwords {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// soon is long enough for an answer, brief long enough to see that none comes.
+const (
+	soon  = 10 * time.Second
+	brief = 500 * time.Millisecond
+)
+
+// start runs a server with the configuration file at path on a free port.
+func start(t *testing.T, path string) *server.Server {
+	t.Helper()
+	opts, err := server.ProcessConfigFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.HTTPPort = "127.0.0.1", -1, 0
+	opts.StoreDir, opts.NoSigs, opts.NoLog = t.TempDir(), true, true
+	s, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(soon) {
+		t.Fatal("the server did not start")
+	}
+	return s
+}
+
+// login connects as one of the users, with an inbox of its own.
+func login(t *testing.T, s *server.Server, user string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(s.ClientURL(), append([]nats.Option{
+		nats.UserInfo(user, user+"-secret"), nats.CustomInboxPrefix("_INBOX." + user),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}, options...)...)
+	if err != nil {
+		t.Fatalf("log in as %s: %v", user, err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// provision makes the streams and the consumer, as ops would with worker setup.
+func provision(t *testing.T, s *server.Server) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(login(t, s, "ops"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, config := range []jetstream.StreamConfig{
+		{Name: "JOBS", Subjects: []string{"jobs.>", "later.>"}, Retention: jetstream.WorkQueuePolicy, AllowMsgSchedules: true},
+		{Name: "DONE", Subjects: []string{"done.>"}, AllowDirect: true, AllowAtomicPublish: true, AllowMsgTTL: true,
+			RePublish: &jetstream.RePublish{Source: "done.batch.*.*.*", Destination: "batches.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"}},
+		{Name: "DEAD", Subjects: []string{"dead.>"}},
+		{Name: "OTHER", Subjects: []string{"other.>"}, AllowDirect: true},
+	} {
+		if _, err := js.CreateStream(t.Context(), config); err != nil {
+			t.Fatalf("ops creates %s: %v", config.Name, err)
+		}
+	}
+	_, err = js.CreateConsumer(t.Context(), "JOBS", jetstream.ConsumerConfig{
+		Durable: "default", FilterSubject: "jobs.>", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
+	})
+	if err != nil {
+		t.Fatalf("ops creates the consumer: %v", err)
+	}
+	return js
+}
+
+func publishJob(t *testing.T, s *server.Server) {
+	t.Helper()
+	js, err := jetstream.New(login(t, s, "producer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "jobs.x", []byte("{}")); err != nil {
+		t.Fatalf("the producer publishes a job: %v", err)
+	}
+}
+
+func TestProducerPublishesJobs(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	provision(t, s)
+	publishJob(t, s)
+	js, err := jetstream.New(login(t, s, "producer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := nats.NewMsg("later.1")
+	later.Header.Set("Nats-Schedule", "@at "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	later.Header.Set("Nats-Schedule-Target", "jobs.x")
+	if _, err := js.PublishMsg(t.Context(), later); err != nil {
+		t.Errorf("the producer publishes a delayed job: %v", err)
+	}
+	// A schedule must not be a way around the permissions.
+	forged := nats.NewMsg("later.2")
+	forged.Header.Set("Nats-Schedule", "@at "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	forged.Header.Set("Nats-Schedule-Target", "done.batch.default.succeeded.x")
+	if _, err := js.PublishMsg(t.Context(), forged); err == nil {
+		t.Error("the producer scheduled a completion event")
+	}
+}
+
+func TestWorkerDoesItsWork(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	provision(t, s)
+	publishJob(t, s)
+	nc := login(t, s, "worker")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	for _, stream := range []string{"JOBS", "DONE", "DEAD"} {
+		if _, err := js.Stream(ctx, stream); err != nil {
+			t.Errorf("the worker looks at %s: %v", stream, err)
+		}
+	}
+	consumer, err := js.Consumer(ctx, "JOBS", "default")
+	if err != nil {
+		t.Fatalf("the worker looks at its consumer: %v", err)
+	}
+	m, err := consumer.Next(jetstream.FetchMaxWait(soon))
+	if err != nil {
+		t.Fatalf("the worker takes a job: %v", err)
+	}
+	if err := m.InProgress(); err != nil {
+		t.Errorf("the worker renews a lease: %v", err)
+	}
+	commit(t, nc)
+	page := "done.page.default.e.0.0"
+	if done, err := js.Stream(ctx, "DONE"); err != nil {
+		t.Error(err)
+	} else if _, err := done.GetLastMsgForSubject(ctx, page); err != nil {
+		t.Errorf("the worker reads a page: %v", err)
+	} else if err := done.Purge(ctx, jetstream.WithPurgeSubject("done.page.default.e.0.*")); err != nil {
+		t.Errorf("the worker drops old pages: %v", err)
+	}
+	answer, err := nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET.DONE", []byte(`{"multi_last":["done.page.>"],"batch":1}`))
+	if err != nil || answer.Header.Get("Status") != "404" {
+		t.Errorf("the worker reads many pages at once: %v", err)
+	}
+	if _, err := js.Publish(ctx, "dead.default.jobs.x", nil); err != nil {
+		t.Errorf("the worker stores a dead letter: %v", err)
+	}
+	if err := m.DoubleAck(ctx); err != nil {
+		t.Errorf("the worker acks: %v", err)
+	}
+}
+
+// commit publishes a page and an event in one atomic batch, as the ledger does.
+func commit(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	page, event := nats.NewMsg("done.page.default.e.0.0"), nats.NewMsg("done.batch.default.succeeded.b1")
+	for i, m := range []*nats.Msg{page, event} {
+		m.Header.Set("Nats-Batch-Id", "b1")
+		m.Header.Set("Nats-Batch-Sequence", fmt.Sprint(i+1))
+	}
+	page.Header.Set("Nats-Expected-Last-Subject-Sequence", "0")
+	event.Header.Set("Nats-Batch-Commit", "1")
+	if err := nc.PublishMsg(page); err != nil {
+		t.Fatal(err)
+	}
+	ack, err := nc.RequestMsgWithContext(t.Context(), event)
+	if err != nil || strings.Contains(string(ack.Data), "error") {
+		t.Fatalf("the worker commits: %v %s", err, ack.Data)
+	}
+}
+
+func TestOpsReadsEventsAndReplays(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	js := provision(t, s)
+	heard, err := js.Conn().SubscribeSync("batches.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.Conn().FlushTimeout(soon); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, login(t, s, "worker"))
+	if m, err := heard.NextMsg(soon); err != nil || m.Subject != "batches.default.succeeded.b1" {
+		t.Errorf("ops hears of a committed batch: %v, %v", m, err)
+	}
+	events, err := js.OrderedConsumer(t.Context(), "DONE", jetstream.OrderedConsumerConfig{FilterSubjects: []string{"done.batch.>"}})
+	if err != nil {
+		t.Fatalf("ops reads events: %v", err)
+	}
+	if _, err := events.Next(jetstream.FetchMaxWait(soon)); err != nil {
+		t.Errorf("ops reads events: %v", err)
+	}
+	if _, err := js.Publish(t.Context(), "jobs.x", nil); err != nil {
+		t.Errorf("ops replays a job: %v", err)
+	}
+}
+
+// TestProducerCannotAimPubAcksAtTheLedger: the server answers to any reply subject, whatever
+// the client's permissions; it must not be one of the ledger's.
+func TestProducerCannotAimPubAcksAtTheLedger(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	js := provision(t, s)
+	nc := login(t, s, "producer")
+	job := nats.NewMsg("jobs.x")
+	job.Reply = "done.page.default.e.0.0"
+	if err := nc.PublishMsg(job); err != nil {
+		t.Fatal(err)
+	}
+	publishJob(t, s) // later, so the first is stored and answered by now
+	for stream, want := range map[string]uint64{"JOBS": 2, "DONE": 0} {
+		if held, err := js.Stream(t.Context(), stream); err != nil || held.CachedInfo().State.Msgs != want {
+			t.Errorf("%s holds %d messages, %v; want %d", stream, held.CachedInfo().State.Msgs, err, want)
+		}
+	}
+}
+
+// TestNobodyCanDoMore tries everything a role has no business with. The server answers a
+// denied publication with nothing at all; the reason reaches the error handler only.
+func TestNobodyCanDoMore(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	provision(t, s)
+	publishJob(t, s)
+	for user, subjects := range map[string][]string{
+		"producer": {
+			"done.batch.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x",
+			"batches.default.succeeded.forged", "svc.billing",
+			"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS",
+			"$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.DIRECT.GET.DONE", "$JS.API.CONSUMER.CREATE.JOBS.mine",
+			"$JS.API.CONSUMER.MSG.NEXT.JOBS.default", "$JS.ACK.JOBS.default.1.1.1.1.0", "$JS.API.INFO", "other.x", "_INBOX.worker.x",
+		},
+		"worker": {
+			"jobs.x", "later.x", "batches.default.succeeded.forged", "done.other", "done.batch.>", "other.x",
+			"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.JOBS", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS",
+			"$JS.API.STREAM.PURGE.DEAD", "$JS.API.STREAM.MSG.DELETE.DONE", "$JS.API.STREAM.MSG.GET.JOBS",
+			"$JS.API.CONSUMER.CREATE.JOBS.mine", "$JS.API.CONSUMER.DELETE.JOBS.default", "$JS.API.CONSUMER.CREATE.DEAD.mine",
+			"$JS.API.DIRECT.GET.OTHER", "$JS.API.CONSUMER.PAUSE.JOBS.default", "_INBOX.producer.x",
+		},
+		"ops": {"done.batch.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x", "batches.default.succeeded.forged", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"},
+	} {
+		for _, subject := range subjects {
+			t.Run(user+" publishes to "+subject, func(t *testing.T) {
+				t.Parallel()
+				expectDenied(t, s, user, func(nc *nats.Conn) error { return nc.Publish(subject, []byte("{}")) })
+			})
+		}
+	}
+	for user, subjects := range map[string][]string{
+		"producer": {"jobs.>", "done.>", "dead.>", "batches.>", "_INBOX.>", "_INBOX.worker.>", "$JS.API.>", ">", "svc.>"},
+		"worker":   {"jobs.>", "done.>", "dead.>", "batches.>", "_INBOX.>", "_INBOX.producer.>", "$JS.ACK.>", ">", "svc.>"},
+		"ops":      {"done.>", "jobs.>", "_INBOX.>", "_INBOX.worker.>", ">", "$SYS.>"},
+	} {
+		for _, subject := range subjects {
+			t.Run(user+" subscribes to "+subject, func(t *testing.T) {
+				t.Parallel()
+				expectDenied(t, s, user, func(nc *nats.Conn) error {
+					_, err := nc.SubscribeSync(subject)
+					return err
+				})
+			})
+		}
+	}
+}
+
+func expectDenied(t *testing.T, s *server.Server, user string, attempt func(*nats.Conn) error) {
+	t.Helper()
+	denied := make(chan error, 1)
+	nc := login(t, s, user, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case denied <- err:
+		default:
+		}
+	}))
+	if err := attempt(nc); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.FlushTimeout(soon); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-denied:
+		if !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("the server said %v, want a permission violation", err)
+		}
+	case <-time.After(brief):
+		t.Error("allowed")
+	}
+}
+
+func TestNobodyComesInWithoutAPassword(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	for name, option := range map[string]nats.Option{
+		"no user":        nats.Name("anonymous"),
+		"empty password": nats.UserInfo("worker", ""),
+		"wrong password": nats.UserInfo("worker", "ops-secret"),
+		"unknown user":   nats.UserInfo("admin", "admin"),
+	} {
+		if nc, err := nats.Connect(s.ClientURL(), option); err == nil {
+			nc.Close()
+			t.Errorf("%s was let in", name)
+		}
+	}
+}
+
+func TestConfigurationNeedsEveryPassword(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("nats-server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range passwords {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "nats-server.conf")
+		write(t, filepath.Join(dir, "tls.conf"), "# empty\n")
+		write(t, path, strings.ReplaceAll(string(text), name, name+"_UNSET"))
+		if _, err := server.ProcessConfigFile(path); err == nil || !strings.Contains(err.Error(), name+"_UNSET") {
+			t.Errorf("without %s the server says %v, want an error that names it", name, err)
+		}
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestConfigurationIsSafeForPowerLossAndLimited(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	config := s.JetStreamConfig()
+	if config == nil || !config.SyncAlways {
+		t.Errorf("JetStream is configured as %+v, want sync_interval: always", config)
+	}
+	if config.MaxStore != 8<<30 {
+		t.Errorf("file store limit %d, want one below the size of the volume", config.MaxStore)
+	}
+	opts, err := server.ProcessConfigFile("nats-server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts.MaxPayload != 1<<20 && opts.MaxPayload != 1000*1000 {
+		t.Errorf("max payload %d, want 1MB", opts.MaxPayload)
+	}
+	if opts.HTTPHost != "127.0.0.1" {
+		t.Errorf("the monitoring port listens on %q, which asks nobody for a password", opts.HTTPHost)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	js, err := jetstream.New(login(t, s, "ops"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := js.AccountInfo(ctx)
+	if err != nil || info.Limits.MaxStore <= 0 || info.Limits.MaxStreams <= 0 || info.Limits.MaxConsumers <= 0 {
+		t.Errorf("the account's limits are %+v, %v; want all of them set", info, err)
+	}
+}
