@@ -85,6 +85,11 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	return c, nil
 }
 
+// inboxName matches users whose name is one plain token of a subject. They get an inbox of
+// their own, so that a server can keep users from reading each other's answers; it is still
+// below _INBOX, the right that clients are given where nobody thought of it.
+var inboxName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
 // options turns the settings into those of nats.go.
 func (c Config) options() ([]nats.Option, error) {
 	var options []nats.Option
@@ -101,6 +106,9 @@ func (c Config) options() ([]nats.Option, error) {
 		options = append(options, nats.Token(c.User))
 	case c.User != "":
 		options = append(options, nats.UserInfo(c.User, c.Password.Reveal()))
+		if inboxName.MatchString(c.User) {
+			options = append(options, nats.CustomInboxPrefix("_INBOX."+c.User))
+		}
 	case !c.Token.IsZero():
 		options = append(options, nats.Token(c.Token.Reveal()))
 	}
