@@ -113,21 +113,24 @@ func (c *Config) Validate(name, rawURL string) error {
 	}
 	check(!strings.ContainsFunc(c.Token.Reveal(), notTokenChar), "TOKEN", "a bearer token has no spaces, line ends or characters beyond ASCII")
 	check((c.Cert == "") == (c.Key == ""), "CERT", "%s and %s belong together: set both or none", Variable(name, "CERT"), Variable(name, "KEY"))
+	return errors.Join(append(faults, c.validateTarget(name, rawURL, check))...)
+}
+
+// validateTarget checks what depends on the URL.
+func (c *Config) validateTarget(name, rawURL string, check func(ok bool, word, format string, args ...any)) error {
 	target, err := parseURL(rawURL)
 	if err != nil {
-		return errors.Join(append(faults, fmt.Errorf("ROLLCALL_SERVICES: service %s: %w", name, err))...)
+		return fmt.Errorf("ROLLCALL_SERVICES: service %s: %w", name, err)
 	}
 	if target.Scheme != "https" {
-		for word, value := range map[string]string{"CA": c.CA, "CERT": c.Cert} {
-			check(value == "", word, "is only for an https:// URL; %s has %s://", name, target.Scheme)
-		}
-	} else if _, err := c.tlsConfig(name); err != nil {
-		faults = append(faults, err)
+		check(c.CA == "", "CA", "is only for an https:// URL; %s has %s://", name, target.Scheme)
+		check(c.Cert == "", "CERT", "is only for an https:// URL; %s has %s://", name, target.Scheme)
 	}
-	if target.Scheme == "nats" {
-		check(c.Token.IsZero(), "TOKEN", "is only for HTTP; a service on NATS is guarded by NATS permissions")
+	check(target.Scheme != "nats" || c.Token.IsZero(), "TOKEN", "is only for HTTP; a service on NATS is guarded by NATS permissions")
+	if target.Scheme == "https" {
+		_, err = c.tlsConfig(name)
 	}
-	return errors.Join(faults...)
+	return err
 }
 
 func notTokenChar(r rune) bool { return r <= ' ' || r > '~' }
@@ -142,7 +145,7 @@ func parseURL(raw string) (*url.URL, error) {
 	case "http", "https":
 		return u, checkHTTP(u)
 	case "nats":
-		return u, checkSubject(strings.TrimPrefix(raw, "nats://"))
+		return u, checkSubject(strings.TrimPrefix(raw, natsScheme))
 	default:
 		return nil, fmt.Errorf("%q is not a URL with http://, https:// or nats://", u.Redacted())
 	}

@@ -23,7 +23,7 @@ type natsTransport struct {
 	decoder decoder
 }
 
-func newNATS(_, rawURL string, cfg Config, deps Deps) (*natsTransport, error) {
+func newNATS(rawURL string, cfg Config, deps Deps) (*natsTransport, error) {
 	if deps.Conn == nil {
 		return nil, errors.New("a nats:// service needs a NATS connection")
 	}

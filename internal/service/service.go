@@ -29,10 +29,9 @@ type Deps struct {
 	Resolver *net.Resolver
 }
 
-// transport sends one request and reads its reply. It returns a *jobs.Failure as error, and
-// holds on to neither the body nor anything else of the call when it returns.
+// transport sends requests and reads their replies.
 type transport interface {
-	// send performs one try.
+	// send performs one try. When it returns, nothing reads call.Body any more.
 	send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure)
 	// fits reports whether the call can be sent in one request.
 	fits(call *jobs.Call) bool
@@ -63,14 +62,13 @@ func New(name, rawURL string, cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(name, rawURL); err != nil {
 		return nil, err
 	}
-	s := &Service{name: name, url: rawURL, cfg: cfg}
-	s.policies = newPolicies(name, cfg, deps)
 	target, err := parseURL(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
+	s := &Service{name: name, url: withoutQuery(target), cfg: cfg, policies: newPolicies(name, cfg, deps)}
 	if target.Scheme == "nats" {
-		s.transport, err = newNATS(name, rawURL, cfg, deps)
+		s.transport, err = newNATS(rawURL, cfg, deps)
 	} else {
 		s.transport, err = newHTTP(name, target, cfg, deps)
 	}

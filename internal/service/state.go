@@ -1,12 +1,14 @@
 package service
 
 import (
+	"net/url"
 	"time"
 )
 
 // State is what an operator wants to know of a service at one moment.
 type State struct {
-	Name     string `json:"name"`
+	Name string `json:"name"`
+	// URL is without its query, which may hold a key.
 	URL      string `json:"url"`
 	Required bool   `json:"required"`
 	// Breaker is closed (calls pass), open (calls fail at once) or half-open (probing).
@@ -34,4 +36,11 @@ func (s *Service) State() State {
 		st.LastError, st.LastErrorAt = f.err.Error(), f.at
 	}
 	return st
+}
+
+// withoutQuery returns a URL that can be shown.
+func withoutQuery(u *url.URL) string {
+	plain := *u
+	plain.RawQuery = ""
+	return plain.String()
 }

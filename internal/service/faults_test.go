@@ -1,0 +1,325 @@
+package service_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+// want is what a call to a faulty service must come to.
+type want struct {
+	reason string
+	tries  int
+	code   int
+	final  bool
+	after  time.Duration
+}
+
+// check compares a result with what it must be.
+func (w want) check(t *testing.T, r jobs.CallResult) {
+	t.Helper()
+	if r.Failure == nil {
+		t.Fatalf("the call succeeded: %+v", r)
+	}
+	got := want{r.Failure.Reason, r.Tries, r.Failure.Code, r.Failure.Final, r.Failure.RetryAfter}
+	if got != w {
+		t.Errorf("got %+v, want %+v\nerror: %v", got, w, r.Failure)
+	}
+	if r.Replies != nil || r.Failure.Err == nil {
+		t.Errorf("got replies %v and error %v with a failure", r.Replies, r.Failure.Err)
+	}
+}
+
+const okHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+// slow is a time-out for services that never answer; it is waited for to the end.
+const slow = 250 * time.Millisecond
+
+// TestFaultsOfTheWire has the rows 20, 21, 25, 26 and 27 of the fault matrix: what goes
+// wrong below and inside the reply.
+func TestFaultsOfTheWire(t *testing.T) {
+	t.Parallel()
+	timeout := want{reason: jobs.ReasonTimeout, tries: 2}
+	broken := want{reason: jobs.ReasonReset, tries: 2}
+	bad := want{reason: jobs.ReasonBadResponse, tries: 2}
+	large := want{reason: jobs.ReasonTooLarge, tries: 2}
+	for name, test := range map[string]struct {
+		handle func(*net.TCPConn)
+		want   want
+	}{
+		"20 accepts and never answers":   {hang, timeout},
+		"20 header and then nothing":     {then(okHead+"Content-Length: 50\r\n\r\n{", hang), timeout},
+		"21 reset before the reply":      {reset(""), broken},
+		"21 closed before the reply":     {say(""), broken},
+		"21 closed in the reply":         {say(okHead + "Content-Length: 50\r\n\r\n{\"results\":["), broken},
+		"21 closed in a chunk":           {say(okHead + "Transfer-Encoding: chunked\r\n\r\n40\r\n{\"res"), broken},
+		"25 200 MB announced":            {then(okHead+"Content-Length: 200000000\r\n\r\n{", hang), large},
+		"25 shorter than announced":      {say(okHead + "Content-Length: 14\r\n\r\n{\"results\":[]"), broken},
+		"25 longer than announced":       {say(okHead + "Content-Length: 5\r\n\r\n{\"results\":[]}"), bad},
+		"25 length is not a number":      {say(okHead + "Content-Length: many\r\n\r\n{}"), bad},
+		"26 slow header, byte by byte":   {drip(okHead + "X-Long: " + strings.Repeat("x", 500)), timeout},
+		"26 slow body, byte by byte":     {drip(okHead + "Content-Length: 500\r\n\r\n" + strings.Repeat(" ", 500)), timeout},
+		"26 header of 1 MB":              {then(okHead+"X-Huge: "+strings.Repeat("x", 1<<20)+"\r\n\r\n", hang), bad},
+		"27 not HTTP at all":             {say("SSH-2.0-OpenSSH_9.9\r\n"), bad},
+		"27 invalid JSON":                {answer(`{"results":[`), bad},
+		"27 HTML":                        {answer("<!doctype html><title>login</title>"), bad},
+		"27 an array":                    {answer(`["a0"]`), bad},
+		"27 none of the keys":            {answer(`{"ok":true}`), bad},
+		"27 two dialects":                {answer(`{"results":[],"statuses":[]}`), bad},
+		"27 status of the wrong type":    {answer(`{"results":[{"id":"a0","status":1}]}`), bad},
+		"27 unknown status":              {answer(`{"results":[{"id":"a0","status":"done"}]}`), bad},
+		"27 unknown job":                 {answer(`{"results":[{"id":"zz","status":"ok"}]}`), bad},
+		"27 a job twice":                 {answer(`{"results":[{"id":"a0","status":"ok"},{"id":"a0","status":"fail"}]}`), bad},
+		"27 more entries than jobs":      {answer(`{"results":[{"id":"a0"},{"id":"a1"},{"id":"a2"}]}`), bad},
+		"27 invalid UTF-8":               {answer("{\"results\":[{\"id\":\"a0\",\"status\":\"fail\",\"error\":\"\xff\"}]}"), bad},
+		"27 switching protocols":         {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), want{reason: jobs.ReasonBadResponse, tries: 2, code: 101}},
+		"28 gzip announced and not sent": {say(okHead + "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n{\"results\":[]}"), bad},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config()
+			cfg.Tries = 2
+			if test.want.reason == jobs.ReasonTimeout {
+				cfg.Timeout = slow
+			}
+			s := newService(t, raw(t, test.handle).url, cfg, service.Deps{})
+			result := s.Call(t.Context(), call(2))
+			test.want.check(t, result)
+			if limit := time.Duration(cfg.Tries)*2*cfg.Timeout + time.Second; result.Duration > limit {
+				t.Errorf("took %v, the promised limit is %v", result.Duration, limit)
+			}
+		})
+	}
+}
+
+// then writes text and goes on with next.
+func then(text string, next func(*net.TCPConn)) func(*net.TCPConn) {
+	return func(c *net.TCPConn) {
+		say(text)(c)
+		next(c)
+	}
+}
+
+// drip writes a byte every 5 ms.
+func drip(text string) func(*net.TCPConn) {
+	return func(c *net.TCPConn) {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for i := range len(text) {
+			if _, err := c.Write([]byte{text[i]}); err != nil {
+				return
+			}
+			<-tick.C
+		}
+	}
+}
+
+// answer sends a 200 with this body.
+func answer(body string) func(*net.TCPConn) {
+	return say(okHead + "Connection: close\r\n\r\n" + body)
+}
+
+func TestTwentyAHangingConnectionIsNotKept(t *testing.T) {
+	t.Parallel()
+	srv := raw(t, hang)
+	cfg := config()
+	cfg.Timeout, cfg.Tries = slow, 2
+	want{reason: jobs.ReasonTimeout, tries: 2}.check(t, newService(t, srv.url, cfg, service.Deps{}).Call(t.Context(), call(1)))
+	for range 2 {
+		<-srv.ended // the client has closed it: hang returns no earlier
+	}
+}
+
+func TestTwentyOneResetInTheReply(t *testing.T) {
+	t.Parallel()
+	// The reset must not overtake the header, so the server waits for a sign that the client
+	// has it: that it asks for nothing more within the reply cannot be seen from outside.
+	var resets atomic.Int32
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_ = http.NewResponseController(w).Flush()
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			_ = conn.Close()
+			resets.Add(1)
+		}
+	})
+	want{reason: jobs.ReasonReset, tries: 3}.check(t, newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1)))
+	if resets.Load() != 3 {
+		t.Errorf("got %d connections, want 3", resets.Load())
+	}
+}
+
+func TestTwentyOneRetryReachesARecoveredServiceWithTheSameKey(t *testing.T) {
+	t.Parallel()
+	keys := make(chan string, 3)
+	var n atomic.Int32
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		keys <- r.Header.Get("Idempotency-Key")
+		if n.Add(1) < 3 {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	c := call(2)
+	result := newService(t, url, config(), service.Deps{}).Call(t.Context(), c)
+	if result.Failure != nil || result.Tries != 3 {
+		t.Fatalf("got %+v, want success at the third try", result)
+	}
+	for range 3 {
+		if got := <-keys; got != `"`+c.Key+`"` {
+			t.Errorf("idempotency key %s, want the quoted %s", got, c.Key)
+		}
+	}
+}
+
+func TestTwentyFiveAndTwentySixEndlessRepliesAreCutOff(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		head, text string
+		want       want
+	}{
+		"endless body":   {okHead + "\r\n", strings.Repeat(" ", 8<<10), want{reason: jobs.ReasonTooLarge, tries: 1}},
+		"endless chunks": {okHead + "Transfer-Encoding: chunked\r\n\r\n", "2000\r\n" + strings.Repeat(" ", 0x2000) + "\r\n", want{reason: jobs.ReasonTooLarge, tries: 1}},
+		"endless 1xx":    {"", strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 100), want{reason: jobs.ReasonBadResponse, tries: 1}},
+		"endless header": {okHead, strings.Repeat("X: y\r\n", 1000), want{reason: jobs.ReasonBadResponse, tries: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wrote := make(chan int, 1)
+			cfg := config()
+			cfg.Tries = 1
+			srv := raw(t, forever(test.head, test.text, func(n int) { wrote <- n }))
+			test.want.check(t, newService(t, srv.url, cfg, service.Deps{}).Call(t.Context(), call(1)))
+			// What the kernel buffers on loopback comes on top of the cap of 1 MiB.
+			if n := <-wrote; n > 24<<20 {
+				t.Errorf("the service got rid of %d bytes", n)
+			}
+		})
+	}
+}
+
+// TestTwentyTwoServerErrors has row 22, and 23 as far as no pause is asked for.
+func TestTwentyTwoServerErrors(t *testing.T) {
+	t.Parallel()
+	for code, w := range map[int]want{
+		500: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 500},
+		502: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 502},
+		503: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 503},
+		504: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 504},
+		408: {reason: jobs.ReasonHTTP4xx, tries: 3, code: 408},
+		425: {reason: jobs.ReasonHTTP4xx, tries: 3, code: 425},
+		429: {reason: jobs.ReasonThrottled, tries: 3, code: 429},
+		400: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 400, final: true},
+		404: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 404, final: true},
+		413: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 413, final: true},
+		422: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
+	} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			t.Parallel()
+			url := serve(t, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.WriteHeader(code)
+				_, _ = rw.Write([]byte("secret body"))
+			})
+			result := newService(t, url, config(), service.Deps{}).Call(t.Context(), call(2))
+			w.check(t, result)
+			if strings.Contains(result.Failure.Error(), "secret") {
+				t.Errorf("the error shows the body: %v", result.Failure)
+			}
+		})
+	}
+}
+
+// TestTwentyThreeRetryAfter has row 23 and, with dates that a wrong clock would write, 31.
+func TestTwentyThreeRetryAfter(t *testing.T) {
+	t.Parallel()
+	const limit = 40 * time.Second
+	for name, test := range map[string]struct {
+		value string
+		tries int
+		after time.Duration
+	}{
+		"seconds":         {"7", 1, 7 * time.Second},
+		"zero":            {"0", 3, 0},
+		"negative":        {"-5", 3, 0},
+		"fraction":        {"1.5", 3, 0},
+		"garbage":         {"soon", 3, 0},
+		"absurd":          {"1000000000", 1, limit},
+		"over every int":  {"99999999999999999999999", 1, limit},
+		"a past date":     {"Sun, 06 Nov 1994 08:49:37 GMT", 3, 0},
+		"an hour ahead":   {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 1, limit},
+		"a year too late": {time.Now().AddDate(1, 0, 0).UTC().Format(http.TimeFormat), 1, limit},
+	} {
+		for code, reason := range map[int]string{429: jobs.ReasonThrottled, 503: jobs.ReasonHTTP5xx} {
+			t.Run(name+" with "+http.StatusText(code), func(t *testing.T) {
+				t.Parallel()
+				url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Retry-After", test.value)
+					w.WriteHeader(code)
+				})
+				s := newService(t, url, config(), service.Deps{RetryMax: limit})
+				want{reason: reason, tries: test.tries, code: code, after: test.after}.check(t, s.Call(t.Context(), call(1)))
+			})
+		}
+	}
+}
+
+func TestTwentyThreeAShortPauseIsWaitedForInTheCall(t *testing.T) {
+	t.Parallel()
+	var first, second time.Time
+	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if first.IsZero() {
+			first = time.Now()
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		second = time.Now()
+	})
+	result := newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1))
+	if result.Failure != nil || result.Tries != 2 || second.Sub(first) < time.Second {
+		t.Errorf("got %+v after %v, want success at the second try a second later", result, second.Sub(first))
+	}
+}
+
+// TestTwentyFourRedirectsAreNeverFollowed has row 24: neither body nor keys reach host 2.
+func TestTwentyFourRedirectsAreNeverFollowed(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		t.Run(http.StatusText(code), func(t *testing.T) {
+			t.Parallel()
+			var reached atomic.Int32
+			second := serve(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
+			first := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, second, code) })
+			cfg := config()
+			cfg.Token = jobs.NewSecret("token")
+			want{reason: jobs.ReasonRedirect, tries: 1, code: code, final: true}.check(t, newService(t, first, cfg, service.Deps{}).Call(t.Context(), call(2)))
+			if reached.Load() != 0 {
+				t.Error("the second host was called")
+			}
+		})
+	}
+}
+
+func TestTwentyFourCookiesAreNotKept(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Cookie") != "" {
+			t.Error("a cookie came back")
+		}
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "x"})
+	})
+	s := newService(t, url, config(), service.Deps{})
+	for range 2 {
+		if r := s.Call(context.Background(), call(1)); r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+	}
+}
