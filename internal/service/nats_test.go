@@ -1,0 +1,258 @@
+package service_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+// connect starts a server with this max payload and returns two connections to it: for the
+// worker and for the service.
+func connect(t testing.TB, maxPayload int32) (worker, svc *nats.Conn) {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, MaxPayload: maxPayload})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server did not start")
+	}
+	dial := func() *nats.Conn {
+		nc, err := nats.Connect("", nats.InProcessServer(srv))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		return nc
+	}
+	return dial(), dial()
+}
+
+// listen subscribes before it returns.
+func listen(t testing.TB, nc *nats.Conn, handler nats.MsgHandler) {
+	t.Helper()
+	if _, err := nc.Subscribe("svc.index", handler); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestThirtyEightNATSServices has row 38.
+func TestThirtyEightNATSServices(t *testing.T) {
+	t.Parallel()
+	respond := func(header nats.Header, data string) nats.MsgHandler {
+		return func(m *nats.Msg) { _ = m.RespondMsg(&nats.Msg{Header: header, Data: []byte(data)}) }
+	}
+	for name, test := range map[string]struct {
+		handler nats.MsgHandler
+		want    want
+	}{
+		"no responders":      {nil, want{reason: jobs.ReasonRefused, tries: 2}},
+		"no reply":           {func(*nats.Msg) {}, want{reason: jobs.ReasonTimeout, tries: 2}},
+		"not a reply":        {respond(nil, "pong"), want{reason: jobs.ReasonBadResponse, tries: 2}},
+		"error 500":          {respond(nats.Header{"Nats-Service-Error-Code": {"500"}}, ""), want{reason: jobs.ReasonHTTP5xx, tries: 2, code: 500}},
+		"error 422":          {respond(nats.Header{"Nats-Service-Error-Code": {"422"}, "Nats-Service-Error": {"no such order"}}, ""), want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true}},
+		"error 429":          {respond(nats.Header{"nats-service-error-code": {"429"}, "retry-after": {"7"}}, ""), want{reason: jobs.ReasonThrottled, tries: 1, code: 429, after: 7 * time.Second}},
+		"error without code": {respond(nats.Header{"Nats-Service-Error": {"broken"}}, ""), want{reason: jobs.ReasonHTTP5xx, tries: 2, code: 500}},
+		"code of words":      {respond(nats.Header{"Nats-Service-Error-Code": {"E_FULL"}}, ""), want{reason: jobs.ReasonHTTP5xx, tries: 2, code: 500}},
+		"too long":           {respond(nil, strings.Repeat(" ", 5000)), want{reason: jobs.ReasonTooLarge, tries: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			worker, svc := connect(t, 0)
+			if test.handler != nil {
+				listen(t, svc, test.handler)
+			}
+			cfg := config()
+			cfg.Tries, cfg.MaxReply = 2, 4*jobs.KiB
+			if test.want.reason == jobs.ReasonTimeout {
+				cfg.Timeout = slow
+			}
+			s := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker})
+			test.want.check(t, s.Call(t.Context(), call(2)))
+		})
+	}
+}
+
+func TestThirtyEightTheFirstReplyWins(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 0)
+	listen(t, svc, func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"results":[{"id":"a0","status":"fail"}]}`))
+		_ = m.Respond([]byte(`{"results":[{"id":"a0","status":"ok"}]}`))
+	})
+	s := newService(t, "nats://svc.index", config(), service.Deps{Conn: worker})
+	for range 20 {
+		r := s.Call(t.Context(), call(1))
+		if r.Failure != nil || r.Replies[0].Status != jobs.StatusFail || r.Tries != 1 {
+			t.Fatalf("got %+v, want the first reply", r)
+		}
+	}
+}
+
+// TestAMicroServiceWorksUnchanged talks to a service made with nats.go's own micro package.
+func TestAMicroServiceWorksUnchanged(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 0)
+	added, err := micro.AddService(svc, micro.Config{Name: "index", Version: "1.0.0", Endpoint: &micro.EndpointConfig{
+		Subject: "svc.index",
+		Handler: micro.HandlerFunc(func(r micro.Request) {
+			var events []struct{ ID string }
+			if err := json.Unmarshal(r.Data(), &events); err != nil {
+				_ = r.Error("400", "not a batch", nil)
+				return
+			}
+			if len(events) == 1 {
+				_ = r.Error("409", "never alone", nil)
+				return
+			}
+			_ = r.RespondJSON(map[string]any{"results": []map[string]any{
+				{"id": events[0].ID, "status": "ok", "data": map[string]int{"n": 1}},
+				{"id": events[1].ID, "status": "fail", "error": "no such order"},
+				{"id": events[2].ID, "status": "retry", "retry_after": "2s"},
+			}})
+		}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = added.Stop() }()
+	s := newService(t, "nats://svc.index", config(), service.Deps{Conn: worker})
+	r := s.Call(t.Context(), call(3))
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	if r.Replies[0].Status != jobs.StatusOK || string(r.Replies[0].Data) != `{"n":1}` ||
+		r.Replies[1].Status != jobs.StatusFail || r.Replies[1].Error != "no such order" ||
+		r.Replies[2].Status != jobs.StatusRetry || r.Replies[2].RetryAfter != 2*time.Second {
+		t.Errorf("got %+v", r.Replies)
+	}
+	want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 409, final: true}.check(t, s.Call(t.Context(), call(1)))
+	if got := added.Info().Endpoints[0].Subject; got != "svc.index" {
+		t.Errorf("subject %s", got)
+	}
+}
+
+// recorder is a NATS service that notes the keys and the job ids of every request and
+// answers with what reply returns.
+type recorder struct {
+	mu    sync.Mutex
+	calls map[string][]string
+	reply func(ids []string) *nats.Msg
+}
+
+func (r *recorder) handle(m *nats.Msg) {
+	var events []struct{ ID string }
+	_ = json.Unmarshal(m.Data, &events)
+	ids := make([]string, len(events))
+	for i, e := range events {
+		ids[i] = e.ID
+	}
+	r.mu.Lock()
+	r.calls[m.Header.Get("Idempotency-Key")] = ids
+	r.mu.Unlock()
+	_ = m.RespondMsg(r.reply(ids))
+}
+
+func TestACallOverTheMaxPayloadIsSplit(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 2048)
+	rec := &recorder{calls: map[string][]string{}, reply: func(ids []string) *nats.Msg {
+		if slices.Contains(ids, "a19") {
+			return &nats.Msg{Header: nats.Header{"Nats-Service-Error-Code": {"503"}}}
+		}
+		return &nats.Msg{}
+	}}
+	listen(t, svc, rec.handle)
+	cfg := config()
+	cfg.Tries = 1
+	s := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker})
+	c := call(20)
+	r := s.Call(t.Context(), c)
+	if r.Failure != nil || r.Tries < 4 || r.Tries != len(rec.calls) {
+		t.Fatalf("got %+v with %d requests", r, len(rec.calls))
+	}
+	var seen []string
+	for key, ids := range rec.calls {
+		if want := `"` + c.Key + ":"; !strings.HasPrefix(key, want) {
+			t.Errorf("key %s of a part does not begin with %s", key, want)
+		}
+		seen = append(seen, ids...)
+		for i := range ids {
+			n := slices.IndexFunc(c.Jobs, func(j *jobs.Job) bool { return j.ID == ids[i] })
+			want := jobs.StatusOK
+			if slices.Contains(ids, "a19") {
+				want = jobs.StatusRetry
+			}
+			if r.Replies[n].Status != want {
+				t.Errorf("job %s: got %v, want %v", ids[i], r.Replies[n], want)
+			}
+		}
+	}
+	slices.Sort(seen)
+	if len(seen) != 20 || len(slices.Compact(seen)) != 20 {
+		t.Errorf("the parts held %d jobs: %v", len(seen), seen)
+	}
+	first := maps.Clone(rec.calls)
+	s.Call(t.Context(), c)
+	if len(rec.calls) != len(first) {
+		t.Error("the same call was split into parts with other keys")
+	}
+}
+
+func TestAJobOverTheMaxPayloadIsFinal(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 2048)
+	rec := &recorder{calls: map[string][]string{}, reply: func([]string) *nats.Msg { return &nats.Msg{} }}
+	listen(t, svc, rec.handle)
+	s := newService(t, "nats://svc.index", config(), service.Deps{Conn: worker})
+	c := call(2)
+	c.Jobs[1].Body = fmt.Appendf(nil, `{"pad":%q}`, strings.Repeat("x", 4000))
+	c.Body = jobs.AppendCall(nil, c.Jobs)
+	r := s.Call(t.Context(), c)
+	if r.Failure != nil || r.Replies[0].Status != jobs.StatusOK || r.Replies[1].Status != jobs.StatusFail || !strings.Contains(r.Replies[1].Error, "max_payload") {
+		t.Errorf("got %+v", r)
+	}
+	c.Jobs, c.Body = c.Jobs[1:], jobs.AppendCall(nil, c.Jobs[1:])
+	want{reason: jobs.ReasonTooLarge, code: http.StatusRequestEntityTooLarge, final: true}.check(t, s.Call(t.Context(), c))
+}
+
+func TestAPartThatJustFitsTheMaxPayload(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 4096)
+	rec := &recorder{calls: map[string][]string{}, reply: func([]string) *nats.Msg { return &nats.Msg{} }}
+	listen(t, svc, rec.handle)
+	cfg := config()
+	cfg.Secret = jobs.NewSecret(secretA + "," + secretB)
+	s := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker})
+	c := call(1)
+	c.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for n := range 4096 {
+		c.Jobs[0].Body = fmt.Appendf(nil, "%q", strings.Repeat("x", n))
+		c.Body = jobs.AppendCall(c.Body[:0], c.Jobs)
+		// Either it is sent, or it is refused before: never refused by the server.
+		if r := s.Call(t.Context(), c); r.Failure != nil && r.Failure.Reason != jobs.ReasonTooLarge {
+			t.Fatalf("with %d bytes: %v", n, r.Failure)
+		}
+	}
+}
