@@ -19,6 +19,10 @@ var (
 	// was stored; the same group may be tried again.
 	ErrBusy = errors.New("the broker cannot take the group now")
 
+	// ErrRefused is returned by a [PageStore] that will never take a group: it is too large,
+	// or the stream lacks a setting. Nothing of it was stored.
+	ErrRefused = errors.New("the broker refuses the group")
+
 	errUnbound = errors.New("not yet bound to the consumer")
 )
 

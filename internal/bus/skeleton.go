@@ -9,50 +9,6 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// PageStore is the broker's side of the ledger.
-type PageStore interface {
-	// Apply stores all writes, in their order and at adjacent sequences, or none of them,
-	// and returns the sequence of the first.
-	Apply(ctx context.Context, writes []Write) (first uint64, err error)
-	// Read returns the last message of each of the subjects that has one, in any order.
-	Read(ctx context.Context, subjects []string) ([]Entry, error)
-}
-
-// Write is one message of an atomic group.
-type Write struct {
-	Subject string
-	// Expect is the sequence of the last message on Subject, 0 for none.
-	Expect uint64
-	// TTL after which the message is removed; 0 = never.
-	TTL         time.Duration
-	ContentType string
-	Traceparent string
-	Data        []byte
-}
-
-// Entry is a stored message.
-type Entry struct {
-	Subject string
-	Seq     uint64
-	Data    []byte
-}
-
-// NewPageStore keeps the ledger in the DONE stream.
-func NewPageStore(conn *Conn) PageStore { panic("skeleton") }
-
-// Ledger implements pool.Ledger.
-type Ledger struct{}
-
-func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logger) *Ledger {
-	panic("skeleton")
-}
-
-// Run commits what waits until ctx is done. It must run while Commit and BeginLone are used.
-func (l *Ledger) Run(ctx context.Context) error                                    { panic("skeleton") }
-func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error) { panic("skeleton") }
-func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error             { panic("skeleton") }
-func (l *Ledger) BeginLone(ctx context.Context, ref jobs.Ref, lone int) error      { panic("skeleton") }
-
 // DeadLetters implements pool.DeadLetters.
 type DeadLetters struct{}
 

@@ -1,0 +1,117 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+)
+
+// applyTimeout is how long an answer to a commit is waited for before it counts as lost.
+const applyTimeout = 5 * time.Second
+
+// Headers of an atomic publish (ADR-50; server/stream.go, processJetStreamAtomicBatchMsg).
+const (
+	headerBatchID     = "Nats-Batch-Id"
+	headerBatchSeq    = "Nats-Batch-Sequence"
+	headerBatchCommit = "Nats-Batch-Commit"
+	headerExpect      = "Nats-Expected-Last-Subject-Sequence"
+	headerTTL         = "Nats-TTL"
+)
+
+// doneStore keeps the ledger in the DONE stream.
+type doneStore struct{ conn *Conn }
+
+// NewPageStore returns the ledger's store in the DONE stream.
+func NewPageStore(conn *Conn) PageStore { return doneStore{conn} }
+
+// Apply implements [PageStore] by one atomic publish. Only its last message asks for an
+// answer; the server checks all expectations when it arrives, and none of the messages is
+// visible before (server/jetstream_batching.go, checkMsgHeadersPreClusteredProposal).
+func (s doneStore) Apply(ctx context.Context, writes []Write) (first uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	id := nuid.Next()
+	for i := range writes[:len(writes)-1] {
+		if err := s.conn.nc.PublishMsg(writes[i].message(id, i+1)); err != nil {
+			return 0, publishError(err)
+		}
+	}
+	last := writes[len(writes)-1].message(id, len(writes))
+	last.Header[headerBatchCommit] = []string{"1"}
+	answer, err := s.conn.nc.RequestMsgWithContext(ctx, last)
+	if err != nil {
+		return 0, publishError(err)
+	}
+	return readPubAck(answer.Data, len(writes))
+}
+
+// message returns the write as the seq-th message of an atomic publish.
+func (w *Write) message(id string, seq int) *nats.Msg {
+	header := nats.Header{
+		headerBatchID:  {id},
+		headerBatchSeq: {strconv.Itoa(seq)},
+		headerExpect:   {strconv.FormatUint(w.Expect, 10)},
+	}
+	if w.TTL > 0 {
+		header[headerTTL] = []string{strconv.FormatInt(int64(max(w.TTL, time.Second)/time.Second), 10)}
+	}
+	if w.ContentType != "" {
+		header["Content-Type"] = []string{w.ContentType}
+	}
+	if w.Traceparent != "" {
+		header["traceparent"] = []string{w.Traceparent}
+	}
+	return &nats.Msg{Subject: w.Subject, Header: header, Data: w.Data}
+}
+
+// publishError sorts the errors of the client: some tell that nothing can have been stored.
+func publishError(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("%w: %w", ErrBusy, err)
+	default:
+		return err
+	}
+}
+
+// pubAck is the answer to a publish; the server's own type is JSPubAckResponse.
+type pubAck struct {
+	Error *struct {
+		Code        int    `json:"code"`
+		ErrCode     int    `json:"err_code"`
+		Description string `json:"description"`
+	} `json:"error"`
+	Seq   uint64 `json:"seq"`
+	Count int    `json:"count"`
+}
+
+// readPubAck returns the sequence of the first of n messages. The answer names the last one;
+// the others of an atomic publish are stored right before it.
+func readPubAck(data []byte, n int) (first uint64, err error) {
+	var ack pubAck
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return 0, fmt.Errorf("read the answer to a commit: %w", err)
+	}
+	if ack.Error == nil {
+		if ack.Count != n || ack.Seq < uint64(n) {
+			return 0, fmt.Errorf("read the answer to a commit of %d messages: it tells of %d up to sequence %d", n, ack.Count, ack.Seq)
+		}
+		return ack.Seq - uint64(n) + 1, nil
+	}
+	kind := ErrRefused
+	switch {
+	case ack.Error.ErrCode == errWrongLastSeq, ack.Error.ErrCode == errWrongLastSeqConst:
+		kind = ErrStale
+	case ack.Error.ErrCode == errTooManyGroups, ack.Error.ErrCode == errIncompleteGroup, ack.Error.Code >= 500:
+		kind = ErrBusy
+	}
+	return 0, fmt.Errorf("%w: %s (%d)", kind, ack.Error.Description, ack.Error.ErrCode)
+}

@@ -1,0 +1,230 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/jobs"
+)
+
+// Ledger remembers every job of a pool and commits completion events.
+//
+// What waits to be committed is put into one atomic publish while the previous one is under
+// way. Every page in it expects the sequence at which this replica last saw the page, and the
+// event expects to be the first of its name. So of two replicas that finish the same job one
+// is refused, as a whole; it reads the pages and learns which of three things happened:
+//
+//	the event is there        its own commit had been stored, only the answer was lost
+//	some job is final         another replica was first: the caller drops those jobs
+//	only neighbours changed   merge and publish again
+type Ledger struct {
+	store PageStore
+	pool  string
+	ttl   time.Duration
+	log   zerolog.Logger
+
+	stopped chan struct{}
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	waiting []*commit
+	cache   pageCache
+}
+
+// NewLedger returns the ledger of a pool. Pages are removed ttl after their last write.
+// [Ledger.Run] must run while it is used.
+func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logger) *Ledger {
+	return &Ledger{
+		store: store, pool: pool, ttl: ttl, log: log,
+		stopped: make(chan struct{}), wake: make(chan struct{}, 1),
+	}
+}
+
+// readPause is how long Load waits at first before it tries again.
+const readPause = 20 * time.Millisecond
+
+// Load implements pool.Ledger: all pages are read in one request, again and again until that
+// succeeds or ctx ends.
+func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error) {
+	keys := make(map[pageKey]struct{}, len(refs))
+	for _, ref := range refs {
+		number, _ := ref.Page()
+		keys[pageKey{ref.Epoch, number}] = struct{}{}
+	}
+	again := backoff{lo: readPause, hi: time.Second}
+	for {
+		pages, err := l.read(ctx, keys, nil)
+		if err == nil {
+			return l.records(refs, pages.pages), nil
+		}
+		if pause(ctx, again.step()) != nil {
+			return nil, fmt.Errorf("read the ledger: %w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// records looks refs up in pages just read. What this replica itself wrote later than a
+// lagging follower shows counts too.
+func (l *Ledger) records(refs []jobs.Ref, pages map[pageKey]knownPage) []jobs.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, read := range pages {
+		if cached, ok := l.cache.get(key); ok && cached.seq > read.seq {
+			pages[key] = cached
+			continue
+		}
+		l.cache.put(key, read)
+	}
+	records := make([]jobs.Record, len(refs))
+	for i, ref := range refs {
+		number, offset := ref.Page()
+		records[i] = pages[pageKey{ref.Epoch, number}].page.Record(offset)
+	}
+	return records
+}
+
+// Commit implements pool.Ledger. An error besides *[jobs.ConflictError] means that ctx ended,
+// that Run has ended ([ErrClosed]), both with unknown outcome, or that the broker will never
+// take the event ([ErrRefused]).
+func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
+	c := newCommit(ctx, len(s.Batch.Jobs), func(i int, r jobs.Record) jobs.Record { return r.Apply(&s.Rulings[i]) })
+	for _, j := range s.Batch.Jobs {
+		c.place(j.Ref)
+	}
+	c.event = Write{
+		Subject: EventSubject(l.pool, s.Outcome, s.Batch.ID), Data: s.Event,
+		ContentType: mediaEvent, Traceparent: s.Batch.Traceparent,
+	}
+	if err := l.submit(ctx, c); err != nil {
+		return fmt.Errorf("commit batch %s: %w", s.Batch.ID, err)
+	}
+	return nil
+}
+
+// mediaEvent marks a structured CloudEvent.
+const mediaEvent = "application/cloudevents+json"
+
+// BeginLone implements pool.Ledger. Writing the same run twice is harmless, so a lost answer
+// needs no care.
+func (l *Ledger) BeginLone(ctx context.Context, ref jobs.Ref, lone int) error {
+	c := newCommit(ctx, 1, func(_ int, r jobs.Record) jobs.Record {
+		r.Lone = max(r.Lone, lone)
+		return r
+	})
+	c.place(ref)
+	if err := l.submit(ctx, c); err != nil {
+		return fmt.Errorf("begin a lone run of job %s: %w", ref.UID(), err)
+	}
+	return nil
+}
+
+// submit queues a commit and waits for its end.
+func (l *Ledger) submit(ctx context.Context, c *commit) error {
+	l.mu.Lock()
+	l.waiting = append(l.waiting, c)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-ctx.Done():
+	case <-l.stopped:
+	}
+	select {
+	case err := <-c.done:
+		return err
+	default:
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return ErrClosed
+}
+
+// Run commits what waits until ctx is done, then returns nil. It is called once.
+func (l *Ledger) Run(ctx context.Context) error {
+	defer close(l.stopped)
+	for {
+		if group := l.take(); len(group) > 0 {
+			l.settle(ctx, group)
+			continue
+		}
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// maxGroupBytes bounds the events of one group; a single event may be larger.
+const maxGroupBytes = 8 << 20
+
+// take returns as many of the waiting commits as fit into one group, in their order.
+func (l *Ledger) take() []*commit {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	writes, bytes, n := 0, 0, 0
+	for _, c := range l.waiting {
+		writes += len(c.pages) + 1
+		bytes += len(c.event.Data)
+		if n > 0 && (writes > MaxGroup || bytes > maxGroupBytes) {
+			break
+		}
+		n++
+	}
+	group := l.waiting[:n:n]
+	if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
+		l.waiting = nil
+	}
+	return group
+}
+
+// pagesRead is what a read found: the pages asked for, with a zero one for each that does not
+// exist, and the subjects of the events that do.
+type pagesRead struct {
+	pages  map[pageKey]knownPage
+	events map[string]bool
+}
+
+// read reads pages and events at one moment.
+func (l *Ledger) read(ctx context.Context, keys map[pageKey]struct{}, events []string) (pagesRead, error) {
+	found := pagesRead{pages: make(map[pageKey]knownPage, len(keys)), events: make(map[string]bool, len(events))}
+	bySubject := make(map[string]pageKey, len(keys))
+	subjects := make([]string, 0, len(keys)+len(events))
+	for key := range keys {
+		subject := key.subject(l.pool)
+		bySubject[subject] = key
+		subjects = append(subjects, subject)
+		found.pages[key] = knownPage{}
+	}
+	entries, err := l.store.Read(ctx, append(subjects, events...))
+	if err != nil {
+		return found, err
+	}
+	var faults []error
+	for _, entry := range entries {
+		key, ok := bySubject[entry.Subject]
+		if !ok {
+			found.events[entry.Subject] = true
+			continue
+		}
+		page, err := jobs.DecodePage(entry.Data)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", entry.Subject, err))
+		}
+		found.pages[key] = knownPage{seq: entry.Seq, page: page}
+	}
+	return found, errors.Join(faults...)
+}

@@ -1,0 +1,50 @@
+package bus
+
+import (
+	"context"
+	"time"
+)
+
+// PageStore is the broker's side of the ledger. Everything else about the ledger is logic on
+// top of it, without sockets, so that it can be driven by a store in memory as well.
+type PageStore interface {
+	// Apply stores all writes in their order, at adjacent sequences, or none of them, and
+	// returns the sequence of the first. It stores them only if the last message on every
+	// write's subject has the sequence that the write expects. Subjects must differ.
+	//
+	// The error is, or wraps, [ErrStale] if an expectation does not hold, [ErrBusy] if the
+	// store cannot take the group now, and [ErrRefused] if it never will; in all three
+	// cases nothing was stored. After any other error the group may or may not have been
+	// stored, or may still be: until a later write to one of its subjects is seen.
+	Apply(ctx context.Context, writes []Write) (first uint64, err error)
+
+	// Read returns the last message on each of the subjects that has one, in any order.
+	// Messages of one Apply are seen all or none, as long as there are at most
+	// [MaxGroup] subjects. What is read may be older than the last Apply, by any store that
+	// reads from followers, but one day it is not.
+	Read(ctx context.Context, subjects []string) ([]Entry, error)
+}
+
+// MaxGroup is the most writes an [PageStore.Apply] takes, and the most subjects whose
+// messages a Read sees at one moment.
+const MaxGroup = 1000
+
+// Write is one message of a group.
+type Write struct {
+	Subject string
+	// Expect is the sequence of the last message on Subject, 0 for none.
+	Expect uint64
+	// TTL after which the message is removed; 0 = with the stream's own age limit.
+	TTL time.Duration
+	// ContentType and Traceparent are headers; empty = none.
+	ContentType string
+	Traceparent string
+	Data        []byte
+}
+
+// Entry is a stored message.
+type Entry struct {
+	Subject string
+	Seq     uint64
+	Data    []byte
+}
