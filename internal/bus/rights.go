@@ -1,0 +1,167 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Right is something a worker must be allowed to do.
+type Right struct {
+	// Subject as a permission would name it.
+	Subject string `json:"subject"`
+	// Subscribe tells a right to subscribe from one to publish.
+	Subscribe bool `json:"subscribe,omitempty"`
+	// Purpose says what does not work without it.
+	Purpose string `json:"purpose"`
+	// Unknown tells that the server neither answered nor refused.
+	Unknown bool `json:"unknown,omitempty"`
+}
+
+const (
+	// rightTimeout bounds one trial; a denied one is noticed long before.
+	rightTimeout = 3 * time.Second
+	// deniedPoll is how often a trial looks whether it was denied: that news comes to the
+	// connection's error handler and to nobody else.
+	deniedPoll = 10 * time.Millisecond
+	// nobodysStream is expected of the streams that must store nothing.
+	nobodysStream = "ROLLCALL-DOCTOR"
+	// noSuchJob is a sequence that no stream reaches.
+	noSuchJob = "9223372036854775807"
+)
+
+// trial is a message that needs a right, is always answered, and changes nothing.
+type trial struct {
+	right Right
+	msg   *nats.Msg
+}
+
+// MissingRights tries everything that a worker of the pool has to do, in ways that change
+// nothing, and returns what the server does not let this user do. A worker itself would see
+// such a denial as a time-out. conn must be used for nothing else meanwhile.
+func (s *Setup) MissingRights(ctx context.Context) ([]Right, error) {
+	if err := s.conn.Healthy(); err != nil {
+		return nil, fmt.Errorf("try the rights of the user: %w", err)
+	}
+	if missing, err := s.missingInbox(ctx); err != nil || missing != nil {
+		return missing, err
+	}
+	trials := s.trials()
+	outcomes := make([]*Right, len(trials))
+	var wg sync.WaitGroup
+	for i := range trials {
+		wg.Go(func() { outcomes[i] = s.try(ctx, &trials[i]) })
+	}
+	wg.Wait()
+	var missing []Right
+	for _, right := range outcomes {
+		if right != nil {
+			missing = append(missing, *right)
+		}
+	}
+	return missing, nil
+}
+
+// missingInbox tells whether answers can be received at all; without that every other trial
+// would only time out.
+func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
+	inbox := s.conn.nc.NewInbox()
+	sub, err := s.conn.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the server has forgotten a denied one already
+	// A message to oneself would need another right, so the answer is asked of the server:
+	// it sends its denials in order, before the next one of them.
+	ctx, cancel := context.WithTimeout(ctx, rightTimeout)
+	defer cancel()
+	if err := s.conn.nc.FlushWithContext(ctx); err != nil {
+		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
+	}
+	// The denial has arrived by now, its way to the error handler is a matter of scheduling.
+	for range 10 {
+		if s.conn.wasDenied("subscription " + inbox) {
+			prefix, _, _ := cutLast(inbox, ".")
+			return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
+		}
+		if err := pause(ctx, deniedPoll); err != nil {
+			return nil, fmt.Errorf("subscribe to an inbox: %w", err)
+		}
+	}
+	return nil, nil
+}
+
+// try returns the right if it is missing or unknown.
+func (s *Setup) try(ctx context.Context, t *trial) *Right {
+	ctx, cancel := context.WithTimeout(ctx, rightTimeout)
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.conn.nc.RequestMsgWithContext(ctx, t.msg)
+		answered <- err
+	}()
+	ticker := time.NewTicker(deniedPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-answered:
+			// Nobody there to answer: the server has let the message pass all the same.
+			if err == nil || errors.Is(err, nats.ErrNoResponders) {
+				return nil
+			}
+			t.right.Unknown = true
+			return &t.right
+		case <-ticker.C:
+			if s.conn.wasDenied("publish " + t.msg.Subject) {
+				cancel()
+				<-answered
+				return &t.right
+			}
+		}
+	}
+}
+
+// wasDenied reports whether the server refused what, in the words of [Conn.Denied].
+func (c *Conn) wasDenied(what string) bool { return slices.Contains(c.Denied(), what) }
+
+// trials lists what a worker with a job stream does.
+func (s *Setup) trials() []trial {
+	jobStream, durable := s.streams.Stream, s.pool
+	page := pageKey{epoch: "0"}.subject(s.pool)
+	list := []trial{
+		newTrial("$JS.API.CONSUMER.INFO."+jobStream+"."+durable, "", "", "find the consumer of the pool"),
+		// Malformed, so that it takes no job.
+		newTrial(nextSubject(jobStream, durable), "", "{", "take jobs"),
+		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
+		newTrial(EventSubject(s.pool, "doctor", "0"), EventsFilter(s.pool), "", "commit completion events"),
+		newTrial(page, pagesFilter(s.pool), "", "commit ledger pages"),
+		newTrial("$JS.API.DIRECT.GET."+StreamDone, "", "{}", "read ledger pages"),
+		newTrial("$JS.API.STREAM.PURGE."+StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages"),
+		newTrial(DeadSubject(s.pool, "doctor"), DeadSubject(s.pool, ">"), "", "store dead letters"),
+	}
+	for _, stream := range []string{jobStream, StreamDone, StreamDead} {
+		list = append(list, newTrial("$JS.API.STREAM.INFO."+stream, "", "", "compare stream "+stream+" with what is wanted"))
+	}
+	return list
+}
+
+// newTrial publishes body to subject; pattern is how a permission would name it, subject if
+// empty. Where a stream holds the subject, it is told to expect another one and stores nothing.
+func newTrial(subject, pattern, body, purpose string) trial {
+	m := nats.NewMsg(subject)
+	m.Data = []byte(body)
+	if !strings.HasPrefix(subject, "$JS.") {
+		m.Header.Set(jetstream.ExpectedStreamHeader, nobodysStream)
+	}
+	if pattern == "" {
+		pattern = subject
+	}
+	return trial{right: Right{Subject: pattern, Purpose: purpose}, msg: m}
+}

@@ -1,0 +1,127 @@
+package bus_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// workerRights is everything a worker of the pool needs, as deploy/nats grants it.
+var workerRights = []string{
+	"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.DONE", "$JS.API.STREAM.INFO.DEAD",
+	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
+	"done.batch.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
+	"dead.test.>",
+}
+
+// restricted starts a server with streams and consumer, and a user with some rights only.
+func restricted(t *testing.T, publish []string, subscribe string) (admin, user *bus.Conn) {
+	t.Helper()
+	s := startServer(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "secret"},
+			{Username: "worker", Password: "secret", Permissions: &server.Permissions{
+				Publish:   &server.SubjectPermission{Allow: publish},
+				Subscribe: &server.SubjectPermission{Allow: []string{subscribe}},
+			}},
+		}
+	})
+	login := func(name string) *bus.Conn {
+		cfg := bus.Config{URL: "nats://127.0.0.1:4222", User: name, Password: jobs.NewSecret("secret")}
+		conn, err := bus.Connect(t.Context(), cfg, t.Name(), zerolog.Nop(), nats.InProcessServer(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			if err := conn.Close(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		return conn
+	}
+	admin = login("admin")
+	ensure(t, admin, streams())
+	return admin, login("worker")
+}
+
+func TestMissingRightsNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for i, withheld := range workerRights {
+		t.Run(withheld, func(t *testing.T) {
+			t.Parallel()
+			rights := slices.Delete(slices.Clone(workerRights), i, i+1)
+			_, user := restricted(t, rights, "_INBOX.worker.>")
+			missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(missing) != 1 || missing[0].Subject != withheld || missing[0].Unknown || missing[0].Purpose == "" {
+				t.Errorf("without %s the missing rights are %+v", withheld, missing)
+			}
+		})
+	}
+}
+
+func TestMissingRightsNamesTheInbox(t *testing.T) {
+	t.Parallel()
+	_, user := restricted(t, workerRights, "_INBOX.somebody.>")
+	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+	want := []bus.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive answers of the server"}}
+	if diff := cmp.Diff(want, missing); diff != "" || err != nil {
+		t.Errorf("missing rights (-want +got), %v:\n%s", err, diff)
+	}
+}
+
+// TestMissingRightsChangesNothing: trying the rights takes no job and stores nothing.
+func TestMissingRightsChangesNothing(t *testing.T) {
+	t.Parallel()
+	admin, user := restricted(t, workerRights, "_INBOX.worker.>")
+	for _, subject := range []string{"jobs.a", "done.page.test.0.0.1"} {
+		if _, err := admin.NATS().Request(subject, []byte("x"), patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := serverState(t, admin)
+	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+	if err != nil || len(missing) != 0 {
+		t.Errorf("with every right, missing are %+v, %v", missing, err)
+	}
+	if diff := cmp.Diff(before, serverState(t, admin)); diff != "" {
+		t.Errorf("the streams and the consumer changed (-before +after):\n%s", diff)
+	}
+}
+
+// serverState is what trials must not change.
+func serverState(t *testing.T, conn *bus.Conn) map[string]string {
+	t.Helper()
+	state := map[string]string{}
+	for _, subject := range []string{"STREAM.INFO.JOBS", "STREAM.INFO.DONE", "STREAM.INFO.DEAD", "CONSUMER.INFO.JOBS.test"} {
+		m, err := conn.NATS().Request("$JS.API."+subject, nil, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _, _ := strings.Cut(string(m.Data), `"ts":`) // the time of the answer itself
+		state[subject] = text
+	}
+	return state
+}
+
+func TestMissingRightsWithoutStreams(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	missing, err := bus.NewSetup(connect(t, s), streams(), pool).MissingRights(t.Context())
+	if err != nil || len(missing) != 0 {
+		t.Errorf("for a user who may do everything, missing are %+v, %v", missing, err)
+	}
+}
