@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/bench/peer"
+	"rollcall/bench/proc"
+)
+
+// jobStream is the stream that jobs are published to.
+const jobStream = "JOBS"
+
+// Contender is a program that works on jobs.
+type Contender struct {
+	// Name in tables.
+	Name string
+	// consumer is its durable consumer, events the subjects of its stored events in stream,
+	// live the plain subject where an event is seen the moment it is stored.
+	consumer, stream, events, live string
+	// prepare creates the streams, unless the program does that itself.
+	prepare func(context.Context, jetstream.JetStream) error
+	// start runs the i-th replica and returns when it takes jobs.
+	start func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error)
+	// final returns the stream sequences of the jobs that an event ends.
+	final func(event []byte) ([]uint64, error)
+}
+
+// Floor is the hand-written loop, [peer.Floor].
+func Floor() Contender {
+	return Contender{
+		Name: "floor", consumer: peer.FloorConsumer,
+		stream: "EVENTS", events: peer.FloorEvents, live: "stored." + peer.FloorEvents,
+		prepare: prepareFloor, start: startFloor, final: finalOfFloor,
+	}
+}
+
+func prepareFloor(ctx context.Context, js jetstream.JetStream) error {
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: jobStream, Subjects: []string{"jobs.>"},
+		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("create the job stream: %w", err)
+	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "EVENTS", Subjects: []string{"events.>"}, Storage: jetstream.FileStorage,
+		RePublish: &jetstream.RePublish{Source: "events.>", Destination: "stored.events.>"},
+	})
+	if err != nil {
+		return fmt.Errorf("create the floor's event stream: %w", err)
+	}
+	return nil
+}
+
+func startFloor(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
+	p, err := l.child(ctx, peer.ChildFloor, peer.Floor{
+		URL: l.url, Stream: jobStream, Services: l.services,
+		Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start floor %d: %w", i, err)
+	}
+	if _, err := p.Ready(ctx); err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+func finalOfFloor(event []byte) ([]uint64, error) {
+	var e peer.FloorEvent
+	if err := json.Unmarshal(event, &e); err != nil {
+		return nil, fmt.Errorf("decode an event of the floor: %w", err)
+	}
+	return e.Jobs, nil
+}
+
+// Pool is the worker's own binary at path; args follow "run", env is added to its settings.
+func Pool(path string, env, args []string) Contender {
+	return Contender{
+		Name: "pool", consumer: "default", stream: "DONE", events: "done.batch.>", live: "batches.>",
+		prepare: func(context.Context, jetstream.JetStream) error { return nil },
+		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
+			return startWorker(ctx, path, append([]string{"run"}, args...), append(workerEnv(l, s), env...))
+		},
+		final: finalOfPool,
+	}
+}
+
+// workerEnv is what differs from the worker's own defaults.
+func workerEnv(l *Lab, s Spec) []string {
+	env := []string{
+		"NATS_URL=" + l.url,
+		"ROLLCALL_BATCH_SIZE=" + strconv.Itoa(s.Batch),
+		"ROLLCALL_BATCH_LINGER=" + s.Linger.String(),
+		"ROLLCALL_BATCHES_IN_FLIGHT=" + strconv.Itoa(s.InFlight),
+		"ROLLCALL_RETRY_MIN=50ms",
+		"ROLLCALL_LOG_LEVEL=warn",
+	}
+	services := make([]string, len(l.services))
+	for i, url := range l.services {
+		name := "s" + strconv.Itoa(i)
+		services[i] = name + "=" + url
+		env = append(env, fmt.Sprintf("ROLLCALL_SVC_S%d_CONCURRENCY=%d", i, s.InFlight))
+	}
+	return append(env, "ROLLCALL_SERVICES="+strings.Join(services, ","))
+}
+
+// startWorker runs a replica on a free port and waits until it says that it is ready.
+func startWorker(ctx context.Context, path string, args, env []string) (*proc.Process, error) {
+	addr, err := freeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range os.Environ() { // HOME, GOGC and the like, but no settings of a worker
+		if !strings.HasPrefix(v, "ROLLCALL_") && !strings.HasPrefix(v, "NATS_") {
+			env = append(env, v)
+		}
+	}
+	env = append(env, "ROLLCALL_HTTP_ADDR="+addr)
+	p, err := proc.Start(ctx, proc.Spec{Name: "worker", Path: path, Args: args, Env: env})
+	if err != nil {
+		return nil, err
+	}
+	if err := awaitReady(ctx, "http://"+addr+"/readyz", p); err != nil {
+		return p, err
+	}
+	return p, nil
+}
+
+func freeAddr(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+func awaitReady(ctx context.Context, url string, p *proc.Process) error {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return fmt.Errorf("ask whether the worker is ready: %w", err)
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		if err := sleep(ctx, 10*time.Millisecond, p); err != nil {
+			return fmt.Errorf("wait for %s: %w", url, err)
+		}
+	}
+}
+
+func finalOfPool(event []byte) ([]uint64, error) {
+	e, err := decodePoolEvent(event)
+	if err != nil {
+		return nil, err
+	}
+	var done []uint64
+	for _, j := range e.Data.Jobs {
+		if j.Outcome == "retrying" {
+			continue
+		}
+		_, seq, _ := strings.Cut(j.UID, ".")
+		n, err := strconv.ParseUint(seq, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read the uid %q of a completion event: %w", j.UID, err)
+		}
+		done = append(done, n)
+	}
+	return done, nil
+}

@@ -1,0 +1,170 @@
+package peer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"rollcall/bench/peer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// begin runs a child's code in this process until the test ends and returns its first line.
+func begin(t *testing.T, run func(context.Context, io.Writer) error) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	reader, writer := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, writer)
+		writer.CloseWithError(io.EOF)
+		done <- err
+	}()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the child ended with: %v", err)
+		}
+	})
+	line := make([]byte, 4096)
+	n, err := reader.Read(line)
+	if err != nil {
+		t.Fatalf("the child ended before it was ready: %v", err)
+	}
+	return strings.TrimSpace(string(line[:n]))
+}
+
+// call posts a body with the given job ids and returns the ids that are to be retried.
+func call(t *testing.T, url string, ids ...string) []string {
+	t.Helper()
+	events := make([]string, len(ids))
+	for i, id := range ids {
+		events[i] = fmt.Sprintf(`{"specversion":"1.0","id":%q,"data":{"order":%d}}`, id, i)
+	}
+	resp, err := http.Post(url, "application/json", strings.NewReader("["+strings.Join(events, ",")+"]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %v", url, resp.Status, err)
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	var answer struct {
+		Failures []struct {
+			Item string `json:"itemIdentifier"`
+		} `json:"batchItemFailures"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		t.Fatalf("the answer %q: %v", body, err)
+	}
+	var retry []string
+	for _, f := range answer.Failures {
+		retry = append(retry, f.Item)
+	}
+	return retry
+}
+
+func TestServicesAnswerOnPortsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	urls := strings.Fields(begin(t, peer.Services{Count: 3}.Run))
+	if len(urls) != 3 || urls[0] == urls[1] || urls[1] == urls[2] {
+		t.Fatalf("got the addresses %q, want three", urls)
+	}
+	for _, url := range urls {
+		if retry := call(t, url, "a", "b"); retry != nil {
+			t.Errorf("%s wants %q retried, want an empty answer", url, retry)
+		}
+	}
+}
+
+func TestServicesTakeTheirTime(t *testing.T) {
+	t.Parallel()
+	urls := strings.Fields(begin(t, peer.Services{Count: 1, Delay: 40 * time.Millisecond, Jitter: 10 * time.Millisecond}.Run))
+	for range 5 {
+		before := time.Now()
+		call(t, urls[0], "a")
+		if took := time.Since(before); took < 30*time.Millisecond {
+			t.Errorf("answered after %s, want 40 ms ± 10 ms", took)
+		}
+	}
+}
+
+func TestTheFirstServiceRefusesAShareOfTheJobsOnce(t *testing.T) {
+	t.Parallel()
+	urls := strings.Fields(begin(t, peer.Services{Count: 2, RetryShare: 0.1}.Run))
+	ids := make([]string, 5000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("epoch.%d", i)
+	}
+	first := call(t, urls[0], ids...)
+	if n := len(first); n < 350 || n > 650 { // 500 ± 7 standard deviations
+		t.Errorf("%d of 5000 are to be retried, want about a tenth", n)
+	}
+	if again := call(t, urls[0], ids...); again != nil {
+		t.Errorf("%d jobs are refused a second time", len(again))
+	}
+	if other := call(t, urls[1], ids...); other != nil {
+		t.Errorf("the second service refuses %d jobs", len(other))
+	}
+}
+
+func TestBrokerSaysWhereItListens(t *testing.T) {
+	t.Parallel()
+	if url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run); !strings.HasPrefix(url, "nats://127.0.0.1:") {
+		t.Errorf("got %q, want a loopback address", url)
+	}
+}
+
+func TestChildRunsWhatItsArgumentsSay(t *testing.T) {
+	t.Parallel()
+	args, err := peer.Args(peer.ChildServices, peer.Services{Count: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := begin(t, func(ctx context.Context, out io.Writer) error { return peer.Child(ctx, args, out) })
+	if n := len(strings.Fields(line)); n != 2 {
+		t.Errorf("%d services run, want 2", n)
+	}
+}
+
+func TestChildRefusesWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{nil, {"broker"}, {"ghost", "{}"}, {"services", "no JSON"}, {"floor", "{}"}} {
+		var out bytes.Buffer
+		if err := peer.Child(t.Context(), args, &out); err == nil {
+			t.Errorf("arguments %q are no error", args)
+		}
+	}
+}
+
+// broken is an output that nobody reads.
+type broken struct{}
+
+var errBroken = errors.New("nobody listens")
+
+func (broken) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestAChildThatCannotReportEnds(t *testing.T) {
+	t.Parallel()
+	if err := (peer.Services{Count: 1}).Run(t.Context(), broken{}); !errors.Is(err, errBroken) {
+		t.Errorf("services: got %v", err)
+	}
+	if err := (peer.Broker{StoreDir: t.TempDir()}).Run(t.Context(), broken{}); !errors.Is(err, errBroken) {
+		t.Errorf("broker: got %v", err)
+	}
+}
