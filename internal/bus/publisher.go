@@ -122,13 +122,13 @@ func (p *Publisher) send(ctx context.Context, source iter.Seq2[*nats.Msg, error]
 
 func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 	if sent.err != nil {
-		return Receipt{}, fmt.Errorf("publish: %w", sent.err)
+		return Receipt{}, p.explain(sent.msg, sent.err)
 	}
 	select {
 	case ack := <-sent.future.Ok():
 		return Receipt{Ref: jobs.Ref{Epoch: p.epoch, Seq: ack.Sequence}, Duplicate: ack.Duplicate}, nil
 	case err := <-sent.future.Err():
-		return Receipt{}, p.explain(sent.msg.Subject, err)
+		return Receipt{}, p.explain(sent.msg, err)
 	case <-ctx.Done():
 		return Receipt{}, fmt.Errorf("publish to %s: %w", sent.msg.Subject, context.Cause(ctx))
 	}
@@ -137,7 +137,11 @@ func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 // explain says what a refusal means. 10060 is the server's answer when another stream holds
 // the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
 // the stream (JSMessageSchedulesTargetInvalidErr).
-func (p *Publisher) explain(subject string, err error) error {
+func (p *Publisher) explain(msg *nats.Msg, err error) error {
+	if msg == nil {
+		return err // the fault of the source, which says itself what it is
+	}
+	subject := msg.Subject
 	const notThisStream, targetOutside = 10060, 10190
 	var refused *jetstream.APIError
 	code := jetstream.ErrorCode(0)
@@ -147,6 +151,9 @@ func (p *Publisher) explain(subject string, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrNoStreamResponse), code == notThisStream, code == targetOutside:
 		return fmt.Errorf("publish to %s: %w: stream %s holds %v", subject, ErrNoStream, p.stream, p.holds)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("publish to %s: the job, headers included, is larger than the server's max_payload (%d bytes): %w",
+			subject, p.js.Conn().MaxPayload(), err)
 	case errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
 		return fmt.Errorf("publish to %s: %w: %w", subject, ErrUnconfirmed, err)
 	default:

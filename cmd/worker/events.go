@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// eventLine is an event as it is printed: byte for byte in JSON, a summary in a table.
+type eventLine struct {
+	raw   json.RawMessage
+	event jobs.Event
+}
+
+// MarshalJSON implements json.Marshaler.
+func (l eventLine) MarshalJSON() ([]byte, error) { return l.raw, nil }
+
+// eventsFlags are the flags of events.
+type eventsFlags struct {
+	since   string
+	all     bool
+	follow  bool
+	outcome string
+	count   int
+}
+
+func (c *cli) eventsCommand() *cobra.Command {
+	var f eventsFlags
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Follow the completion events of the pool",
+		Long: `Events prints one line per batch as it is committed, of the pool named by ROLLCALL_POOL, until
+Ctrl-C. With -o jsonl it prints the events themselves, CloudEvents in JSON, one a line. --all
+and --since begin with those that are stored; the server keeps them for seven days.`,
+		Example: `  worker events
+  worker events --since 1h --outcome partial
+  worker events --all --follow=false -o jsonl > events.ndjson`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.events(cmd.Context(), &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.since, "since", "", "begin with stored events from then on: RFC 3339, or how long ago")
+	flags.BoolVar(&f.all, "all", false, "begin with all stored events")
+	flags.BoolVar(&f.follow, "follow", true, "go on with new events; needs --all or --since if false")
+	flags.StringVar(&f.outcome, "outcome", "", "only batches of this outcome: succeeded, partial or failed")
+	flags.IntVar(&f.count, "count", 0, "end after this many events; 0 has no end")
+	return cmd
+}
+
+// errEnough ends the reading of events in good order.
+var errEnough = errors.New("enough events")
+
+func (c *cli) events(ctx context.Context, f *eventsFlags) error {
+	since, err := f.check(time.Now())
+	if err != nil {
+		return usageError(err)
+	}
+	cl, err := c.connect(ctx, "events")
+	if err != nil {
+		return err
+	}
+	defer cl.hangUp()
+	out := newRows(c, eventColumns()...)
+	printed := 0
+	each := func(stored bus.Event) error {
+		if f.outcome != "" && string(stored.Outcome) != f.outcome || stored.Time.Before(since) {
+			return nil
+		}
+		event, err := jobs.DecodeEvent(stored.Data)
+		if err != nil {
+			return fmt.Errorf("event %s: %w", stored.BatchID, err)
+		}
+		if err := out.print(eventLine{raw: stored.Data, event: event}); err != nil {
+			return err
+		}
+		if printed++; printed == f.count {
+			return errEnough
+		}
+		return nil
+	}
+	events := bus.NewEvents(cl.Conn)
+	if f.all || f.since != "" {
+		err = events.Stored(ctx, cl.cfg.Pool, 1, f.follow, each)
+	} else {
+		err = events.Heard(ctx, cl.cfg.Pool, each)
+	}
+	if errors.Is(err, errEnough) || ctx.Err() != nil {
+		err = nil // both are the end that was asked for
+	}
+	return errors.Join(err, out.close())
+}
+
+// check returns the time to begin with, zero for none.
+func (f *eventsFlags) check(now time.Time) (since time.Time, err error) {
+	outcomes := []string{"", string(jobs.BatchSucceeded), string(jobs.BatchPartial), string(jobs.BatchFailed)}
+	switch {
+	case !slices.Contains(outcomes, f.outcome):
+		return since, fmt.Errorf("--outcome %q: want succeeded, partial or failed", f.outcome)
+	case f.count < 0:
+		return since, fmt.Errorf("--count %d: want 0 or more", f.count)
+	case f.all && f.since != "":
+		return since, errors.New("--all and --since are both given: keep one")
+	case !f.follow && !f.all && f.since == "":
+		return since, errors.New("--follow=false needs stored events to print: add --all or --since")
+	case f.since == "":
+		return since, nil
+	}
+	if since, err = time.Parse(time.RFC3339, f.since); err == nil {
+		return since, nil
+	}
+	ago, err := time.ParseDuration(f.since)
+	if err != nil || ago < 0 {
+		return since, fmt.Errorf("--since %q: want a time such as 2026-01-31T12:00:00Z, or how long ago, such as 10m", f.since)
+	}
+	return now.Add(-ago), nil
+}
+
+func eventColumns() []column[eventLine] {
+	number := func(title string, of func(jobs.Counts) int) column[eventLine] {
+		return column[eventLine]{title, func(l eventLine) string { return strconv.Itoa(of(l.event.Data.Counts)) }}
+	}
+	return []column[eventLine]{
+		{"time", func(l eventLine) string { return l.event.Time.Local().Format("2006-01-02 15:04:05.000") }},
+		{"batch", func(l eventLine) string { return l.event.ID }},
+		{"outcome", func(l eventLine) string { return l.event.Subject }},
+		{"seal", func(l eventLine) string { return string(l.event.Data.Seal) }},
+		number("jobs", func(n jobs.Counts) int { return n.Total }),
+		number("ok", func(n jobs.Counts) int { return n.Succeeded }),
+		number("dead", func(n jobs.Counts) int { return n.Failed + n.Expired + n.Invalid }),
+		number("retrying", func(n jobs.Counts) int { return n.Retrying }),
+		{"ms", func(l eventLine) string { return strconv.FormatFloat(l.event.Data.DurationMS, 'f', 1, 64) }},
+	}
+}
