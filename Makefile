@@ -1,0 +1,67 @@
+# Every target that people and CI run. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
+FUZZTIME    ?= 20s
+SEEDS       ?= 100000
+MINUTES     ?= 20
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z0-9_-]*:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/worker
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/worker ./cmd/worker
+
+.PHONY: demo
+demo: ## run the main job on an embedded NATS: 10,000 jobs, three services, two replicas
+	go run ./cmd/worker demo
+
+.PHONY: test
+test: ## all tests, in random order
+	go test -shuffle=on ./...
+
+.PHONY: race
+race: ## all tests under the race detector
+	go test -race -shuffle=on -timeout 15m ./...
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each (default 20s)
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' internal cmd | xargs -n1 dirname | sort -u); do \
+	  for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$dir/*_test.go | cut -d' ' -f2); do \
+	    echo "== $$dir $$target"; go test ./$$dir -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME); \
+	  done; \
+	done
+
+.PHONY: sim
+sim: ## SEEDS seeds of the simulation (default 100000)
+	go test ./internal/sim -count=1 -timeout 24h -seeds $(SEEDS)
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what we depend on; needs vuln.go.dev
+	go run $(GOVULNCHECK) ./...
+
+.PHONY: tidy
+tidy: ## go.mod and go.sum say what the code needs
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: check
+check: lint tidy race ## what CI runs before anything else

@@ -1,0 +1,318 @@
+package sim_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
+)
+
+var (
+	errDead     = errors.New("the process is dead")
+	errNoAnswer = errors.New("no answer in time")
+)
+
+// replica is one process of the pool with its view of the world.
+type replica struct {
+	world *world
+	name  string
+	dice  *dice
+	dead  atomic.Bool
+	// offline means that the connection to the broker is cut.
+	offline atomic.Bool
+
+	mu     sync.Mutex
+	paused chan struct{} // closed when the pause ends; nil while running
+
+	limit jobs.Room
+	pool  *pool.Pool
+	drain context.CancelFunc
+	cut   context.CancelFunc
+	ended chan struct{}
+}
+
+var serial atomic.Int64
+
+// launch starts a replica. Its configuration is drawn, so that replicas differ.
+func launch(w *world, name string) *replica {
+	r := &replica{world: w, name: name, dice: w.stream(name), ended: make(chan struct{})}
+	cfg := pool.Config{
+		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
+		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
+		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 6, RetryMin: time.Second, RetryMax: 20 * time.Second,
+		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
+	}
+	r.limit = jobs.Room{Jobs: cfg.BatchSize * cfg.BatchesInFlight}
+	ledger := bus.NewLedger(r, "sim", 24*time.Hour, zerolog.Nop())
+	p, err := pool.New(cfg, pool.Parts{
+		Source: r, Settler: r, Ledger: ledger, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
+		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
+		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
+	})
+	if err != nil {
+		panic(err)
+	}
+	r.pool = p
+	work, cut := context.WithCancel(context.Background())
+	intake, drain := context.WithCancel(work)
+	r.cut, r.drain = cut, drain
+	go func() {
+		defer close(r.ended)
+		background, stop := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = ledger.Run(background) })
+		_ = p.Run(intake, work)
+		stop()
+		wg.Wait()
+	}()
+	return r
+}
+
+// kill ends the process at once: from here on nothing it does has an effect.
+func (r *replica) kill() {
+	r.dead.Store(true)
+	r.resume()
+	r.cut()
+}
+
+// stop drains, and cuts off what has not ended within the deadline.
+func (r *replica) stop(deadline time.Duration) {
+	r.drain()
+	select {
+	case <-r.ended:
+	case <-time.After(deadline):
+	}
+	r.cut()
+	<-r.ended
+}
+
+func (r *replica) pause() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.paused == nil {
+		r.paused = make(chan struct{})
+	}
+}
+
+func (r *replica) resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.paused != nil {
+		close(r.paused)
+		r.paused = nil
+	}
+}
+
+// step is where a process can be stopped, or be found dead.
+func (r *replica) step() error {
+	r.mu.Lock()
+	paused := r.paused
+	r.mu.Unlock()
+	if paused != nil {
+		<-paused
+	}
+	if r.dead.Load() {
+		return errDead
+	}
+	return nil
+}
+
+// Receive implements pool.Source. Deliveries may be lost on the way, arrive late, in small
+// pieces, or with a lease that is nearly over.
+func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
+	for {
+		if err := r.step(); err != nil {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		n := min(room.Jobs, r.dice.between(1, 30))
+		out, err := r.world.deliver(ctx, n, func() time.Duration {
+			if r.dice.bad(30) {
+				return r.dice.upTo(ackWait / 4)
+			}
+			return ackWait
+		})
+		if err != nil {
+			return nil, err
+		}
+		time.Sleep(r.dice.upTo(20 * time.Millisecond))
+		if held := r.pool.Held(); held.Jobs+len(out) > r.limit.Jobs {
+			r.world.mu.Lock()
+			r.world.violation("%s holds %d jobs, its limit is %d", r.name, held.Jobs+len(out), r.limit.Jobs)
+			r.world.mu.Unlock()
+		}
+		if r.step() == nil && !r.offline.Load() && !r.dice.bad(20) {
+			return out, nil
+		}
+	}
+}
+
+// settle passes a settlement on, unless it gets lost; sometimes it arrives late.
+func (r *replica) settle(effect func()) error {
+	if err := r.step(); err != nil {
+		return err
+	}
+	switch {
+	case r.offline.Load():
+		return errNoAnswer
+	case r.dice.bad(40):
+	case r.dice.bad(40):
+		time.AfterFunc(r.dice.upTo(2*ackWait), effect)
+	default:
+		effect()
+	}
+	return nil
+}
+
+func (r *replica) Ack(d *jobs.Delivery) error {
+	return r.settle(func() { r.world.ack(d.Ref.Seq) })
+}
+
+func (r *replica) Nak(d *jobs.Delivery, delay time.Duration) error {
+	return r.settle(func() { r.world.postpone(d.Ref.Seq, delay) })
+}
+
+func (r *replica) Extend(d *jobs.Delivery) error {
+	return r.settle(func() { r.world.postpone(d.Ref.Seq, ackWait) })
+}
+
+// Apply implements bus.PageStore: it may be late, be refused, get lost, or be done with its
+// answer lost.
+func (r *replica) Apply(ctx context.Context, writes []bus.Write) (uint64, error) {
+	if err := r.pass(ctx); err != nil {
+		return 0, err
+	}
+	if r.dice.bad(30) {
+		return 0, bus.ErrBusy
+	}
+	first, err := r.world.apply(writes)
+	if r.dice.bad(60) || r.pass(ctx) != nil {
+		return 0, errNoAnswer
+	}
+	return first, err
+}
+
+// Read implements bus.PageStore.
+func (r *replica) Read(ctx context.Context, subjects []string) ([]bus.Entry, error) {
+	if err := r.pass(ctx); err != nil {
+		return nil, err
+	}
+	return r.world.read(subjects), nil
+}
+
+// pass is the way to the broker or back.
+func (r *replica) pass(ctx context.Context) error {
+	wait := r.dice.upTo(10 * time.Millisecond)
+	lost := r.offline.Load() || r.dice.bad(30)
+	if lost {
+		wait = 2 * time.Second
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := r.step(); err != nil {
+		return err
+	}
+	if lost {
+		return errNoAnswer
+	}
+	return nil
+}
+
+// graveyard implements pool.DeadLetters.
+type graveyard struct{ r *replica }
+
+func (g graveyard) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
+	for {
+		err := g.r.pass(ctx)
+		if err == nil {
+			g.r.world.buried(letters)
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, errDead) {
+			return err
+		}
+	}
+}
+
+// service implements pool.Service. What it says of a job is drawn for each call.
+type service struct {
+	r        *replica
+	name     string
+	required bool
+}
+
+func (s service) Name() string   { return s.name }
+func (s service) Required() bool { return s.required }
+
+func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
+	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
+		return jobs.CallResult{Tries: tries, Failure: &jobs.Failure{Reason: reason, Final: final, Code: code, Err: errors.New("simulated")}}
+	}
+	if s.r.dice.bad(30) {
+		return refused(jobs.ReasonBreakerOpen, false, 0, 0)
+	}
+	if s.r.step() != nil {
+		<-ctx.Done()
+		return refused(jobs.ReasonCanceled, false, 0, 0)
+	}
+	s.r.world.called(s.name, c.Jobs)
+	for _, j := range c.Jobs {
+		if strings.HasPrefix(string(j.Body), "poison") {
+			s.r.kill()
+		}
+	}
+	latency := s.r.dice.upTo(2 * time.Second)
+	if s.r.dice.bad(20) {
+		latency = s.r.dice.upTo(2 * ackWait)
+	}
+	select {
+	case <-time.After(latency):
+	case <-ctx.Done():
+		return refused(jobs.ReasonCanceled, false, 0, 1)
+	}
+	if s.r.step() != nil {
+		<-ctx.Done()
+		return refused(jobs.ReasonCanceled, false, 0, 1)
+	}
+	if s.r.dice.bad(50) {
+		return refused(jobs.ReasonHTTP5xx, false, 503, 3)
+	}
+	replies := make([]jobs.Reply, len(c.Jobs))
+	for i, j := range c.Jobs {
+		switch {
+		case strings.HasPrefix(string(j.Body), "refused") && s.required:
+			return refused(jobs.ReasonHTTP4xx, true, 422, 1)
+		case s.r.dice.bad(15):
+			replies[i] = jobs.Reply{Status: jobs.StatusFail, Error: "simulated"}
+		case s.r.dice.bad(80):
+			replies[i] = jobs.Reply{Status: jobs.StatusRetry, Error: "simulated"}
+		default:
+			replies[i] = jobs.Reply{Status: jobs.StatusOK}
+		}
+	}
+	return jobs.CallResult{Replies: replies, Tries: 1}
+}
+
+// silent implements pool.Observer.
+type silent struct{}
+
+func (silent) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
+	return ctx, func(*jobs.Settlement) {}
+}
+
+func (silent) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(*jobs.CallResult)) {
+	return ctx, func(*jobs.CallResult) {}
+}
+func (silent) Event(jobs.Occurrence, int) {}

@@ -1,0 +1,295 @@
+package sim_test
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/history"
+	"rollcall/internal/jobs"
+)
+
+const (
+	epoch   = "dk3x0q1z7f4w"
+	source  = "/rollcall/JOBS/" + epoch
+	ackWait = 30 * time.Second
+)
+
+// world is the truth: the job stream with its consumer, the ledger's stream, and what the
+// history is judged by. Replicas only reach it through a view.
+type world struct {
+	seed uint64
+
+	mu       sync.Mutex
+	jobs     map[uint64]*message
+	lastJob  uint64
+	changed  chan struct{}
+	pages    map[string]bus.Entry
+	lastPage uint64
+	history  history.History
+	okAt     map[string]time.Time
+	letters  map[string]bool
+	broken   []string
+	// calm turns every fault off.
+	calm bool
+}
+
+// message is a job in the stream.
+type message struct {
+	delivery jobs.Delivery
+	// due is when it may be delivered (again).
+	due time.Time
+}
+
+func newWorld(seed uint64) *world {
+	return &world{
+		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]bus.Entry{},
+		okAt: map[string]time.Time{}, letters: map[string]bool{},
+	}
+}
+
+// stream returns the random numbers of one actor.
+func (w *world) stream(actor string) *dice {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(actor))
+	return &dice{world: w, rand: rand.New(rand.NewPCG(w.seed, h.Sum64()))}
+}
+
+// dice are safe for concurrent use and fall on nothing bad once the world is calm.
+type dice struct {
+	world *world
+	mu    sync.Mutex
+	rand  *rand.Rand
+}
+
+// bad reports true with probability p per mille.
+func (d *dice) bad(p int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	hit := d.rand.IntN(1000) < p
+	return hit && !d.world.isCalm()
+}
+
+func (d *dice) upTo(limit time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return time.Duration(d.rand.Int64N(int64(limit) + 1))
+}
+
+func (d *dice) between(low, high int) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return low + d.rand.IntN(high-low+1)
+}
+
+func (w *world) isCalm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calm
+}
+
+func (w *world) becomeCalm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calm = true
+}
+
+// violation notes a broken promise that only the world can see.
+func (w *world) violation(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
+
+func (w *world) wake() {
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+// publish accepts jobs, as a producer with a PubAck sees it.
+func (w *world) publish(bodies ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, body := range bodies {
+		w.lastJob++
+		ref := jobs.Ref{Epoch: epoch, Seq: w.lastJob}
+		d := jobs.Delivery{
+			Subject: "jobs.sim", Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
+			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.lastJob)}},
+			Published: time.Now(),
+		}
+		w.jobs[w.lastJob] = &message{delivery: d}
+		w.history.Accepted = append(w.history.Accepted, history.Job{UID: ref.UID(), ID: d.Header[jobs.HeaderMsgID][0], Source: source})
+	}
+	w.wake()
+}
+
+// deliver hands out at most n jobs that are due, each for lease; it waits for the first.
+func (w *world) deliver(ctx context.Context, n int, lease func() time.Duration) ([]jobs.Delivery, error) {
+	for {
+		w.mu.Lock()
+		out, next := w.takeDue(n, lease)
+		changed := w.changed
+		w.mu.Unlock()
+		if len(out) > 0 {
+			return out, nil
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+		timer.Stop()
+	}
+}
+
+func (w *world) takeDue(n int, lease func() time.Duration) (out []jobs.Delivery, next time.Duration) {
+	now, next := time.Now(), time.Hour
+	seqs := make([]uint64, 0, len(w.jobs))
+	for seq := range w.jobs {
+		seqs = append(seqs, seq)
+	}
+	slices.Sort(seqs)
+	for _, seq := range seqs {
+		m := w.jobs[seq]
+		if wait := m.due.Sub(now); wait > 0 {
+			next = min(next, wait)
+			continue
+		}
+		if len(out) == n {
+			return out, next
+		}
+		m.delivery.Delivered++
+		m.due = now.Add(lease())
+		d := m.delivery
+		d.Received = now
+		out = append(out, d)
+	}
+	return out, next
+}
+
+func (w *world) ack(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.jobs, seq)
+	w.wake()
+}
+
+// defer_ sets when the job is delivered again: a nak's delay, or the lease after an extension.
+// Like the server, it does not ask who holds the job now.
+func (w *world) postpone(seq uint64, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m := w.jobs[seq]; m != nil {
+		m.due = time.Now().Add(d)
+		w.wake()
+	}
+}
+
+func (w *world) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.jobs)
+}
+
+// apply is the broker's atomic publish.
+func (w *world) apply(writes []bus.Write) (first uint64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen := map[string]bool{}
+	for _, wr := range writes {
+		if seen[wr.Subject] {
+			w.violation("subject %s stands twice in a group", wr.Subject)
+		}
+		seen[wr.Subject] = true
+		if w.pages[wr.Subject].Seq != wr.Expect {
+			return 0, bus.ErrStale
+		}
+	}
+	if len(writes) > 1000 {
+		w.violation("a group of %d messages", len(writes))
+	}
+	first = w.lastPage + 1
+	for _, wr := range writes {
+		w.lastPage++
+		w.pages[wr.Subject] = bus.Entry{Subject: wr.Subject, Seq: w.lastPage, Data: slices.Clone(wr.Data)}
+		if strings.HasPrefix(wr.Subject, "done.batch.") {
+			w.stored(wr.Data)
+		}
+	}
+	return first, nil
+}
+
+// stored notes a committed event.
+func (w *world) stored(data []byte) {
+	e, err := jobs.DecodeEvent(data)
+	if err != nil {
+		w.violation("unreadable event: %v", err)
+		return
+	}
+	now := time.Now()
+	w.history.Events = append(w.history.Events, history.Event{Event: e, Stored: now})
+	for _, j := range e.Data.Jobs {
+		for service, status := range j.Services {
+			if key := j.UID + " " + service; status == "ok" && w.okAt[key].IsZero() {
+				w.okAt[key] = now
+			}
+		}
+	}
+}
+
+func (w *world) read(subjects []string) (out []bus.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range subjects {
+		if e, found := w.pages[s]; found {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// called notes that a service was called. A success that was stored before the delivery was
+// handed out must have been seen in the ledger.
+func (w *world) called(service string, batch []*jobs.Job) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, j := range batch {
+		w.history.Calls = append(w.history.Calls, history.Call{Service: service, UID: j.UID, ID: j.ID, Source: j.Source, Received: time.Now()})
+		if at := w.okAt[j.UID+" "+service]; !at.IsZero() && at.Before(j.Received) {
+			w.violation("%s was called for %s, delivered %s after its success was stored", service, j.UID, j.Received.Sub(at))
+		}
+	}
+}
+
+func (w *world) buried(letters []jobs.DeadLetter) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range letters {
+		if key := l.Job.UID + "." + l.BatchID; !w.letters[key] {
+			w.letters[key] = true
+			w.history.DeadLetters = append(w.history.DeadLetters, l.Job.UID)
+		}
+	}
+}
+
+// verdict returns everything that went wrong. No replica was calm, and every call was judged
+// when it was made, so the history is not asked about those.
+func (w *world) verdict() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.history.AtRest = true
+	w.history.Grace = 1 << 62
+	broken := slices.Clone(w.broken)
+	for _, v := range w.history.Violations() {
+		broken = append(broken, v.String())
+	}
+	return broken
+}
