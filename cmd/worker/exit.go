@@ -29,6 +29,13 @@ func (e *exitError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *exitError) Unwrap() error { return e.err }
 
+// loggedError is an error that the log has told already: the log of a worker stays one line of
+// JSON after the other to its end.
+type loggedError struct{ error }
+
+// Unwrap returns the cause.
+func (e *loggedError) Unwrap() error { return e.error }
+
 // usageError marks err as a mistake in the arguments.
 func usageError(err error) error { return &exitError{code: codeUsage, err: err} }
 
@@ -60,9 +67,10 @@ func exitCode(err error) int {
 // report tells a person on stderr what went wrong and returns the exit code.
 func (c *cli) report(err error) int {
 	code := exitCode(err)
-	if err != nil {
-		fmt.Fprintf(c.stderr, "worker: %v\n", err)
+	if err == nil || errors.As(err, new(*loggedError)) {
+		return code
 	}
+	fmt.Fprintf(c.stderr, "worker: %v\n", err)
 	switch {
 	case errors.As(err, new(*app.FaultsError)):
 		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")

@@ -23,7 +23,12 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 				return err
 			}
 			log := telemetry.NewLogger(cfg.Log, c.stderr)
-			return app.Run(cmd.Context(), cfg, log, app.Options{Version: thisBuild().Version})
+			if err := app.Run(cmd.Context(), cfg, log, app.Options{Version: thisBuild().Version}); err != nil {
+				log.Error().Err(err).Msg("stopped")
+				return &loggedError{err}
+			}
+			log.Info().Msg("stopped")
+			return nil
 		},
 	}
 }

@@ -59,6 +59,8 @@ type replica struct {
 	log    zerolog.Logger
 	opts   Options
 	health health
+	// began tells that the pool was started: from then on there may be work to drain.
+	began bool
 
 	// intake is cancelled at the soft stop, work at the hard deadline, life after both, when
 	// nothing needs the parts in the background any more.
@@ -88,10 +90,9 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) erro
 	r.cutOff(nil)
 	r.endLife(nil)
 	r.background.Wait()
-	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		err = nil // asked to stop before there was anything to drain
+	if ctx.Err() != nil && !r.began {
+		return nil // asked to stop before there was anything to drain
 	}
-	r.log.Info().AnErr("reason", err).Msg("stopped")
 	return err
 }
 
@@ -140,6 +141,7 @@ func (r *replica) engineConfig(conn *bus.Conn) pool.Config {
 
 // supervise runs the engine and ends it in two steps.
 func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Pool) error {
+	r.began = true
 	ran := make(chan error, 1)
 	go func() { ran <- engine.Run(r.intake, r.work) }()
 	select {
