@@ -66,15 +66,18 @@ func (w *worker) run(work context.Context, f *flight) (cutOff bool) {
 func settleContext(ctx, lease context.Context) (context.Context, context.CancelFunc) {
 	settling, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stopLease := context.AfterFunc(lease, func() { cancel(context.Cause(lease)) })
-	var grace *time.Timer
 	stopWork := context.AfterFunc(ctx, func() {
-		grace = time.AfterFunc(settleGrace, func() { cancel(context.Cause(ctx)) })
+		grace := time.NewTimer(settleGrace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel(context.Cause(ctx))
+		case <-settling.Done():
+		}
 	})
 	return settling, func() {
 		stopLease()
-		if !stopWork() && grace != nil {
-			grace.Stop()
-		}
+		stopWork()
 		cancel(nil)
 	}
 }
