@@ -95,7 +95,7 @@ func (p *parts) bindCore(_ context.Context, r *replica, conn *bus.Conn) error {
 	}
 	p.source = src
 	p.pool.Ledger = bus.NewCoreLedger(conn)
-	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool)
+	p.pool.DeadLetters = bus.NewCoreDeadLetters(conn, r.cfg.Pool)
 	return nil
 }
 

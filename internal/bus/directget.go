@@ -13,20 +13,27 @@ import (
 // readTimeout bounds one batched read.
 const readTimeout = 5 * time.Second
 
-// errTooMany is the server's refusal to read that many messages at once.
-var errTooMany = errors.New("too many results for one read")
-
 // Read implements [PageStore] by batched direct gets of last messages (ADR-31;
 // server/stream.go, getDirectMulti: at most 1024 results, one consistent view each).
-func (s doneStore) Read(ctx context.Context, subjects []string) ([]Entry, error) {
-	var entries []Entry
+func (s doneStore) Read(ctx context.Context, subjects []string) (entries []Entry, err error) {
 	for len(subjects) > 0 {
 		n := requestSize(subjects, s.conn.nc.MaxPayload())
-		got, err := s.conn.lastMessages(ctx, StreamDone, subjects[:n])
+		request, err := json.Marshal(struct {
+			Subjects []string `json:"multi_last"`
+		}{subjects[:n]})
+		if err != nil {
+			return nil, fmt.Errorf("encode a read of %s: %w", StreamDone, err)
+		}
+		pending, err := s.conn.directGet(ctx, StreamDone, request, func(m stored) {
+			entries = append(entries, Entry{Subject: m.subject, Seq: m.seq, Data: m.data})
+		})
+		if err == nil && pending > 0 {
+			err = fmt.Errorf("read %s: %d messages too many for one read", StreamDone, pending)
+		}
 		if err != nil {
 			return nil, err
 		}
-		entries, subjects = append(entries, got...), subjects[n:]
+		subjects = subjects[n:]
 	}
 	return entries, nil
 }
@@ -44,51 +51,65 @@ func requestSize(subjects []string, maxPayload int64) int {
 	return len(subjects)
 }
 
-// lastMessages reads the last message on each subject; wildcards are allowed. The error wraps
-// errTooMany if there are more than the server gives at once.
-func (c *Conn) lastMessages(ctx context.Context, stream string, subjects []string) (entries []Entry, err error) {
+// stored is a message read from a stream.
+type stored struct {
+	subject string
+	seq     uint64
+	time    time.Time
+	data    []byte
+}
+
+// directGet sends a batched read and calls each for every message of the answer; without any
+// there is nothing to call it for, and that is no error. pending is how many more there are.
+func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (pending uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	request, err := json.Marshal(struct {
-		Subjects []string `json:"multi_last"`
-	}{subjects})
-	if err != nil {
-		return nil, fmt.Errorf("encode a read of %s: %w", stream, err)
-	}
 	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+		return 0, fmt.Errorf("read %s: %w", stream, err)
 	}
 	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+		return 0, fmt.Errorf("read %s: %w", stream, err)
 	}
-	if err := c.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, request); err != nil {
-		return nil, fmt.Errorf("read %s: %w", stream, err)
+	if err := c.nc.PublishRequest(directSubject(stream), inbox, request); err != nil {
+		return 0, fmt.Errorf("read %s: %w", stream, err)
 	}
-	for {
+	for first := true; ; first = false {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("read %d subjects of %s: %w", len(subjects), stream, err)
+			return 0, fmt.Errorf("read %s: %w", stream, err)
 		}
 		switch status := m.Header.Get("Status"); {
-		case status == "204" && m.Header.Get("Nats-Num-Pending") != "0":
-			return nil, fmt.Errorf("read %s: %w", stream, errTooMany)
-		case status == "204", status == "404" && len(entries) == 0:
-			// The end, or nothing at all.
-			return entries, nil
-		case status == "413":
-			return nil, fmt.Errorf("read %s: %w", stream, errTooMany)
+		case status == "404" && first:
+			return 0, nil
+		case status == "204":
+			pending, _ = parseUint(m.Header.Get("Nats-Num-Pending"))
+			return pending, nil
 		case status != "":
-			return nil, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
+			return 0, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
 		}
-		seq, ok := parseUint(m.Header.Get("Nats-Sequence"))
-		if !ok {
-			return nil, fmt.Errorf("read %s: a message without a sequence", stream)
+		message, err := readStored(m)
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", stream, err)
 		}
-		entries = append(entries, Entry{Subject: m.Header.Get("Nats-Subject"), Seq: seq, Data: m.Data})
+		each(message)
 	}
+}
+
+func directSubject(stream string) string { return "$JS.API.DIRECT.GET." + stream }
+
+func readStored(m *nats.Msg) (stored, error) {
+	seq, ok := parseUint(m.Header.Get("Nats-Sequence"))
+	if !ok {
+		return stored{}, errors.New("a message without a sequence")
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return stored{}, fmt.Errorf("a message without a time: %w", err)
+	}
+	return stored{subject: m.Header.Get("Nats-Subject"), seq: seq, time: at, data: m.Data}, nil
 }
 
 // unsubscribe drops a subscription. A connection that is gone needs no unsubscribing.

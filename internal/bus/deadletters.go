@@ -1,0 +1,192 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+)
+
+// Headers that a dead letter carries besides those of the job.
+const (
+	headerReason    = "Rollcall-Reason"
+	headerOutcome   = "Rollcall-Outcome"
+	headerAttempts  = "Rollcall-Attempts"
+	headerService   = "Rollcall-Service"
+	headerBatch     = "Rollcall-Batch"
+	headerUID       = "Rollcall-Uid"
+	headerSubject   = "Rollcall-Subject"
+	headerFailedAt  = "Rollcall-Failed-At"
+	headerTruncated = "Rollcall-Truncated"
+)
+
+const (
+	// maxHeader is the longest header a stream takes (server/jetstream_batching.go,
+	// checkMsgHeadersPreClusteredProposal: error 10097 above 64 KiB).
+	maxHeader = 64<<10 - 1
+	// maxDeadSubject keeps the subject of a letter far enough below the server's limit on
+	// protocol lines (max_control_line, 4 KiB): a longer line makes it close the connection.
+	maxDeadSubject = 3 << 10
+	// letterTimeout is how long a PubAck is waited for before the letter is sent again.
+	letterTimeout = 5 * time.Second
+)
+
+// DeadLetters stores copies of jobs that ended badly in the DEAD stream.
+type DeadLetters struct {
+	conn *Conn
+	pool string
+}
+
+// NewDeadLetters returns the dead letters of a pool.
+func NewDeadLetters(conn *Conn, pool string) *DeadLetters {
+	return &DeadLetters{conn: conn, pool: pool}
+}
+
+// Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
+// sent again until ctx ends. Within the stream's duplicate window (two minutes unless set
+// otherwise) the message id keeps the second copy out.
+func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
+	now := time.Now()
+	open := make([]*nats.Msg, len(letters))
+	for i := range letters {
+		open[i] = deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
+	}
+	again := backoff{lo: 50 * time.Millisecond, hi: 2 * time.Second}
+	for {
+		var err error
+		if open, err = d.publish(ctx, open); len(open) == 0 {
+			return nil
+		}
+		if cause := pause(ctx, again.step()); cause != nil {
+			return fmt.Errorf("publish %d dead letters: %w: %w", len(open), cause, err)
+		}
+	}
+}
+
+// publish sends letters and returns those that were not confirmed, with the reasons.
+func (d *DeadLetters) publish(ctx context.Context, letters []*nats.Msg) (open []*nats.Msg, err error) {
+	js, err := jetstream.New(d.conn.nc, jetstream.WithPublishAsyncTimeout(letterTimeout))
+	if err != nil {
+		return letters, fmt.Errorf("open JetStream: %w", err)
+	}
+	defer js.CleanupPublisher()
+	var faults []error
+	acks := make([]jetstream.PubAckFuture, len(letters))
+	for i, letter := range letters {
+		if acks[i], err = js.PublishMsgAsync(letter, jetstream.WithStallWait(letterTimeout)); err != nil {
+			faults, open = append(faults, err), append(open, letter)
+		}
+	}
+	for i, ack := range acks {
+		if ack == nil {
+			continue
+		}
+		select {
+		case <-ack.Ok():
+		case err := <-ack.Err():
+			faults, open = append(faults, err), append(open, letters[i])
+		case <-ctx.Done():
+			return letters, errors.Join(append(faults, context.Cause(ctx))...)
+		}
+	}
+	return open, errors.Join(faults...)
+}
+
+// deadLetter returns the message for a letter. A body that does not fit with its headers is
+// cut; so are headers that do not fit at all, but never those that tell why.
+func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.Time) *nats.Msg {
+	j, r := letter.Job, letter.Ruling
+	reasons := nats.Header{
+		jobs.HeaderMsgID: {j.UID + "." + letter.BatchID},
+		headerReason:     {r.Reason},
+		headerOutcome:    {r.Outcome.String()},
+		headerAttempts:   {strconv.Itoa(r.Attempt)},
+		headerService:    {r.Service},
+		headerBatch:      {letter.BatchID},
+		headerUID:        {j.UID},
+		headerSubject:    {j.Subject},
+		headerFailedAt:   {now.UTC().Format(time.RFC3339Nano)},
+	}
+	m := &nats.Msg{Subject: DeadSubject(pool, clipSubject(j.Subject)), Header: keptHeaders(j.Header, reasons), Data: j.Data}
+	maps.Copy(m.Header, reasons)
+	if headerLength(m.Header) > min(maxHeader, maxPayload) {
+		m.Header = reasons
+		m.Header[headerTruncated] = []string{"true"}
+	}
+	if headerLength(m.Header)+len(m.Data) > maxPayload {
+		m.Header[headerTruncated] = []string{"true"}
+		m.Data = m.Data[:max(maxPayload-headerLength(m.Header), 0)]
+	}
+	return m
+}
+
+// keptHeaders returns the job's own headers: not those the server would act on, nor any that
+// pass themselves off as ours.
+func keptHeaders(header map[string][]string, ours nats.Header) nats.Header {
+	kept := make(nats.Header, len(header)+len(ours)+1)
+	for name, values := range header {
+		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) {
+			continue
+		}
+		taken := false
+		for our := range ours {
+			taken = taken || strings.EqualFold(name, our)
+		}
+		if !taken {
+			kept[name] = values
+		}
+	}
+	return kept
+}
+
+// headerLength is how many bytes the header takes on the wire, version line and all.
+func headerLength(header nats.Header) int {
+	n := len("NATS/1.0\r\n\r\n")
+	for name, values := range header {
+		for _, value := range values {
+			n += len(name) + len(": ") + len(value) + len("\r\n")
+		}
+	}
+	return n
+}
+
+// clipSubject shortens a subject that would break the limit on protocol lines; the letter's
+// header still tells it in full.
+func clipSubject(subject string) string {
+	if len(subject) <= maxDeadSubject {
+		return subject
+	}
+	return strings.TrimRight(subject[:maxDeadSubject], ".")
+}
+
+// CoreDeadLetters tells of jobs that ended badly without waiting for anyone to store it: in
+// core mode there may be no stream. If there is a DEAD stream, it does.
+type CoreDeadLetters struct {
+	conn *Conn
+	pool string
+}
+
+// NewCoreDeadLetters returns the dead letters of a pool in core mode.
+func NewCoreDeadLetters(conn *Conn, pool string) *CoreDeadLetters {
+	return &CoreDeadLetters{conn: conn, pool: pool}
+}
+
+// Publish implements pool.DeadLetters, at most once.
+func (d *CoreDeadLetters) Publish(_ context.Context, letters []jobs.DeadLetter) error {
+	now := time.Now()
+	for i := range letters {
+		m := deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
+		if err := d.conn.nc.PublishMsg(m); err != nil {
+			return fmt.Errorf("publish a dead letter: %w", err)
+		}
+	}
+	return nil
+}
