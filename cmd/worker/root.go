@@ -60,7 +60,7 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 		root.AddCommand(commands...)
 	}
 	add(groupWork, run, c.publishCommand(), c.eventsCommand())
-	add(groupOperate, c.setupCommand(), c.configCommand(), c.probeCommand(), c.versionCommand())
+	add(groupOperate, c.setupCommand(), c.doctorCommand(), c.configCommand(), c.probeCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetCompletionCommandGroupID(groupOperate)
 	c.markStart(root)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/app"
+)
+
+func (c *cli) doctorCommand() *cobra.Command {
+	var monitor string
+	command := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at everything a replica depends on, and say what mends what is wrong",
+		Long: `Doctor checks the connection, the rights of the user (a denial looks like a time-out to a
+worker; doctor names the missing subject), streams and consumer, how writes reach the disk,
+limits, clocks, and whether each service takes connections. It changes nothing and calls no
+service. It exits 0 unless something is an error.`,
+		Example: `  worker doctor
+  worker doctor --monitor http://nats:8222 -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := app.LoadRun(c.env)
+			if err != nil {
+				return err
+			}
+			opts := app.Options{Replica: "doctor", Patience: commandPatience}
+			findings, err := app.Doctor(cmd.Context(), cfg, zerolog.Nop(), opts, monitor)
+			if printing := c.printFindings(findings); printing != nil {
+				return errors.Join(err, printing)
+			}
+			if err != nil {
+				return err
+			}
+			return verdict(findings)
+		},
+	}
+	command.Flags().StringVar(&monitor, "monitor", "", "URL of the server's monitoring port (default port 8222 of the server)")
+	return command
+}
+
+func (c *cli) printFindings(findings []app.Finding) error {
+	return printAll(c, findings,
+		column[app.Finding]{"check", func(f app.Finding) string { return f.Check }},
+		column[app.Finding]{"health", func(f app.Finding) string { return string(f.Health) }},
+		column[app.Finding]{"detail", func(f app.Finding) string {
+			if f.Remedy == "" {
+				return f.Detail
+			}
+			return f.Detail + ". " + f.Remedy
+		}},
+	)
+}
+
+// verdict is an error if something is broken.
+func verdict(findings []app.Finding) error {
+	broken := 0
+	for _, f := range findings {
+		if f.Health == app.Broken {
+			broken++
+		}
+	}
+	if broken == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d checks found an error", broken, len(findings))
+}

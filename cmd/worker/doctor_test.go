@@ -1,0 +1,45 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"rollcall/internal/app"
+)
+
+func TestDoctorPrintsFindingsAndExitsByThem(t *testing.T) {
+	t.Parallel()
+	service := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(service.Close)
+	env := []string{"NATS_URL=" + broker(t), "ROLLCALL_SERVICES=billing=" + service.URL}
+
+	missing := worker(t, append(env, "ROLLCALL_ENSURE=false"), "doctor")
+	if missing.code != codeFailed || !strings.Contains(missing.stdout, "worker setup") || !strings.Contains(missing.stderr, "found an error") {
+		t.Errorf("without streams: exit %d, stdout %q, stderr %q; want exit 1 and the remedy", missing.code, missing.stdout, missing.stderr)
+	}
+	if setup := worker(t, env, "setup"); setup.code != codeOK {
+		t.Fatal(setup.stderr)
+	}
+	found := worker(t, env, "doctor", "-o", "json")
+	if found.code != codeOK {
+		t.Errorf("all set up: exit %d, %s", found.code, found.stderr)
+	}
+	health := map[string]app.Health{}
+	for _, f := range decode[[]app.Finding](t, found) {
+		health[f.Check] = f.Health
+	}
+	if health["permissions"] != app.Well || health["service billing"] != app.Well {
+		t.Errorf("health %v, want permissions and billing to be well", health)
+	}
+}
+
+func TestDoctorExitsFiveWithoutAServer(t *testing.T) {
+	t.Parallel()
+	env := []string{"NATS_URL=nats://127.0.0.1:1", "ROLLCALL_SERVICES=billing=http://127.0.0.1:1"}
+	got := worker(t, env, "doctor")
+	if got.code != codeUnreachable || !strings.Contains(got.stdout, "connection") || !strings.Contains(got.stdout, "service billing") {
+		t.Errorf("exit %d, stdout %q, stderr %q; want exit 5 and every finding", got.code, got.stdout, got.stderr)
+	}
+}

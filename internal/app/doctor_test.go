@@ -1,0 +1,215 @@
+package app_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/app"
+)
+
+// patience bounds every wait of a test; only a failing one waits that long.
+const patience = 30 * time.Second
+
+// monitored runs a nats-server with JetStream and a monitoring port.
+func monitored(t *testing.T, change func(*server.Options)) *server.Server {
+	t.Helper()
+	options := &server.Options{
+		Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1,
+		JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true, JetStreamMaxStore: 1 << 30,
+	}
+	change(options)
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the nats-server did not start")
+	}
+	return s
+}
+
+func unchanged(*server.Options) {}
+
+func monitorURL(s *server.Server) string { return "http://" + s.MonitorAddr().String() }
+
+// listening is a service that must not be called.
+func listening(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the doctor called a service") }))
+	t.Cleanup(s.Close)
+	return "billing=" + s.URL
+}
+
+// examine runs the doctor and returns its findings by check; several of one check are joined.
+func examine(t *testing.T, monitor string, env ...string) (map[string]app.Finding, error) {
+	t.Helper()
+	cfg, err := app.LoadRun(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings, err := app.Doctor(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: time.Second}, monitor)
+	found := map[string]app.Finding{}
+	for _, f := range findings {
+		if f.Health == app.Broken && f.Remedy == "" {
+			t.Errorf("nothing mends %+v", f)
+		}
+		if before, twice := found[f.Check]; twice {
+			f.Detail = before.Detail + "\n" + f.Detail
+		}
+		found[f.Check] = f
+	}
+	return found, err
+}
+
+// expect checks the health of findings; text must stand in the detail or the remedy.
+func expect(t *testing.T, found map[string]app.Finding, check string, health app.Health, text string) {
+	t.Helper()
+	f, ok := found[check]
+	if !ok || f.Health != health || !strings.Contains(f.Detail+" "+f.Remedy, text) {
+		t.Errorf("%s: got %+v, want health %q and a text with %q", check, f, health, text)
+	}
+}
+
+func setUp(t *testing.T, env ...string) {
+	t.Helper()
+	cfg, err := app.Load(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{}, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDoctorFindsNothingWrong(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(o *server.Options) { o.SyncAlways = true })
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	setUp(t, env...)
+	found, err := examine(t, monitorURL(s), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, check := range []string{"connection", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
+		expect(t, found, check, app.Well, "")
+	}
+	if len(found) != 8 {
+		t.Errorf("%d findings: %+v", len(found), found)
+	}
+}
+
+func TestDoctorObjectsToRiskyServers(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(o *server.Options) { o.JetStreamMaxStore = 0; o.SyncInterval = 2 * time.Minute })
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	found, err := examine(t, monitorURL(s), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, found, "sync", app.Risky, "sync_interval: always")
+	expect(t, found, "stream JOBS", app.Risky, "worker setup")
+	found, _ = examine(t, monitorURL(s), append(env, "ROLLCALL_ENSURE=false")...)
+	expect(t, found, "consumer JOBS/default", app.Broken, "worker setup")
+}
+
+func TestDoctorDoesNotTrustAnotherServersMonitor(t *testing.T) {
+	t.Parallel()
+	s, other := monitored(t, unchanged), monitored(t, unchanged)
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	for monitor, text := range map[string]string{
+		monitorURL(other): "another server", "http://127.0.0.1:1": "--monitor", "http://" + strings.TrimPrefix(s.ClientURL(), "nats://"): "--monitor",
+	} {
+		found, err := examine(t, monitor, env...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, found, "sync", app.Unsure, text)
+	}
+}
+
+func TestDoctorObjectsToALimitThatDeletesJobs(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, unchanged)
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "JOBS", Subjects: []string{"jobs.>", "later.>"}, Retention: jetstream.WorkQueuePolicy,
+		MaxMsgs: 100, Discard: jetstream.DiscardOld, AllowMsgSchedules: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	setUp(t, env...)
+	found, err := examine(t, monitorURL(s), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, found, "stream JOBS", app.Broken, "accepted jobs are deleted")
+}
+
+func TestDoctorNamesMissingRights(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "secret"},
+			{Username: "worker", Password: "secret", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"done.batch.>", "$JS.API.STREAM.PURGE.DONE"}},
+			}},
+		}
+	})
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t), "NATS_PASSWORD=secret"}
+	setUp(t, append(env, "NATS_USER=admin")...)
+	found, err := examine(t, monitorURL(s), append(env, "NATS_USER=worker")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := found["permissions"]
+	for _, subject := range []string{`"done.batch.default.*.*"`, `"$JS.API.STREAM.PURGE.DONE"`} {
+		if !strings.Contains(got.Detail, subject) {
+			t.Errorf("the finding does not name %s: %+v", subject, got)
+		}
+	}
+	expect(t, found, "streams", app.Well, "")
+}
+
+func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	services := fmt.Sprintf("ROLLCALL_SERVICES=%s,search=http://%s,index=nats://svc.index", listening(t), dead)
+	found, err := examine(t, "", "NATS_URL=nats://"+dead, services)
+	if !errors.Is(err, app.ErrUnreachable) {
+		t.Errorf("without a server: %v, want ErrUnreachable", err)
+	}
+	expect(t, found, "connection", app.Broken, "NATS_URL")
+	expect(t, found, "service billing", app.Well, "")
+	expect(t, found, "service search", app.Broken, "refused")
+	expect(t, found, "service index", app.Unsure, "calling")
+}

@@ -1,0 +1,43 @@
+package bus_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"rollcall/internal/bus"
+)
+
+func TestBacklogCountsWhatWaits(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := bus.NewSetup(conn, streams(), pool)
+	if _, err := setup.Backlog(t.Context()); !errors.Is(err, bus.ErrMissing) {
+		t.Errorf("without streams: %v, want ErrMissing", err)
+	}
+	if _, _, err := setup.ClockOffset(t.Context()); !errors.Is(err, bus.ErrMissing) {
+		t.Errorf("without streams the clock: %v, want ErrMissing", err)
+	}
+	ensure(t, conn, streams())
+	for range 3 {
+		if _, err := conn.NATS().Request("jobs.a", nil, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := conn.NATS().Request("$JS.API.CONSUMER.MSG.NEXT.JOBS."+pool, []byte("1"), patience); err != nil {
+		t.Fatal(err)
+	}
+	want := bus.Backlog{Stored: 3, Pending: 2, Unsettled: 1}
+	if got, err := setup.Backlog(t.Context()); err != nil || got != want {
+		t.Errorf("backlog %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestClockOffsetOfOneMachineIsSmall(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	offset, within, err := ensure(t, conn, streams()).ClockOffset(t.Context())
+	if err != nil || offset.Abs() > within+time.Millisecond || within <= 0 {
+		t.Errorf("the same clock is off by %v within %v, %v", offset, within, err)
+	}
+}
