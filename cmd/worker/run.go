@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
@@ -8,7 +10,8 @@ import (
 )
 
 func (c *cli) runCommand() *cobra.Command {
-	return &cobra.Command{
+	profiles := ""
+	command := &cobra.Command{
 		Use:   "run",
 		Short: "Run one replica of a pool until it is told to stop",
 		Long: `Run takes jobs until SIGTERM or SIGINT. Then it takes no more, finishes and commits what it
@@ -17,10 +20,17 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 		Example: `  ROLLCALL_SERVICES=billing=http://localhost:9000/jobs worker run
   ROLLCALL_LOG_FORMAT=console ROLLCALL_LOG_LEVEL=debug worker run`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			cfg, err := app.LoadRun(c.env)
 			if err != nil {
 				return err
+			}
+			if profiles != "" {
+				stop, err := startProfiles(profiles)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, stop()) }()
 			}
 			log := telemetry.NewLogger(cfg.Log, c.stderr)
 			if err := app.Run(cmd.Context(), cfg, log, app.Options{Version: thisBuild().Version}); err != nil {
@@ -31,4 +41,9 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 			return nil
 		},
 	}
+	command.Flags().StringVar(&profiles, "pprof-dir", "", "write CPU, heap, mutex and block profiles to this folder; for make profile")
+	if err := command.Flags().MarkHidden("pprof-dir"); err != nil {
+		panic(err) // the flag is defined one line above
+	}
+	return command
 }
