@@ -99,7 +99,7 @@ func TestBatchIsALineAtDebug(t *testing.T) {
 		t.Errorf("a batch wrote %q at info", got)
 	}
 	got := observed(t, "debug", settle)
-	for _, want := range []string{`"batch":"b1"`, `"seal":"size"`, `"outcome":"partial"`, `"jobs":2`, `"succeeded":1`, `"retrying":1`, `"duration_ms":42`} {
+	for _, want := range []string{`"batch_id":"b1"`, `"seal":"size"`, `"outcome":"partial"`, `"jobs":2`, `"succeeded":1`, `"retrying":1`, `"duration_ms":42`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("line %q lacks %s", got, want)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 
 	"rollcall/internal/jobs"
 )
@@ -20,13 +21,13 @@ func NewLogObserver(log zerolog.Logger) *LogObserver { return &LogObserver{log: 
 // Batch begins the life of a batch; the returned function ends it.
 func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
 	return ctx, func(s *jobs.Settlement) {
+		line := traced(ctx, o.log.Debug()).Str("batch_id", b.ID)
 		if s == nil {
-			o.log.Debug().Str("batch", b.ID).Int("jobs", len(b.Jobs)).Msg("batch not committed, its jobs go back")
+			line.Int("jobs", len(b.Jobs)).Msg("batch not committed, its jobs go back")
 			return
 		}
 		counts := jobs.Count(s.Rulings)
-		o.log.Debug().
-			Str("batch", b.ID).
+		line.
 			Str("seal", string(b.Seal)).
 			Str("outcome", string(s.Outcome)).
 			Int("jobs", counts.Total).
@@ -44,8 +45,8 @@ func (o *LogObserver) Call(ctx context.Context, c *jobs.Call) (context.Context, 
 		if r == nil || r.Failure == nil {
 			return
 		}
-		o.log.Debug().
-			Str("batch", c.BatchID).
+		traced(ctx, o.log.Debug()).
+			Str("batch_id", c.BatchID).
 			Str("service", c.Service).
 			Str("reason", r.Failure.Reason).
 			Int("code", r.Failure.Code).
@@ -55,6 +56,16 @@ func (o *LogObserver) Call(ctx context.Context, c *jobs.Call) (context.Context, 
 			AnErr("error", r.Failure.Err).
 			Msg("call failed")
 	}
+}
+
+// traced adds the ids of the span in ctx, if there is one, so that a line and a trace find
+// each other. It does nothing for a line that is not written.
+func traced(ctx context.Context, line *zerolog.Event) *zerolog.Event {
+	span := trace.SpanContextFromContext(ctx)
+	if line == nil || !span.IsValid() {
+		return line
+	}
+	return line.Stringer("trace_id", span.TraceID()).Stringer("span_id", span.SpanID())
 }
 
 // Event counts n occurrences. Those that a person should look into are warnings; the rest

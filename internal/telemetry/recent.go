@@ -1,0 +1,159 @@
+package telemetry
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+const (
+	// recentBatches is how many ended batches are remembered.
+	recentBatches = 50
+	// recentSeconds is how far back the rates reach.
+	recentSeconds = 300
+)
+
+// BatchSummary is a batch that ended.
+type BatchSummary struct {
+	ID   string    `json:"id"`
+	Seal jobs.Seal `json:"seal"`
+	// Outcome is empty for a batch that was not committed.
+	Outcome   jobs.BatchOutcome `json:"outcome"`
+	Counts    jobs.Counts       `json:"counts"`
+	SealedAt  time.Time         `json:"sealed_at"`
+	EndedAt   time.Time         `json:"ended_at"`
+	Duration  time.Duration     `json:"duration_ns"`
+	Services  []ServiceOutcome  `json:"services"`
+	TraceID   string            `json:"trace_id,omitempty"`
+	Committed bool              `json:"committed"`
+}
+
+// ServiceOutcome is what one service did for a batch.
+type ServiceOutcome struct {
+	Name     string        `json:"name"`
+	OK       int           `json:"ok"`
+	Retry    int           `json:"retry"`
+	Fail     int           `json:"fail"`
+	Duration time.Duration `json:"duration_ns"`
+	Error    string        `json:"error,omitempty"`
+}
+
+// Second counts the jobs that ended within one second.
+type Second struct {
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"`
+	Retrying  int `json:"retrying"`
+}
+
+// Recent remembers what a replica did a moment ago, for a person who looks on. It implements
+// the pool's Observer, and its memory is bounded.
+type Recent struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	batches [recentBatches]BatchSummary
+	ended   int
+	seconds [recentSeconds]Second
+	// second is the Unix second that was counted last.
+	second int64
+}
+
+// NewRecent returns one that remembers nothing yet. now is the clock, nil for the system's.
+func NewRecent(now func() time.Time) *Recent {
+	if now == nil {
+		now = time.Now
+	}
+	return &Recent{now: now, second: now().Unix()}
+}
+
+// Batch remembers a batch once it has ended.
+func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
+	summary := BatchSummary{
+		ID: b.ID, Seal: b.Seal, SealedAt: b.SealedAt, Counts: jobs.Counts{Total: len(b.Jobs)}, TraceID: traceID(b.Traceparent),
+	}
+	return ctx, func(s *jobs.Settlement) {
+		summary.EndedAt = r.now()
+		summary.Duration = summary.EndedAt.Sub(summary.SealedAt)
+		if s != nil {
+			summary.Committed, summary.Outcome, summary.Counts = true, s.Outcome, jobs.Count(s.Rulings)
+			for i := range s.Services {
+				k := &s.Services[i]
+				summary.Services = append(summary.Services, ServiceOutcome{
+					Name: k.Name, OK: k.OK, Retry: k.Retry, Fail: k.Fail, Duration: k.Duration, Error: k.Error,
+				})
+			}
+		}
+		r.note(summary)
+	}
+}
+
+// traceID is the second field of a traceparent; empty if there is none.
+func traceID(traceparent string) string {
+	const begin, end = len("00-"), len("00-") + 32
+	if len(traceparent) < end {
+		return ""
+	}
+	return traceparent[begin:end]
+}
+
+func (r *Recent) note(b BatchSummary) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches[r.ended%recentBatches] = b
+	r.ended++
+	if !b.Committed {
+		return
+	}
+	second := r.advance()
+	second.Succeeded += b.Counts.Succeeded
+	second.Failed += b.Counts.Failed + b.Counts.Expired + b.Counts.Invalid
+	second.Retrying += b.Counts.Retrying
+}
+
+// advance forgets the seconds that have fallen out of the window and returns the current one.
+func (r *Recent) advance() *Second {
+	now := r.now().Unix()
+	for range min(max(now-r.second, 0), recentSeconds) {
+		r.second++
+		r.seconds[r.second%recentSeconds] = Second{}
+	}
+	r.second = max(r.second, now)
+	return &r.seconds[r.second%recentSeconds]
+}
+
+// Call remembers nothing.
+func (r *Recent) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(*jobs.CallResult)) {
+	return ctx, func(*jobs.CallResult) {}
+}
+
+// Event remembers nothing.
+func (r *Recent) Event(jobs.Occurrence, int) {}
+
+// Batches returns the batches that ended last, the latest first.
+func (r *Recent) Batches() []BatchSummary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(r.ended, recentBatches)
+	last := make([]BatchSummary, 0, n)
+	for i := range n {
+		last = append(last, r.batches[(r.ended-1-i)%recentBatches])
+	}
+	return last
+}
+
+// Seconds returns the last n whole seconds, the oldest first.
+func (r *Recent) Seconds(n int) []Second {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.advance()
+	n = min(n, recentSeconds-1)
+	window := make([]Second, 0, n)
+	for i := range n {
+		window = append(window, r.seconds[(r.second-1-int64(i)+recentSeconds)%recentSeconds])
+	}
+	slices.Reverse(window)
+	return window
+}
