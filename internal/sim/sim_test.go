@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 2000, "how many seeds to run")
+	seeds = flag.Int("seeds", defaultSeeds, "how many seeds to run")
 	seed  = flag.Uint64("seed", 0, "run this one seed, 20 times")
 )
 
@@ -162,7 +162,7 @@ func (n *nemesis) replaceTheDead() {
 // heal ends all faults. A poison job may still kill a replica, so somebody keeps watch until
 // the world is at rest.
 func (n *nemesis) heal() {
-	n.world.becomeCalm()
+	n.world.calm.Store(true)
 	for _, r := range n.alive {
 		r.resume()
 		r.offline.Store(false)

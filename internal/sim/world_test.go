@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rollcall/internal/bus"
@@ -37,7 +38,7 @@ type world struct {
 	letters  map[string]bool
 	broken   []string
 	// calm turns every fault off.
-	calm bool
+	calm atomic.Bool
 }
 
 // message is a job in the stream.
@@ -73,7 +74,7 @@ func (d *dice) bad(p int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	hit := d.rand.IntN(1000) < p
-	return hit && !d.world.isCalm()
+	return hit && !d.world.calm.Load()
 }
 
 func (d *dice) upTo(limit time.Duration) time.Duration {
@@ -86,18 +87,6 @@ func (d *dice) between(low, high int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return low + d.rand.IntN(high-low+1)
-}
-
-func (w *world) isCalm() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.calm
-}
-
-func (w *world) becomeCalm() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.calm = true
 }
 
 // violation notes a broken promise that only the world can see.
@@ -182,7 +171,7 @@ func (w *world) ack(seq uint64) {
 	w.wake()
 }
 
-// defer_ sets when the job is delivered again: a nak's delay, or the lease after an extension.
+// postpone sets when the job is delivered again: a nak's delay, or the lease after an extension.
 // Like the server, it does not ask who holds the job now.
 func (w *world) postpone(seq uint64, d time.Duration) {
 	w.mu.Lock()
