@@ -7,9 +7,19 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"rollcall/internal/faulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	faulttest.Role(map[string]func() int{"worker": func() int {
+		main()
+		return codeOK
+	}})
+	// nats.go 1.55.0 leaves this goroutine waiting for ever on a nil channel when an async
+	// publisher is cleaned up before the goroutine got to run (jetstream/publish.go).
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+}
 
 // result is what a person sees of one run of the program.
 type result struct {

@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/devkit"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
+	"rollcall/internal/jobs"
 )
 
 // streams creates the streams and the consumer through the setup command.
@@ -48,7 +49,7 @@ func judge(t *testing.T, js jetstream.JetStream, load *faulttest.Load, services 
 
 func TestEachJobEndsInOneEventAndAStopIsClean(t *testing.T) {
 	t.Parallel()
-	const jobs = 500
+	const total = 500
 	url := broker(t)
 	js := streams(t, url)
 	billing, search := faulttest.StartRecorder(t, "billing"), faulttest.StartRecorder(t, "search")
@@ -60,7 +61,7 @@ func TestEachJobEndsInOneEventAndAStopIsClean(t *testing.T) {
 	})
 	load := faulttest.NewLoad(t, js, "JOBS", "jobs.test")
 	w := start(t, url, []*faulttest.Recorder{billing, search})
-	load.Publish(jobs, limit)
+	load.Publish(total, limit)
 	h := judge(t, js, load, billing, search)
 
 	w.stop()
@@ -79,8 +80,8 @@ func TestEachJobEndsInOneEventAndAStopIsClean(t *testing.T) {
 	for _, e := range h.Events {
 		succeeded += e.Data.Counts.Succeeded
 	}
-	if succeeded != jobs {
-		t.Errorf("%d jobs succeeded, want %d", succeeded, jobs)
+	if succeeded != total {
+		t.Errorf("%d jobs succeeded, want %d", succeeded, total)
 	}
 }
 
@@ -277,5 +278,48 @@ func TestNoPayloadAndNoSecretInTheLog(t *testing.T) {
 	}
 	if !strings.Contains(log, "batch settled") {
 		t.Error("nothing was logged at debug; this test would not see a leak")
+	}
+}
+
+func TestCoreModeAnswersTheProducer(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	billing, search := faulttest.StartRecorder(t, "billing"), faulttest.StartRecorder(t, "search")
+	search.Answer(func(r faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Body: `{"results":[{"id":"` + r.Jobs[0].ID + `","status":"fail","error":"no such order"}]}`}
+	})
+	w := start(t, url, []*faulttest.Recorder{billing, search}, "ROLLCALL_SOURCE=core", "ROLLCALL_SUBJECTS=orders.*", "ROLLCALL_BATCH_SIZE=1")
+	w.until("/readyz", http.StatusOK)
+	nc := faulttest.Connect(t, url)
+	events, err := nc.SubscribeSync("batches.default.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := nc.Request("orders.new", []byte(`{"n":1}`), limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry jobs.EventJob
+	if err := json.Unmarshal(answer.Data, &entry); err != nil {
+		t.Fatal(err)
+	}
+	if entry.Outcome != "failed" || entry.Services["billing"] != "ok" || entry.Services["search"] != "fail" || entry.Reason != "no such order" {
+		t.Errorf("the answer is %s", answer.Data)
+	}
+	event, err := events.NextMsg(limit)
+	if err != nil || !strings.HasPrefix(event.Subject, "batches.default.failed.") {
+		t.Errorf("event on %q: %v", event.Subject, err)
+	}
+	w.stop()
+	if code := w.wait(); code != codeOK {
+		t.Errorf("exit %d", code)
+	}
+	js := faulttest.JetStream(t, nc)
+	account, err := js.AccountInfo(t.Context())
+	if err != nil || account.Streams != 0 {
+		t.Errorf("core mode made streams: %+v, %v", account, err)
 	}
 }

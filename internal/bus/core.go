@@ -147,8 +147,16 @@ func (s *CoreSource) Nak(*jobs.Delivery, time.Duration) error { return nil }
 // Extend implements pool.Settler; there is no lease.
 func (s *CoreSource) Extend(*jobs.Delivery) error { return nil }
 
-// Healthy returns nil while the connection is.
-func (s *CoreSource) Healthy() error { return s.conn.Healthy() }
+// Healthy returns nil while the source is subscribed and the connection is well.
+func (s *CoreSource) Healthy() error {
+	s.mu.Lock()
+	subscribed := len(s.subs) > 0
+	s.mu.Unlock()
+	if !subscribed {
+		return errUnbound
+	}
+	return s.conn.Healthy()
+}
 
 // Close ends the subscriptions.
 func (s *CoreSource) Close(context.Context) error {

@@ -1,0 +1,126 @@
+package app_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
+
+	"rollcall/internal/app"
+	"rollcall/internal/faulttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// limit is how long anything may take before a test fails.
+const limit = time.Minute
+
+// embedded starts a server that listens nowhere.
+func embedded(t *testing.T) nats.Option {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(limit) {
+		t.Fatal("the server does not start")
+	}
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	return nats.InProcessServer(s)
+}
+
+// settings returns those of a worker with one service, and what else environ says.
+func settings(t *testing.T, service *faulttest.Recorder, environ ...string) app.Config {
+	t.Helper()
+	c, err := app.LoadRun(append([]string{"ROLLCALL_SERVICES=" + service.Name + "=" + service.URL(), "ROLLCALL_HTTP_ADDR=127.0.0.1:0"}, environ...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestSeveralReplicasShareAProcess(t *testing.T) {
+	t.Parallel()
+	const jobs = 400
+	inProcess := embedded(t)
+	billing := faulttest.StartRecorder(t, "billing")
+	cfg := settings(t, billing, "ROLLCALL_BATCH_SIZE=8", "ROLLCALL_BATCHES_IN_FLIGHT=2")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan error, 2)
+	for i := range 2 {
+		opts := app.Options{Replica: fmt.Sprintf("r%d", i), NATS: []nats.Option{inProcess}}
+		go func() { ended <- app.Run(ctx, cfg, zerolog.Nop(), opts) }()
+	}
+	if _, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{inProcess}}, false); err != nil {
+		t.Fatal(err)
+	}
+	js := faulttest.JetStream(t, faulttest.Connect(t, "", inProcess))
+	load := faulttest.NewLoad(t, js, "JOBS", "jobs.test")
+	load.Publish(jobs, limit)
+	faulttest.WaitRest(t, js, "JOBS", "default", limit)
+	stop()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	events, err := faulttest.Events(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := map[string]int{}
+	for _, e := range events {
+		share[e.Data.Replica] += e.Data.Counts.Succeeded
+	}
+	if share["r0"] == 0 || share["r1"] == 0 || share["r0"]+share["r1"] != jobs {
+		t.Errorf("the replicas' shares are %v, want %d jobs in all and some for each", share, jobs)
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, faulttest.StartRecorder(t, "billing"), "NATS_URL=nats://127.0.0.1:1")
+	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: 50 * time.Millisecond})
+	if !errors.Is(err, app.ErrUnreachable) || !strings.Contains(err.Error(), "NATS_URL") {
+		t.Errorf("got %v, want ErrUnreachable and the setting", err)
+	}
+}
+
+func TestSetupMissingIsTold(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, faulttest.StartRecorder(t, "billing"), "ROLLCALL_ENSURE=false")
+	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{embedded(t)}})
+	if !errors.Is(err, app.ErrMissing) {
+		t.Errorf("got %v, want ErrMissing", err)
+	}
+}
+
+func TestServerWithoutJetStreamIsTold(t *testing.T) {
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	cfg := settings(t, faulttest.StartRecorder(t, "billing"))
+	err = app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{nats.InProcessServer(s)}})
+	if err == nil || !strings.Contains(err.Error(), "enable JetStream") {
+		t.Errorf("got %v; want an error that says what to enable", err)
+	}
+}
