@@ -14,8 +14,13 @@ func RetryAfter(value string, now time.Time, limit time.Duration) time.Duration 
 
 // Decode decodes a reply with a cap of 1 MiB and a longest pause of a minute.
 func Decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+	return NewDecoder()(call, body, contentType)
+}
+
+// NewDecoder returns the function behind Decode, to be used many times.
+func NewDecoder() func(*jobs.Call, []byte, string) ([]jobs.Reply, *jobs.Failure) {
 	d := newDecoder(jobs.MiB, time.Minute)
-	return d.decode(call, body, contentType)
+	return d.decode
 }
 
 // AllOK is the recognizer in front of the decoder.

@@ -1,0 +1,101 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+// TestTheBodyIsNotReadAfterTheCall writes over the body as soon as a call is over, while the
+// service has not read it yet: the race detector sees who still looks at it.
+func TestTheBodyIsNotReadAfterTheCall(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest) // long before the body is sent
+		_ = http.NewResponseController(w).Flush()
+		if body, _ := io.ReadAll(r.Body); bytes.Contains(body, []byte("overwritten")) {
+			t.Error("the service got what was written after the call")
+		}
+	})
+	s := newService(t, url, config(), service.Deps{})
+	c := call(1)
+	for range 20 {
+		c.Body = bytes.Repeat([]byte("0123456789"), 200_000)
+		s.Call(t.Context(), c)
+		copy(c.Body, bytes.Repeat([]byte("overwritten"), 100_000))
+	}
+}
+
+func TestConnectionsAreKeptAndBounded(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	peers := map[string]bool{}
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		peers[r.RemoteAddr] = true
+		mu.Unlock()
+		_, _ = io.WriteString(w, `{"results":[{"id":"a0","status":"ok"}]}`)
+	})
+	cfg := config()
+	cfg.Concurrency = 4
+	s := newService(t, url, cfg, service.Deps{})
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 50 {
+				if r := s.Call(t.Context(), call(1)); r.Failure != nil {
+					t.Error(r.Failure)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(peers) > 4 {
+		t.Errorf("800 calls used %d connections, want at most 4", len(peers))
+	}
+}
+
+func TestNoProxyFromTheEnvironment(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	t.Setenv("http_proxy", "http://127.0.0.1:1")
+	if r := newService(t, strings.Replace(serve(t, fine), "127.0.0.1", "localhost", 1), config(), service.Deps{}).Call(t.Context(), call(1)); r.Failure != nil {
+		t.Error(r.Failure)
+	}
+}
+
+// BenchmarkCall compares a call with the least that net/http can do.
+func BenchmarkCall(b *testing.B) {
+	url := serve(b, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	for name, n := range map[string]int{"1": 1, "96": 96} {
+		c := call(n)
+		b.Run("service/"+name, func(b *testing.B) {
+			s := newService(b, url, config(), service.Deps{})
+			b.ReportAllocs()
+			for b.Loop() {
+				if r := s.Call(context.Background(), c); r.Failure != nil {
+					b.Fatal(r.Failure)
+				}
+			}
+		})
+		b.Run("plain/"+name, func(b *testing.B) {
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := client.Post(url, jobs.MediaBatch, bytes.NewReader(c.Body))
+				if err != nil {
+					b.Fatal(err)
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+		})
+	}
+}

@@ -1,0 +1,253 @@
+package service_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+const (
+	ok    = jobs.StatusOK
+	fail  = jobs.StatusFail
+	retry = jobs.StatusRetry
+)
+
+func statuses(replies []jobs.Reply) []jobs.Status {
+	out := make([]jobs.Status, len(replies))
+	for i := range replies {
+		out[i] = replies[i].Status
+	}
+	return out
+}
+
+// TestDecodeDialects reads replies to a call for a0, a1 and a2.
+func TestDecodeDialects(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		body string
+		want []jobs.Status
+	}{
+		"empty":                        {"", []jobs.Status{ok, ok, ok}},
+		"a line end":                   {"\r\n", []jobs.Status{ok, ok, ok}},
+		"all ok":                       {`{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"},{"id":"a2","status":"ok"}]}`, []jobs.Status{ok, ok, ok}},
+		"all ok, spread out":           {"\n{ \"results\" : [ {\"id\": \"a0\", \"status\":\t\"ok\"} , {\"id\":\"a1\",\"status\":\"ok\"}, {\"id\":\"a2\",\"status\":\"ok\"}\r\n]\n} ", []jobs.Status{ok, ok, ok}},
+		"another order":                {`{"results":[{"status":"fail","id":"a2"},{"id":"a0","status":"ok"},{"id":"a1","status":"retry"}]}`, []jobs.Status{ok, retry, fail}},
+		"unlisted is retry":            {`{"results":[{"id":"a1","status":"ok"}]}`, []jobs.Status{retry, ok, retry}},
+		"nobody listed":                {`{"results":[]}`, []jobs.Status{retry, retry, retry}},
+		"no results":                   {`{"results":null}`, []jobs.Status{retry, retry, retry}},
+		"further keys":                 {`{"took_ms":3,"results":[{"id":"a0","status":"ok","shard":7}]}`, []jobs.Status{ok, retry, retry}},
+		"escaped id":                   {`{"results":[{"id":"\u00610","status":"ok"}]}`, []jobs.Status{ok, retry, retry}},
+		"SQS, some":                    {`{"batchItemFailures":[{"itemIdentifier":"a1"}]}`, []jobs.Status{ok, retry, ok}},
+		"SQS, none":                    {`{"batchItemFailures":[]}`, []jobs.Status{ok, ok, ok}},
+		"SQS, null":                    {`{"batchItemFailures":null}`, []jobs.Status{ok, ok, ok}},
+		"Dapr":                         {`{"statuses":[{"entryId":"a0","status":"SUCCESS"},{"entryId":"a1","status":"RETRY"},{"entryId":"a2","status":"DROP"}]}`, []jobs.Status{ok, retry, fail}},
+		"Dapr, unlisted is retry":      {`{"statuses":[{"entryId":"a2","status":"SUCCESS"}]}`, []jobs.Status{retry, retry, ok}},
+		"Dapr, null":                   {`{"statuses":null}`, []jobs.Status{retry, retry, retry}},
+		"a byte order mark is refused": {"\ufeff{\"results\":[]}", nil},
+		"unlisted id":                  {`{"results":[{"id":"a3","status":"ok"}]}`, nil},
+		"no id":                        {`{"results":[{"status":"ok"}]}`, nil},
+		"id of a number":               {`{"results":[{"id":0,"status":"ok"}]}`, nil},
+		"no status":                    {`{"results":[{"id":"a0"}]}`, nil},
+		"status in capitals":           {`{"results":[{"id":"a0","status":"OK"}]}`, nil},
+		"SQS, unknown":                 {`{"batchItemFailures":[{"itemIdentifier":"b"}]}`, nil},
+		"SQS, empty":                   {`{"batchItemFailures":[{"itemIdentifier":""}]}`, nil},
+		"SQS, twice":                   {`{"batchItemFailures":[{"itemIdentifier":"a1"},{"itemIdentifier":"a1"}]}`, nil},
+		"Dapr, unknown status":         {`{"statuses":[{"entryId":"a0","status":"success"}]}`, nil},
+		"two dialects":                 {`{"results":[],"batchItemFailures":[]}`, nil},
+		"two dialects, both null":      {`{"results":null,"batchItemFailures":null}`, nil},
+		"no dialect":                   {`{}`, nil},
+		"null":                         {`null`, nil},
+		"a list":                       {`[]`, nil},
+		"cut":                          {`{"results":[{"id":"a0","status":"ok"}`, nil},
+		"two documents":                {`{"results":[]}{"results":[]}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, failure := service.Decode(call(3), []byte(test.body), "application/json")
+			if test.want == nil {
+				if failure == nil || got != nil || failure.Reason != jobs.ReasonBadResponse || failure.Final {
+					t.Fatalf("got %v, %v; want a call that failed retryably", got, failure)
+				}
+				return
+			}
+			if failure != nil {
+				t.Fatal(failure)
+			}
+			if diff := cmp.Diff(test.want, statuses(got)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestDecodeWhatAResultSays(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 200)
+	for entry, want := range map[string]jobs.Reply{
+		`"error":"no such order"`:           {Error: "no such order"},
+		`"error":"` + long + `"`:            {Error: long[:256]},
+		`"error":"x` + long + `"`:           {Error: "x" + long[:254]},
+		`"retry_after":"2s"`:                {RetryAfter: 2 * time.Second},
+		`"retry_after":"1m30s"`:             {RetryAfter: time.Minute},
+		`"retry_after":3`:                   {RetryAfter: 3 * time.Second},
+		`"retry_after":0.25`:                {RetryAfter: 250 * time.Millisecond},
+		`"retry_after":"4"`:                 {RetryAfter: 4 * time.Second},
+		`"retry_after":-1`:                  {},
+		`"retry_after":"-1s"`:               {},
+		`"retry_after":"soon"`:              {},
+		`"retry_after":"NaN"`:               {},
+		`"retry_after":{"s":1}`:             {},
+		`"retry_after":null`:                {},
+		`"retry_after":1e400`:               {RetryAfter: time.Minute},
+		`"retry_after":1e30`:                {RetryAfter: time.Minute},
+		`"data":{"n": 1}`:                   {Data: json.RawMessage(`{"n": 1}`)},
+		"\"data\":{\n  \"n\":\r\n \"\\n\"}": {Data: json.RawMessage(`{"n":"\n"}`)},
+		`"data":null`:                       {},
+		`"data":false`:                      {Data: json.RawMessage(`false`)},
+	} {
+		got, failure := service.Decode(call(1), []byte(`{"results":[{"id":"a0","status":"retry",`+entry+`}]}`), "")
+		if failure != nil {
+			t.Errorf("%s: %v", entry, failure)
+			continue
+		}
+		if diff := cmp.Diff([]jobs.Reply{want}, got); diff != "" {
+			t.Errorf("%s: %s", entry, diff)
+		}
+	}
+}
+
+// sharing returns a call for three jobs, the first two of which were given the same id.
+func sharing() *jobs.Call {
+	c := call(3)
+	c.Jobs[1].ID = c.Jobs[0].ID
+	return c
+}
+
+func TestDecodeJobsThatShareAnIDAreMatchedByUID(t *testing.T) {
+	t.Parallel()
+	got, failure := service.Decode(sharing(), []byte(`{"results":[{"id":"e.2","status":"fail"},{"id":"e.1","status":"ok"},{"id":"a2","status":"ok"}]}`), "")
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	if diff := cmp.Diff([]jobs.Status{ok, fail, ok}, statuses(got)); diff != "" {
+		t.Error(diff)
+	}
+	for _, body := range []string{
+		`{"results":[{"id":"a0","status":"ok"},{"id":"a0","status":"ok"},{"id":"a2","status":"ok"}]}`,
+		`{"results":[{"id":"a0","status":"ok"}]}`,
+		`{"results":[{"id":"e.3","status":"ok"}]}`,
+	} {
+		if _, failure := service.Decode(sharing(), []byte(body), ""); failure == nil {
+			t.Errorf("%s: accepted", body)
+		}
+	}
+	if _, failure := service.Decode(sharing(), []byte(`{"batchItemFailures":[{"itemIdentifier":"a0"}]}`), ""); failure == nil || !strings.Contains(failure.Error(), "rollcalluid") {
+		t.Errorf("got %v, want the way out named", failure)
+	}
+}
+
+func TestDecodeAnIDThatIsAnothersUID(t *testing.T) {
+	t.Parallel()
+	c := sharing()
+	c.Jobs[2].ID = "e.1" // the uid of the first, which needs it
+	got, failure := service.Decode(c, []byte(`{"results":[{"id":"e.1","status":"ok"},{"id":"e.2","status":"retry"},{"id":"e.3","status":"fail"}]}`), "")
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	if diff := cmp.Diff([]jobs.Status{ok, retry, fail}, statuses(got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDecodeErrorsTellWhatIsWrongWithoutTheBody(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		"<html>Sign in</html>": "text/html",
+		`{"results":[{"id":"a0","status":"ok","error":4111111111111111}]}`: "error cannot be a number",
+		`{"results":"4111111111111111"}`:                                   "results cannot be a string",
+		`{"ok":4111111111111111}`:                                          "results, batchItemFailures, statuses",
+		`{"results":[{"id":"zz","status":"ok"}]}`:                          `"zz"`,
+	} {
+		_, failure := service.Decode(call(1), []byte(body), "text/html; charset=utf-8")
+		if failure == nil || !strings.Contains(failure.Error(), want) || strings.Contains(failure.Error(), "4111") || strings.Contains(failure.Error(), "Sign in") {
+			t.Errorf("%s: got %v, want it to mention %s", body, failure, want)
+		}
+	}
+}
+
+// FuzzDecode looks for panics, for replies that break the contract of jobs.CallResult, and
+// for texts that the quick recognizer and the decoder read differently.
+func FuzzDecode(f *testing.F) {
+	for _, body := range []string{
+		"", `{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"}]}`, `{"results":[{"id":"a0","status":"retry","retry_after":"2s","data":{"a":[1]}}]}`,
+		`{"batchItemFailures":[{"itemIdentifier":"a1"}]}`, `{"statuses":[{"entryId":"a0","status":"DROP"}]}`, `{"results":null}`, "\xff",
+	} {
+		f.Add([]byte(body), "a0", "a1", "application/json")
+	}
+	decode := service.NewDecoder()
+	f.Fuzz(func(t *testing.T, body []byte, id0, id1, contentType string) {
+		if !utf8.ValidString(id0) || !utf8.ValidString(id1) {
+			t.Skip("jobs.Decode refuses such ids")
+		}
+		c := call(2)
+		c.Jobs[0].ID, c.Jobs[1].ID = id0, id1
+		got, failure := decode(c, body, contentType)
+		if (failure == nil) == (got == nil) || failure == nil && len(got) != 2 {
+			t.Fatalf("got %v and %v", got, failure)
+		}
+		for _, r := range got {
+			if len(r.Error) > 256 || !utf8.ValidString(r.Error) || r.RetryAfter < 0 || r.RetryAfter > time.Minute || r.Data != nil && !json.Valid(r.Data) {
+				t.Fatalf("reply %+v", r)
+			}
+		}
+		if service.AllOK(c, body) {
+			// A further key sends the same reply to the decoder.
+			slow := append([]byte(`{"x":0,`), strings.TrimLeft(string(body), " \t\r\n")[1:]...)
+			again, failure := decode(c, slow, contentType)
+			if failure != nil || again[0].Status != ok || again[1].Status != ok {
+				t.Fatalf("recognized %q, which the decoder reads as %v, %v", body, again, failure)
+			}
+		}
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, value := range []string{"7", "-1", "1e3", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", ""} {
+		f.Add(value, int64(784111777))
+	}
+	f.Fuzz(func(t *testing.T, value string, now int64) {
+		if d := service.RetryAfter(value, time.Unix(now, 0), time.Minute); d < 0 || d > time.Minute {
+			t.Fatalf("%q gave %v", value, d)
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	c := call(96)
+	var plain, data strings.Builder
+	for i := range c.Jobs {
+		fmt.Fprintf(&plain, `,{"id":"a%d","status":"ok"}`, i)
+		fmt.Fprintf(&data, `,{"id":"a%d","status":"ok","data":{"n":%d}}`, i, i)
+	}
+	for name, body := range map[string]string{
+		"empty": "", "ok": `{"results":[` + plain.String()[1:] + `]}`, "data": `{"results":[` + data.String()[1:] + `]}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			decode := service.NewDecoder()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, failure := decode(c, []byte(body), ""); failure != nil {
+					b.Fatal(failure)
+				}
+			}
+		})
+	}
+}
