@@ -22,6 +22,8 @@ const (
 	reconnectWait = 500 * time.Millisecond
 	// A dead peer is noticed after two unanswered pings, far below the lease of a job.
 	pingInterval = 5 * time.Second
+	// flushTimeout bounds the last flush: acks that do not get out are made up for by the ledger.
+	flushTimeout = 5 * time.Second
 )
 
 // Conn is the connection to NATS. It reconnects for ever; when it is closed all the same
@@ -196,8 +198,10 @@ func (c *Conn) Disconnects() uint64 { return c.disconnects.Load() }
 // Reconnects counts how often it was made again.
 func (c *Conn) Reconnects() uint64 { return c.reconnects.Load() }
 
-// Close flushes what was published, within ctx, and closes the connection.
+// Close flushes what was published, within ctx and five seconds, and closes the connection.
 func (c *Conn) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
 	c.mu.Lock()
 	c.wanted = true
 	c.mu.Unlock()

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/jobs"
 )
@@ -71,33 +71,49 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 	}
 }
 
-// publish sends letters and returns those that were not confirmed, with the reasons.
+// publish sends letters and returns those that were not confirmed, with the reasons. It does
+// without the asynchronous publisher of nats.go, whose goroutine may outlive a short use.
 func (d *DeadLetters) publish(ctx context.Context, letters []*nats.Msg) (open []*nats.Msg, err error) {
-	js, err := jetstream.New(d.conn.nc, jetstream.WithPublishAsyncTimeout(letterTimeout))
+	ctx, cancel := context.WithTimeout(ctx, letterTimeout)
+	defer cancel()
+	inbox := d.conn.nc.NewInbox() + "."
+	sub, err := d.conn.nc.SubscribeSync(inbox + "*")
 	if err != nil {
-		return letters, fmt.Errorf("open JetStream: %w", err)
+		return letters, fmt.Errorf("subscribe to the inbox of dead letters: %w", err)
 	}
-	defer js.CleanupPublisher()
-	var faults []error
-	acks := make([]jetstream.PubAckFuture, len(letters))
+	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
+	waiting := make(map[string]*nats.Msg, len(letters))
 	for i, letter := range letters {
-		if acks[i], err = js.PublishMsgAsync(letter, jetstream.WithStallWait(letterTimeout)); err != nil {
-			faults, open = append(faults, err), append(open, letter)
+		letter.Reply = inbox + strconv.Itoa(i)
+		if err := d.conn.nc.PublishMsg(letter); err != nil {
+			return letters, err
+		}
+		waiting[letter.Reply] = letter
+	}
+	for len(waiting) > 0 && err == nil {
+		var answer *nats.Msg
+		if answer, err = sub.NextMsgWithContext(ctx); err == nil {
+			if err = readStoredLetter(answer); err == nil {
+				delete(waiting, answer.Subject)
+			}
 		}
 	}
-	for i, ack := range acks {
-		if ack == nil {
-			continue
-		}
-		select {
-		case <-ack.Ok():
-		case err := <-ack.Err():
-			faults, open = append(faults, err), append(open, letters[i])
-		case <-ctx.Done():
-			return letters, errors.Join(append(faults, context.Cause(ctx))...)
-		}
+	return slices.Collect(maps.Values(waiting)), err
+}
+
+// readStoredLetter returns nil if the answer to a letter tells that it is stored.
+func readStoredLetter(answer *nats.Msg) error {
+	if answer.Header.Get("Status") == "503" {
+		return nats.ErrNoResponders
 	}
-	return open, errors.Join(faults...)
+	ack, err := decodePubAck(answer.Data)
+	if err != nil {
+		return err
+	}
+	if ack.Error != nil {
+		return fmt.Errorf("%s (%d)", ack.Error.Description, ack.Error.ErrCode)
+	}
+	return nil
 }
 
 // deadLetter returns the message for a letter. A body that does not fit with its headers is

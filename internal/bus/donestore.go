@@ -93,12 +93,19 @@ type pubAck struct {
 	Count int    `json:"count"`
 }
 
+func decodePubAck(data []byte) (ack pubAck, err error) {
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return pubAck{}, fmt.Errorf("read the answer to a publish: %w", err)
+	}
+	return ack, nil
+}
+
 // readPubAck returns the sequence of the first of n messages. The answer names the last one;
 // the others of an atomic publish are stored right before it.
 func readPubAck(data []byte, n int) (first uint64, err error) {
-	var ack pubAck
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return 0, fmt.Errorf("read the answer to a commit: %w", err)
+	ack, err := decodePubAck(data)
+	if err != nil {
+		return 0, err
 	}
 	if ack.Error == nil {
 		if ack.Count != n || ack.Seq < uint64(n) {

@@ -105,7 +105,6 @@ func publish(t testing.TB, conn *bus.Conn, subject string, bodies ...[]byte) {
 	case <-time.After(patience):
 		t.Fatal("jobs were not accepted")
 	}
-	js.CleanupPublisher()
 }
 
 // numbered returns n small bodies.
