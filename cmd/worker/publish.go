@@ -78,7 +78,6 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	if err != nil {
 		return err
 	}
-	defer publisher.Close()
 	if f.wait {
 		return c.publishAndWait(ctx, cl, publisher, p, bodies, f.timeout)
 	}

@@ -45,8 +45,9 @@ type Publisher struct {
 	holds  []string
 }
 
-// NewPublisher looks the stream up. The error wraps [ErrMissing] if there is none. The caller
-// owes a call of [Publisher.Close].
+// NewPublisher looks the stream up. The error wraps [ErrMissing] if there is none. What nats.go
+// keeps for the acks lives as long as the connection: cleaned up earlier, before its goroutine
+// has looked at the channel it watches, that goroutine would wait for ever.
 func NewPublisher(ctx context.Context, conn *Conn, stream string) (*Publisher, error) {
 	js, err := jetstream.New(conn.NATS(),
 		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
@@ -64,9 +65,6 @@ func NewPublisher(ctx context.Context, conn *Conn, stream string) (*Publisher, e
 	info := s.CachedInfo()
 	return &Publisher{js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil
 }
-
-// Close ends what nats.go keeps for the acks.
-func (p *Publisher) Close() { p.js.CleanupPublisher() }
 
 // Epoch is that of the stream, see [jobs.Epoch].
 func (p *Publisher) Epoch() string { return p.epoch }

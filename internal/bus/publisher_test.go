@@ -52,7 +52,6 @@ func publisher(t *testing.T, conn *bus.Conn) *bus.Publisher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(p.Close)
 	return p
 }
 
