@@ -26,7 +26,7 @@ func TestTheBodyIsNotReadAfterTheCall(t *testing.T) {
 	})
 	s := newService(t, url, config(), service.Deps{})
 	c := call(1)
-	for range 20 {
+	for range 5 {
 		c.Body = bytes.Repeat([]byte("0123456789"), 200_000)
 		s.Call(t.Context(), c)
 		copy(c.Body, bytes.Repeat([]byte("overwritten"), 100_000))

@@ -30,10 +30,10 @@ func gzipBomb(t *testing.T, n int) []byte {
 // TestHostileRepliesCostBoundedMemory has row 28, and the memory of 25. It is not parallel:
 // it counts every byte that the process allocates.
 func TestHostileRepliesCostBoundedMemory(t *testing.T) {
-	bomb := gzipBomb(t, 256)
+	bomb := gzipBomb(t, 24)
 	spaces := bytes.Repeat([]byte{' '}, 64<<10)
 	for name, handler := range map[string]http.HandlerFunc{
-		"gzip bomb of 256 MiB": func(w http.ResponseWriter, _ *http.Request) {
+		"gzip bomb of 24 MiB": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
 		},

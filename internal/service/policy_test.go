@@ -296,7 +296,7 @@ func TestAutoConcurrencyFindsTheKnee(t *testing.T) {
 		s := service.NewFake(cfg, deps(), func(_ context.Context, c *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
 			seats <- struct{}{}
 			defer func() { <-seats }()
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 			served.Add(1)
 			return make([]jobs.Reply, len(c.Jobs)), nil
 		})
@@ -314,19 +314,19 @@ func TestAutoConcurrencyFindsTheKnee(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		before, low, high := served.Load(), 1<<30, 0
-		for range 60 {
+		for range 30 {
 			time.Sleep(time.Second)
 			low, high = min(low, s.State().Limit), max(high, s.State().Limit)
 		}
-		rate := float64(served.Load()-before) / 60
+		rate := float64(served.Load()-before) / 30
 		cancel()
 		wg.Wait()
-		t.Logf("limit %d to %d, %.0f calls a second of %d possible", low, high, rate, capacity*100)
+		t.Logf("limit %d to %d, %.0f calls a second of %d possible", low, high, rate, capacity*50)
 		if low < capacity/4 || high > callers/2 {
 			t.Errorf("limit %d to %d, want it around %d", low, high, capacity)
 		}
-		if rate < 0.9*capacity*100 {
-			t.Errorf("%.0f calls a second of %d possible", rate, capacity*100)
+		if rate < 0.9*capacity*50 {
+			t.Errorf("%.0f calls a second of %d possible", rate, capacity*50)
 		}
 	})
 }
