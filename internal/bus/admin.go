@@ -1,0 +1,226 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+)
+
+// ErrNotFound is returned when there is no such job, dead letter or replica.
+var ErrNotFound = errors.New("not found")
+
+const (
+	// maxCounted bounds the subjects whose messages are counted one by one: the server sends
+	// a line for each.
+	maxCounted = 10_000
+	// optionalTimeout bounds what is good to know and may be denied.
+	optionalTimeout = time.Second
+)
+
+// Admin looks after a pool from outside: what waits, what died, who works.
+type Admin struct{ setup *Setup }
+
+// NewAdmin returns the administration of the pool that setup is for.
+func NewAdmin(setup *Setup) *Admin { return &Admin{setup: setup} }
+
+// State reads what the broker knows of the pool. The error wraps [ErrMissing] if a stream or
+// the consumer is missing. What the user may not ask is left at its zero value.
+func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
+	stream, err := a.setup.jobStream(ctx)
+	if err != nil {
+		return jobs.PoolState{}, err
+	}
+	consumer, err := a.consumer(ctx, stream)
+	if err != nil {
+		return jobs.PoolState{}, err
+	}
+	at := consumer.TimeStamp
+	if at.IsZero() {
+		at = time.Now()
+	}
+	state := jobs.PoolState{
+		Pool: a.setup.pool, At: at,
+		Waiting: consumer.NumPending, InFlight: consumer.NumAckPending,
+		Redelivered: consumer.NumRedelivered, Pulls: consumer.NumWaiting,
+		Streams: []jobs.StreamState{streamState(stream.CachedInfo())},
+	}
+	if consumer.Paused {
+		state.PausedUntil = at.Add(consumer.PauseRemaining)
+	}
+	if err := a.readStreams(ctx, &state); err != nil {
+		return jobs.PoolState{}, err
+	}
+	if state.Oldest, err = a.oldest(ctx, stream); err != nil {
+		return jobs.PoolState{}, err
+	}
+	if state.Stuck, err = a.stuck(ctx, stream, &state); err != nil {
+		return jobs.PoolState{}, err
+	}
+	a.readStore(ctx, &state)
+	return state, nil
+}
+
+func (a *Admin) consumer(ctx context.Context, stream jetstream.Stream) (*jetstream.ConsumerInfo, error) {
+	consumer, err := stream.Consumer(ctx, a.setup.pool)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, fmt.Errorf("consumer %s/%s: %w: 'worker setup' creates it", a.setup.streams.Stream, a.setup.pool, ErrMissing)
+	}
+	if err != nil {
+		return nil, explain("look up consumer "+a.setup.pool, err)
+	}
+	return consumer.CachedInfo(), nil
+}
+
+// readStreams adds the other two streams and the dead letters.
+func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
+	for _, name := range []string{StreamDone, StreamDead} {
+		stream, err := a.stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		info := stream.CachedInfo()
+		state.Streams = append(state.Streams, streamState(info))
+		if name != StreamDead || info.State.Msgs == 0 {
+			continue
+		}
+		if state.DeadLetters = info.State.Msgs; info.State.NumSubjects <= maxCounted {
+			if state.DeadLetters, err = a.matching(ctx, stream, DeadSubject(a.setup.pool, ">")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Admin) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := a.setup.conn.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", name, ErrMissing)
+	}
+	if err != nil {
+		return nil, explain("look up stream "+name, err)
+	}
+	return stream, nil
+}
+
+func streamState(info *jetstream.StreamInfo) jobs.StreamState {
+	state := jobs.StreamState{
+		Name: info.Config.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, Replicas: max(info.Config.Replicas, 1),
+	}
+	if info.Cluster == nil {
+		return state
+	}
+	state.Leader = info.Cluster.Leader
+	for _, peer := range info.Cluster.Replicas {
+		if peer.Offline || !peer.Current {
+			state.Lagging++
+		}
+	}
+	return state
+}
+
+// matching counts the messages of a stream whose subjects match filter.
+func (a *Admin) matching(ctx context.Context, stream jetstream.Stream, filter string) (n uint64, err error) {
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return 0, explain("count the messages on "+filter, err)
+	}
+	for _, messages := range info.State.Subjects {
+		n += messages
+	}
+	return n, nil
+}
+
+// oldest is when the oldest job on the pool's subjects was published. A user who may not read
+// messages gets that of the stream, which holds the delayed jobs and other pools' too.
+func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream) (oldest time.Time, err error) {
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
+		return time.Time{}, nil
+	}
+	if a.setup.conn.wasDenied("publish $JS.API.STREAM.MSG.GET." + a.setup.streams.Stream) {
+		return state.FirstTime, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
+	defer cancel()
+	for _, filter := range a.setup.streams.Subjects {
+		m, err := stream.GetMsg(ctx, state.FirstSeq, jetstream.WithGetMsgSubject(filter))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case errors.Is(err, context.DeadlineExceeded):
+			return state.FirstTime, nil
+		case err != nil:
+			return time.Time{}, explain("read the oldest job on "+filter, err)
+		case oldest.IsZero() || m.Time.Before(oldest):
+			oldest = m.Time
+		}
+	}
+	return oldest, nil
+}
+
+// stuck counts jobs that nobody will deliver: the server leaves a job in the stream once it was
+// delivered MaxDeliver times, and a job of a subject that no consumer wants.
+func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.PoolState) (int64, error) {
+	stored := stream.CachedInfo().State
+	known := state.Waiting + uint64(max(state.InFlight, 0))
+	if stored.Msgs <= known {
+		return 0, nil
+	}
+	if stored.NumSubjects > maxCounted {
+		return -1, nil
+	}
+	var all uint64
+	for _, filter := range a.setup.streams.Subjects {
+		n, err := a.matching(ctx, stream, filter)
+		if err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return max(int64(all)-int64(known), 0), nil
+}
+
+// readStore adds the use of the account's storage, if the user may ask for it.
+func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
+	if a.setup.conn.wasDenied("publish $JS.API.INFO") {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
+	defer cancel()
+	account, err := a.setup.conn.js.AccountInfo(ctx)
+	if err != nil {
+		return
+	}
+	state.StoreUsed = account.Store
+	state.StoreLimit = uint64(max(account.Limits.MaxStore, 0))
+}
+
+// Pause keeps the broker from handing out jobs of the pool until then; what was handed out is
+// finished. The broker keeps to it by itself, also when replicas come and go.
+func (a *Admin) Pause(ctx context.Context, until time.Time) error {
+	if _, err := a.setup.conn.js.PauseConsumer(ctx, a.setup.streams.Stream, a.setup.pool, until); err != nil {
+		return a.explainConsumer("pause", err)
+	}
+	return nil
+}
+
+// Resume ends a pause. It is no error if there was none.
+func (a *Admin) Resume(ctx context.Context) error {
+	if _, err := a.setup.conn.js.ResumeConsumer(ctx, a.setup.streams.Stream, a.setup.pool); err != nil {
+		return a.explainConsumer("resume", err)
+	}
+	return nil
+}
+
+func (a *Admin) explainConsumer(verb string, err error) error {
+	name := "consumer " + a.setup.streams.Stream + "/" + a.setup.pool
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("%s %s: %w: 'worker setup' creates it", verb, name, ErrMissing)
+	}
+	return explain(verb+" "+name, err)
+}

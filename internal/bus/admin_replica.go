@@ -1,0 +1,179 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"rollcall/internal/jobs"
+)
+
+const (
+	// ServiceName is how replicas are found with `nats micro ls`.
+	ServiceName = "rollcall"
+	// metaPool and metaReplica are in the metadata of every replica.
+	metaPool    = "pool"
+	metaReplica = "replica"
+
+	endpointStatus = "status"
+	endpointDrain  = "drain"
+
+	// gatherQuiet is how long replicas are waited for after the last that answered, and
+	// gatherMost how long at most.
+	gatherQuiet = 400 * time.Millisecond
+	gatherMost  = 3 * time.Second
+	// replicaTimeout bounds one question to a replica.
+	replicaTimeout = 2 * time.Second
+)
+
+// ReplicaSubject is where a replica is asked to do something: status or drain.
+func ReplicaSubject(pool, replica, endpoint string) string {
+	return "rollcall." + pool + "." + replica + "." + endpoint
+}
+
+// Announcement is what a replica tells of itself, and what it can be asked for.
+type Announcement struct {
+	Pool, Replica, Version string
+	// Status is called for every question.
+	Status func() jobs.ReplicaState
+	// Drain begins the drain of the replica and returns at once.
+	Drain func()
+}
+
+// semantic is what the micro protocol takes for a version (semver.org).
+var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)([-+][0-9A-Za-z.+-]+)?$`)
+
+// Announce registers the replica as a NATS micro service, so that the nats CLI and `worker
+// status` find it. The returned function takes it back; it must be called before the
+// connection is closed. Without the right to subscribe, the replica works and is not found.
+func Announce(conn *Conn, a Announcement) (withdraw func() error, err error) {
+	version := strings.TrimPrefix(a.Version, "v")
+	if !semantic.MatchString(version) {
+		version = "0.0.0-unreleased"
+	}
+	service, err := micro.AddService(conn.nc, micro.Config{
+		Name: ServiceName, Version: version, Description: "Rollcall replica " + a.Replica + " of pool " + a.Pool,
+		Metadata: map[string]string{metaPool: a.Pool, metaReplica: a.Replica},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("register replica %s as a micro service: %w", a.Replica, err)
+	}
+	endpoints := map[string]micro.HandlerFunc{
+		endpointStatus: func(r micro.Request) { answer(conn, r, a.Status()) },
+		endpointDrain: func(r micro.Request) {
+			answer(conn, r, a.Status())
+			a.Drain()
+		},
+	}
+	for name, handle := range endpoints {
+		if err := service.AddEndpoint(name, handle, micro.WithEndpointSubject(ReplicaSubject(a.Pool, a.Replica, name))); err != nil {
+			return nil, errors.Join(fmt.Errorf("register %s of replica %s: %w", name, a.Replica, err), service.Stop())
+		}
+	}
+	return service.Stop, nil
+}
+
+func answer(conn *Conn, r micro.Request, v any) {
+	if err := r.RespondJSON(v); err != nil {
+		conn.log.Debug().Err(err).Str("subject", r.Subject()).Msg("a question could not be answered")
+	}
+}
+
+// Replicas asks every replica of the pool how it is, and returns those that answered in time.
+func (a *Admin) Replicas(ctx context.Context) ([]jobs.ReplicaState, error) {
+	names, err := a.replicaNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states := make([]*jobs.ReplicaState, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			if state, err := a.ask(ctx, name, endpointStatus); err == nil {
+				states[i] = &state
+			}
+		})
+	}
+	wg.Wait()
+	var all []jobs.ReplicaState
+	for _, state := range states {
+		if state != nil {
+			all = append(all, *state)
+		}
+	}
+	return all, nil
+}
+
+// Drain asks a replica to take no more jobs, finish what it holds and end. The error wraps
+// [ErrNotFound] if there is no such replica.
+func (a *Admin) Drain(ctx context.Context, replica string) (jobs.ReplicaState, error) {
+	return a.ask(ctx, replica, endpointDrain)
+}
+
+// Replica asks one replica how it is. The error wraps [ErrNotFound] if there is none.
+func (a *Admin) Replica(ctx context.Context, replica string) (jobs.ReplicaState, error) {
+	return a.ask(ctx, replica, endpointStatus)
+}
+
+func (a *Admin) ask(ctx context.Context, replica, endpoint string) (state jobs.ReplicaState, err error) {
+	ctx, cancel := context.WithTimeout(ctx, replicaTimeout)
+	defer cancel()
+	if replica == "" || !validFilter(replica) || strings.ContainsAny(replica, ".*>") {
+		return state, fmt.Errorf("replica %q of pool %s: %w", replica, a.setup.pool, ErrNotFound)
+	}
+	m, err := a.setup.conn.nc.RequestWithContext(ctx, ReplicaSubject(a.setup.pool, replica, endpoint), nil)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return state, fmt.Errorf("replica %s of pool %s: %w; 'worker status' lists them", replica, a.setup.pool, ErrNotFound)
+	}
+	if err == nil {
+		err = json.Unmarshal(m.Data, &state)
+	}
+	if err != nil {
+		return state, fmt.Errorf("ask replica %s for %s: %w", replica, endpoint, err)
+	}
+	return state, nil
+}
+
+// replicaNames gathers the answers of all replicas to one question.
+func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
+	subject, err := micro.ControlSubject(micro.PingVerb, ServiceName, "")
+	if err != nil {
+		return nil, fmt.Errorf("list replicas: %w", err)
+	}
+	nc := a.setup.conn.nc
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("list replicas: %w", err)
+	}
+	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
+	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
+		return nil, fmt.Errorf("list replicas: %w", err)
+	}
+	for deadline := time.Now().Add(gatherMost); ; {
+		wait, cancel := context.WithTimeout(ctx, min(gatherQuiet, time.Until(deadline)))
+		m, err := sub.NextMsgWithContext(wait)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("list replicas: %w", context.Cause(ctx))
+			}
+			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) {
+				return names, nil
+			}
+			return nil, fmt.Errorf("list replicas: %w", err)
+		}
+		var ping micro.Ping
+		if json.Unmarshal(m.Data, &ping) == nil && ping.Metadata[metaPool] == a.setup.pool {
+			names = append(names, ping.Metadata[metaReplica])
+		}
+	}
+}

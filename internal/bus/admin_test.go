@@ -1,0 +1,326 @@
+package bus_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// administer returns a pool on a server of its own.
+func administer(t *testing.T) (*bus.Conn, *bus.Setup, *bus.Admin) {
+	t.Helper()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	return conn, setup, bus.NewAdmin(setup)
+}
+
+func state(t *testing.T, a *bus.Admin) jobs.PoolState {
+	t.Helper()
+	s, err := a.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestStateOfAPool(t *testing.T) {
+	t.Parallel()
+	conn, setup, admin := administer(t)
+	if got := state(t, admin); got.Waiting != 0 || got.InFlight != 0 || got.OldestAge() != 0 || got.Stuck != 0 || len(got.Streams) != 3 {
+		t.Errorf("an empty pool: %+v", got)
+	}
+	publish(t, conn, "jobs.a", numbered(30)...)
+	published := time.Now()
+	// Neither a delayed job nor another pool's is one of those that wait.
+	later := &nats.Msg{Subject: bus.LaterSubject("x"), Header: nats.Header{
+		"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {"jobs.a"},
+	}}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	source, intake, _ := openSource(t, setup, conn)
+	held := receive(t, intake, source, 10)
+	got := state(t, admin)
+	if got.Waiting != 20 || got.InFlight != 10 || got.Stuck != 0 {
+		t.Errorf("waiting %d, in flight %d, stuck %d; want 20, 10, 0", got.Waiting, got.InFlight, got.Stuck)
+	}
+	if got.Oldest.IsZero() || got.Oldest.After(published) || got.OldestAge() < 0 {
+		t.Errorf("the oldest is of %v, want before %v", got.Oldest, published)
+	}
+	if got.Streams[0].Name != "JOBS" || got.Streams[0].Messages != 31 || got.Streams[0].Bytes == 0 || got.Streams[0].Replicas != 1 {
+		t.Errorf("stream: %+v", got.Streams[0])
+	}
+	for i := range held {
+		if err := source.Ack(&held[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "acked jobs are no longer in flight", func() bool { return state(t, admin).InFlight == 0 })
+}
+
+func TestStuckJobsAreSeen(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	js := jetStream(t, conn)
+	consumer, err := js.Consumer(t.Context(), "JOBS", pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := consumer.CachedInfo().Config
+	config.MaxDeliver = 1
+	if consumer, err = js.UpdateConsumer(t.Context(), "JOBS", config); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, conn, "jobs.a", numbered(3)...)
+	batch, err := consumer.Fetch(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The server gives the jobs up when they would be due once more.
+	eventually(t, "3 jobs are stuck", func() bool {
+		if _, err := consumer.FetchNoWait(3); err != nil {
+			t.Fatal(err)
+		}
+		return state(t, admin).Stuck == 3
+	})
+}
+
+func TestStateNamesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	if err := jetStream(t, conn).DeleteConsumer(t.Context(), "JOBS", pool); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.State(t.Context()); !errors.Is(err, bus.ErrMissing) {
+		t.Errorf("without the consumer: %v", err)
+	}
+	if err := admin.Pause(t.Context(), time.Now().Add(time.Hour)); !errors.Is(err, bus.ErrMissing) {
+		t.Errorf("pause without the consumer: %v", err)
+	}
+	if err := jetStream(t, conn).DeleteStream(t.Context(), "JOBS"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.State(t.Context()); !errors.Is(err, bus.ErrMissing) {
+		t.Errorf("without the stream: %v", err)
+	}
+}
+
+func TestPauseHoldsJobsBack(t *testing.T) {
+	t.Parallel()
+	conn, setup, admin := administer(t)
+	until := time.Now().Add(time.Hour)
+	if err := admin.Pause(t.Context(), until); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, conn, "jobs.a", numbered(5)...)
+	if got := state(t, admin); got.PausedUntil.Sub(until).Abs() > time.Minute || got.Waiting != 5 {
+		t.Errorf("paused until %v with %d waiting, want %v and 5", got.PausedUntil, got.Waiting, until)
+	}
+	source, intake, _ := openSource(t, setup, conn)
+	done := make(chan []jobs.Delivery, 1)
+	go func() {
+		all, _ := source.Receive(intake, jobs.Room{Jobs: 5, Bytes: 1 << 20})
+		done <- all
+	}()
+	eventually(t, "the source asks for jobs", func() bool { return state(t, admin).Pulls > 0 })
+	if got := state(t, admin); got.InFlight != 0 {
+		t.Errorf("%d jobs were handed out during the pause", got.InFlight)
+	}
+	if err := admin.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case all := <-done:
+		if len(all) == 0 {
+			t.Error("no jobs after the pause")
+		}
+	case <-time.After(patience):
+		t.Fatal("no jobs after the pause")
+	}
+	if err := admin.Resume(t.Context()); err != nil {
+		t.Errorf("resuming twice: %v", err)
+	}
+	if !state(t, admin).PausedUntil.IsZero() {
+		t.Error("still paused")
+	}
+}
+
+// bury stores dead letters of jobs with these outcomes and reasons, and returns their jobs.
+func bury(t *testing.T, conn *bus.Conn, letters ...jobs.DeadLetter) {
+	t.Helper()
+	if err := bus.NewDeadLetters(conn, pool).Publish(t.Context(), letters); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func letter(seq uint64, subject string, r jobs.Ruling) jobs.DeadLetter {
+	d := jobs.Delivery{
+		Subject: subject, Ref: jobs.Ref{Epoch: "epoch", Seq: seq}, Data: []byte("body-" + subject),
+		Header: map[string][]string{"X-Tenant": {"ann", "bob"}, "Nats-Msg-Id": {"order-7"}},
+	}
+	j := jobs.Decode(d, 0)
+	return jobs.DeadLetter{Job: &j, Ruling: &r, BatchID: "b1"}
+}
+
+func letters(t *testing.T, a *bus.Admin, f bus.LetterFilter) (subjects []string) {
+	t.Helper()
+	err := a.Letters(t.Context(), f, func(l bus.Letter) error {
+		subjects = append(subjects, l.Subject)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return subjects
+}
+
+func TestLettersAreFiltered(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	if got := letters(t, admin, bus.LetterFilter{}); got != nil {
+		t.Errorf("an empty stream holds %v", got)
+	}
+	bury(t, conn,
+		letter(1, "jobs.mail.a", jobs.Ruling{Outcome: jobs.Failed, Reason: "Card declined", Service: "billing", Attempt: 3}),
+		letter(2, "jobs.sms", jobs.Ruling{Outcome: jobs.Expired, Reason: jobs.ReasonDeadline}),
+		letter(3, "jobs.mail.b", jobs.Ruling{Outcome: jobs.Invalid, Reason: "not UTF-8"}))
+	if err := bus.NewDeadLetters(conn, "other").Publish(t.Context(), []jobs.DeadLetter{letter(9, "jobs.x", jobs.Ruling{Outcome: jobs.Failed})}); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(t, admin).DeadLetters; got != 3 {
+		t.Errorf("%d dead letters, want 3: another pool's do not count", got)
+	}
+	now := time.Now()
+	for name, c := range map[string]struct {
+		filter bus.LetterFilter
+		want   []string
+	}{
+		"all":     {bus.LetterFilter{}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
+		"outcome": {bus.LetterFilter{Outcome: "expired"}, []string{"jobs.sms"}},
+		"service": {bus.LetterFilter{Service: "billing"}, []string{"jobs.mail.a"}},
+		"reason":  {bus.LetterFilter{Reason: "DECLINED"}, []string{"jobs.mail.a"}},
+		"subject": {bus.LetterFilter{Subject: "jobs.mail.>"}, []string{"jobs.mail.a", "jobs.mail.b"}},
+		"both":    {bus.LetterFilter{Subject: "jobs.mail.*", Outcome: "invalid"}, []string{"jobs.mail.b"}},
+		"young":   {bus.LetterFilter{After: now.Add(-time.Hour)}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
+		"old":     {bus.LetterFilter{Before: now.Add(-time.Hour)}, nil},
+		"nothing": {bus.LetterFilter{Service: "nobody"}, nil},
+	} {
+		if diff := cmp.Diff(c.want, letters(t, admin, c.filter)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
+	t.Parallel()
+	conn, setup, admin := administer(t)
+	bury(t, conn, letter(7, "jobs.mail", jobs.Ruling{Outcome: jobs.Failed, Reason: "declined", Service: "billing", Attempt: 10}))
+	got, m, err := admin.Letter(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.UID != "epoch.7" || got.Outcome != "failed" || got.Attempts != 10 || got.Service != "billing" || got.Bytes != len("body-jobs.mail") || got.FailedAt.IsZero() {
+		t.Errorf("letter: %+v", got)
+	}
+	if err := admin.Replayable(t.Context(), 1); err != nil {
+		t.Errorf("replayable: %v", err)
+	}
+	ref, err := admin.Replay(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, intake, _ := openSource(t, setup, conn)
+	d := receive(t, intake, source, 1)[0]
+	delete(d.Header, "Nats-Expected-Stream") // our own guard against a letter that names another stream
+	want := map[string][]string{"X-Tenant": {"ann", "bob"}, "Rollcall-Replay-Of": {"epoch.7"}, "Nats-Msg-Id": {"epoch.7.replay.1"}}
+	if diff := cmp.Diff(want, d.Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+	if d.Subject != "jobs.mail" || string(d.Data) != string(m.Data) || d.Ref.UID() != ref.UID() {
+		t.Errorf("replayed as %s %q on %s, told %s", d.Ref.UID(), d.Data, d.Subject, ref.UID())
+	}
+	if _, _, err := admin.Letter(t.Context(), 1); !errors.Is(err, bus.ErrNotFound) {
+		t.Errorf("the letter is still there: %v", err)
+	}
+	for name, err := range map[string]error{
+		"replay":     second(admin.Replay(t.Context(), 1)),
+		"replayable": admin.Replayable(t.Context(), 1),
+		"discard":    admin.Discard(t.Context(), 1),
+	} {
+		if !errors.Is(err, bus.ErrNotFound) {
+			t.Errorf("%s of a letter that is gone: %v", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestReplayThatBrokeOffMakesNoSecondJob(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	bury(t, conn, letter(7, "jobs.mail", jobs.Ruling{Outcome: jobs.Failed}))
+	js := jetStream(t, conn)
+	// The job was published, and the process died before it could remove the letter.
+	job := &nats.Msg{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {"epoch.7.replay.1"}}}
+	if _, err := js.PublishMsg(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Replay(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(t, admin); got.Waiting != 1 || got.DeadLetters != 0 {
+		t.Errorf("%d jobs and %d letters, want 1 and 0", got.Waiting, got.DeadLetters)
+	}
+}
+
+func TestWhatCannotBeReplayedStays(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	late := letter(1, "jobs.mail", jobs.Ruling{Outcome: jobs.Expired})
+	late.Job.Header["rollcall-deadline"] = []string{time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)}
+	bury(t, conn, late)
+	js := jetStream(t, conn)
+	for _, header := range []nats.Header{
+		{"Rollcall-Subject": {"jobs.mail"}, "Rollcall-Truncated": {"true"}},
+		{"Rollcall-Subject": {"done.batch.test.succeeded.forged"}}, // somebody else wrote to dead.>
+	} {
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: bus.DeadSubject(pool, "jobs.mail"), Header: header}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := uint64(1); seq <= 3; seq++ {
+		if _, err := admin.Replay(t.Context(), seq); err == nil || seq < 3 && !errors.Is(err, bus.ErrNotReplayable) {
+			t.Errorf("letter %d: %v", seq, err)
+		}
+	}
+	if got := state(t, admin); got.Waiting != 0 || got.DeadLetters != 3 {
+		t.Errorf("%d jobs, %d letters; want 0 and all 3", got.Waiting, got.DeadLetters)
+	}
+	done, err := js.Stream(t.Context(), bus.StreamDone)
+	if err != nil || done.CachedInfo().State.Msgs != 0 {
+		t.Errorf("an event was forged: %v", err)
+	}
+}
+
+func TestDiscardRemovesOneLetter(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	bury(t, conn, letter(1, "jobs.a", jobs.Ruling{Outcome: jobs.Failed}), letter(2, "jobs.b", jobs.Ruling{Outcome: jobs.Failed}))
+	if err := admin.Discard(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"jobs.b"}, letters(t, admin, bus.LetterFilter{})); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}

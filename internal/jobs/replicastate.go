@@ -1,0 +1,36 @@
+package jobs
+
+import "time"
+
+// ReplicaState is what a replica tells of itself.
+type ReplicaState struct {
+	Replica  string    `json:"replica"`
+	Pool     string    `json:"pool"`
+	Version  string    `json:"version"`
+	Revision string    `json:"revision,omitempty"`
+	Started  time.Time `json:"started"`
+	// Phase is starting, working, draining or ended.
+	Phase string `json:"phase"`
+	// Ready tells that it takes jobs.
+	Ready bool `json:"ready"`
+	// HeldJobs and HeldBytes are what it has taken and not settled.
+	HeldJobs  int   `json:"held_jobs"`
+	HeldBytes int64 `json:"held_bytes"`
+	// Rate is the jobs that ended per second in the last minute; Success is the part of them
+	// that succeeded, 1 for all, -1 if there were none.
+	Rate     float64        `json:"rate"`
+	Success  float64        `json:"success"`
+	Services []ServiceState `json:"services"`
+}
+
+// ServiceState is the state of a service as one replica sees it.
+type ServiceState struct {
+	Name     string `json:"name"`
+	Required bool   `json:"required"`
+	// Breaker is closed (calls pass), open (calls fail at once) or half-open (probing).
+	Breaker     string    `json:"breaker"`
+	InFlight    int       `json:"in_flight"`
+	Limit       int       `json:"limit"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
