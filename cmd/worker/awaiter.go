@@ -174,7 +174,7 @@ func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Pub
 	}
 	if seenBefore {
 		// A job that the broker had already may have ended before this command began.
-		if err := events.Stored(ctx, "*", 1, false, w.settle); err != nil {
+		if err := events.Stored(ctx, "*", 0, false, w.settle); err != nil {
 			return fmt.Errorf("read the stored events: %w", err)
 		}
 	}

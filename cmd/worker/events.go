@@ -89,7 +89,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 	}
 	events := bus.NewEvents(cl.Conn)
 	if f.all || f.since != "" {
-		err = events.Stored(ctx, cl.cfg.Pool, 1, f.follow, each)
+		err = events.Stored(ctx, cl.cfg.Pool, 0, f.follow, each)
 	} else {
 		err = events.Heard(ctx, cl.cfg.Pool, each)
 	}

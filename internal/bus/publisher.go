@@ -60,14 +60,11 @@ func NewPublisher(ctx context.Context, conn *Conn, stream string) (*Publisher, e
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", stream, ErrMissing)
 	case err != nil:
-		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+		return nil, explain("look up stream "+stream, err)
 	}
 	info := s.CachedInfo()
 	return &Publisher{js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil
 }
-
-// Epoch is that of the stream, see [jobs.Epoch].
-func (p *Publisher) Epoch() string { return p.epoch }
 
 // posted is a job whose confirmation is under way.
 type posted struct {

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/history"
+	"rollcall/internal/jobs"
+)
+
+const (
+	// watchEvery is how often the demo looks at its counters.
+	watchEvery = 50 * time.Millisecond
+	// settleWithin is how long the broker may take to drop the jobs whose events it holds.
+	settleWithin = 15 * time.Second
+)
+
+// tally counts jobs as the demo runs. It is safe for concurrent use.
+type tally struct {
+	published atomic.Int64
+	final     atomic.Int64
+	changed   chan struct{}
+}
+
+func newTally() *tally { return &tally{changed: make(chan struct{}, 1)} }
+
+func (t *tally) end(n int) {
+	t.final.Add(int64(n))
+	select {
+	case t.changed <- struct{}{}:
+	default:
+	}
+}
+
+// publish sends the jobs and returns those that the broker confirmed: all of them.
+func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
+	publisher, err := bus.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
+	if err != nil {
+		return nil, err
+	}
+	sentAt := make([]time.Time, d.flags.jobs)
+	source := func(yield func(*nats.Msg, error) bool) {
+		d.begun = time.Now()
+		for n := range d.flags.jobs {
+			if !d.pace(ctx, n) {
+				return
+			}
+			sentAt[n] = time.Now()
+			if !yield(demoJob(n), nil) {
+				return
+			}
+		}
+	}
+	accepted := make([]history.Job, 0, d.flags.jobs)
+	err = publisher.Publish(ctx, source, func(m *nats.Msg, r bus.Receipt) error {
+		uid := r.Ref.UID()
+		d.sent[uid] = sentAt[len(accepted)]
+		accepted = append(accepted, history.Job{
+			UID: uid, ID: messageID(m), Source: "/rollcall/" + cl.cfg.Streams.Stream + "/" + r.Ref.Epoch,
+		})
+		d.tally.published.Add(1)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("publish the demo's jobs: %w", err)
+	}
+	return accepted, nil
+}
+
+// pace waits until the n-th job is due and reports whether it still is to be sent.
+func (d *demo) pace(ctx context.Context, n int) bool {
+	if d.flags.rate == 0 {
+		return ctx.Err() == nil
+	}
+	due := d.begun.Add(time.Duration(float64(n) / d.flags.rate * float64(time.Second)))
+	t := time.NewTimer(time.Until(due))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func demoJob(n int) *nats.Msg {
+	kinds := [...]string{"mail", "invoice", "thumbnail"}
+	return &nats.Msg{
+		Subject: "jobs." + kinds[n%len(kinds)],
+		Header:  nats.Header{jobs.HeaderMsgID: {fmt.Sprintf("demo-%06d", n+1)}},
+		Data:    fmt.Appendf(nil, `{"number":%d,"customer":"c-%03d","amount":%d.%02d}`, n+1, n%997, n%500, n%100),
+	}
+}
+
+// follow counts final jobs as their events are committed.
+func (d *demo) follow(ctx context.Context, cl *client, fail context.CancelCauseFunc) {
+	err := bus.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, true, func(stored bus.Event) error {
+		event, err := jobs.DecodeEvent(stored.Data)
+		if err != nil {
+			return err
+		}
+		n := event.Data.Counts
+		d.tally.end(n.Total - n.Retrying)
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		fail(fmt.Errorf("follow the events: %w", err))
+	}
+}
+
+// awaitEnd returns when every job is final and gone from the stream, or when nothing has moved
+// for long: what is missing then shows in what is read back.
+func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
+	patience := time.NewTimer(demoPatience)
+	defer patience.Stop()
+	for d.tally.final.Load() < int64(d.flags.jobs) {
+		select {
+		case <-d.tally.changed:
+			patience.Reset(demoPatience)
+		case <-patience.C:
+			fmt.Fprintf(d.c.stderr, "nothing has become final for %s; checking what is there\n", demoPatience)
+			d.ended = time.Now()
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	d.ended = time.Now()
+	return d.awaitEmpty(ctx, cl)
+}
+
+// awaitEmpty returns when the broker has taken in the acks, which follow the events.
+func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
+	js, err := jetstream.New(cl.NATS())
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for begun := time.Now(); time.Since(begun) < settleWithin; {
+		stream, err := js.Stream(ctx, cl.cfg.Streams.Stream)
+		if err != nil {
+			return fmt.Errorf("look at stream %s: %w", cl.cfg.Streams.Stream, err)
+		}
+		if d.left = stream.CachedInfo().State.Msgs; d.left == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// readBack collects what the run left in the streams and in the services' journals.
+func (d *demo) readBack(ctx context.Context, cl *client, accepted []history.Job) (*history.History, error) {
+	h := &history.History{Accepted: accepted, AtRest: true, Calm: true, Calls: d.around.calls()}
+	err := bus.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, false, func(stored bus.Event) error {
+		event, err := jobs.DecodeEvent(stored.Data)
+		if err != nil {
+			return err
+		}
+		h.Events = append(h.Events, history.Event{Event: event, Stored: stored.Time})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.DeadLetters, err = deadLetters(ctx, cl.NATS())
+	return h, err
+}
+
+// headerUID is the uid of a dead letter's job.
+const headerUID = "Rollcall-Uid"
+
+// deadLetters returns the uid of each dead letter, in their order.
+func deadLetters(ctx context.Context, nc *nats.Conn) ([]string, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	consumer, err := js.OrderedConsumer(ctx, bus.StreamDead, jetstream.OrderedConsumerConfig{HeadersOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
+	}
+	left := consumer.CachedInfo().NumPending
+	if left == 0 {
+		return nil, nil
+	}
+	letters, err := consumer.Messages()
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
+	}
+	defer letters.Stop()
+	uids := make([]string, 0, left)
+	for range left {
+		letter, err := letters.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
+		}
+		uids = append(uids, strings.Join(letter.Headers()[headerUID], ""))
+	}
+	return uids, nil
+}
+
+var errViolations = errors.New("the demo broke a promise")
