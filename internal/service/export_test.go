@@ -40,3 +40,12 @@ func (Send) close()               {}
 func NewFake(cfg Config, deps Deps, send Send) *Service {
 	return &Service{name: "billing", cfg: cfg, transport: send, policies: newPolicies("billing", cfg, deps)}
 }
+
+// Sign signs as if at another time.
+func Sign(secret, id string, at time.Time, body []byte) (timestamp, signature string) {
+	s, err := parseSecrets(jobs.NewSecret(secret))
+	if err != nil {
+		panic(err)
+	}
+	return s.sign(id, at, body)
+}
