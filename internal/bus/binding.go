@@ -36,6 +36,9 @@ type binding struct {
 	consumer time.Time
 	// lastSeq is the highest consumer sequence seen: the server counts every delivery up.
 	lastSeq uint64
+	// doubtful is the last sequence of the stream when the binding was looked at again: the
+	// server may have lost, with its process or its lead, that it delivered jobs up to there.
+	doubtful uint64
 	// held deliveries wait for the binding to be looked at.
 	held  []jobs.Delivery
 	retry backoff
@@ -66,7 +69,7 @@ func (b *binding) admit(d *jobs.Delivery, consumerSeq uint64) bool {
 // stamp writes onto a delivery what follows from the binding.
 func (b *binding) stamp(d *jobs.Delivery) {
 	d.Ref.Epoch, d.Source = b.epoch, b.source
-	d.Inherited = d.Published.Before(b.consumer)
+	d.Inherited = d.Published.Before(b.consumer) || d.Ref.Seq <= b.doubtful
 }
 
 // doubt makes the source look at stream and consumer before it hands out anything more.
@@ -134,6 +137,7 @@ func (s *Source) look(ctx context.Context) (binding, error) {
 		stream:   stream.CachedInfo().Created,
 		consumer: consumer.CachedInfo().Created,
 		lastSeq:  consumer.CachedInfo().Delivered.Consumer,
+		doubtful: stream.CachedInfo().State.LastSeq,
 	}, nil
 }
 
@@ -145,6 +149,9 @@ func (s *Source) adopt(found binding, doubts uint64) {
 	}
 	if len(b.held) == 0 && !b.consumer.Equal(found.consumer) {
 		b.lastSeq = found.lastSeq
+	}
+	if b.epoch != "" { // the first look has nothing to doubt
+		b.doubtful = found.doubtful
 	}
 	b.fault, b.told = nil, false
 	b.epoch, b.source, b.stream, b.consumer = found.epoch, found.source, found.stream, found.consumer

@@ -23,8 +23,9 @@ type Delivery struct {
 	UID string
 	// Delivered counts hand-overs of this job, 1 for the first.
 	Delivered int
-	// Inherited tells that the job was published before this consumer existed: a consumer
-	// before it may have handed the job over, so Delivered does not tell the whole story.
+	// Inherited tells that Delivered may not tell the whole story: the job was published
+	// before this consumer existed, and one before it may have handed the job over; or before
+	// a reconnect, and the server may have forgotten that it did.
 	Inherited bool
 	// Published is the broker's time stamp of the job; the broker's clock, not ours.
 	Published time.Time
