@@ -9,27 +9,37 @@ import (
 	"syscall"
 )
 
-// CrashVariable says where a worker of the test binary kills itself: "<point>:<n>", at the
-// nth time that the point is passed.
+// CrashVariable says where a worker of the test binary kills itself, "<point>:<n>", at the
+// nth time that the point is passed; "<point>:<n>:stop" makes it stop instead, until somebody
+// lets it go on.
 const CrashVariable = "FAULTTEST_CRASH"
 
 // CrashProbe returns a probe for the pool that does what [CrashVariable] says; nil if it is
-// not set. The process ends by SIGKILL: no deferred function runs, no buffer is flushed.
+// not set. A kill is a SIGKILL: no deferred function runs, no buffer is flushed.
 func CrashProbe() (func(point string), error) {
 	text := os.Getenv(CrashVariable)
 	if text == "" {
 		return nil, nil
 	}
-	wanted, count, _ := strings.Cut(text, ":")
-	nth, err := strconv.ParseInt(count, 10, 64)
+	parts := strings.Split(text, ":")
+	sig := syscall.SIGKILL
+	if len(parts) == 3 && parts[2] == "stop" {
+		sig, parts = syscall.SIGSTOP, parts[:2]
+	}
+	var nth int64
+	var err error
+	if len(parts) == 2 {
+		nth, err = strconv.ParseInt(parts[1], 10, 64)
+	}
 	if err != nil || nth < 1 {
-		return nil, fmt.Errorf("%s is %q, want <point>:<n>", CrashVariable, text)
+		return nil, fmt.Errorf("%s is %q, want <point>:<n> or <point>:<n>:stop", CrashVariable, text)
 	}
 	var passed atomic.Int64
 	return func(point string) {
-		if point == wanted && passed.Add(1) == nth {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {} // the signal is on its way; nothing more may happen here
+		if point == parts[0] && passed.Add(1) == nth {
+			// The whole process stands or ends before this call returns (kill(2): a signal
+			// to oneself is delivered first).
+			_ = syscall.Kill(os.Getpid(), sig)
 		}
 	}, nil
 }

@@ -9,6 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	faulttest.Role(map[string]func() int{"sleeper": sleeper, "printer": printer, "parent": parent})
+	faulttest.Role(map[string]func() int{"sleeper": sleeper, "printer": printer, "parent": parent, "passer": passer})
 	goleak.VerifyTestMain(m)
 }

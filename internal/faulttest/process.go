@@ -141,3 +141,11 @@ func Until(t testing.TB, limit time.Duration, what string, cond func() bool) {
 		}
 	}
 }
+
+// Progress waits until a count that only grows has grown by some.
+func Progress(t testing.TB, limit time.Duration, what string, count func() int) {
+	t.Helper()
+	const some = 10
+	first := count()
+	Until(t, limit, fmt.Sprintf("%d more %s", some, what), func() bool { return count() >= first+some })
+}

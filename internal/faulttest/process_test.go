@@ -78,17 +78,10 @@ func TestProcessKill(t *testing.T) {
 func TestProcessPauseAndResume(t *testing.T) {
 	t.Parallel()
 	p := start(t, "sleeper")
-	state := func() string {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-		if err != nil {
-			t.Skipf("no process states here: %v", err)
-		}
-		return string(b[strings.LastIndexByte(string(b), ')')+2])
-	}
 	p.Pause()
-	faulttest.Until(t, soon, "paused", func() bool { return state() == "T" })
+	faulttest.Until(t, soon, "paused", p.Paused)
 	p.Resume()
-	faulttest.Until(t, soon, "running again", func() bool { return state() != "T" })
+	faulttest.Until(t, soon, "running again", func() bool { return !p.Paused() })
 	p.Pause()
 	p.Kill() // a paused process can be killed
 }

@@ -111,6 +111,13 @@ func (s *Scenario) StartCrasher(point string, nth int, pairs ...string) *Worker 
 	return s.begin("", append(pairs, CrashVariable, fmt.Sprintf("%s:%d", point, nth)))
 }
 
+// StartStopper is like [Scenario.StartCrasher] for a replica that stops at the point and goes
+// on when it is resumed.
+func (s *Scenario) StartStopper(point string, nth int, pairs ...string) *Worker {
+	s.t.Helper()
+	return s.begin("", append(pairs, CrashVariable, fmt.Sprintf("%s:%d:stop", point, nth)))
+}
+
 func (s *Scenario) begin(program string, pairs []string) *Worker {
 	s.t.Helper()
 	s.workers++

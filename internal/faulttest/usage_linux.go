@@ -44,6 +44,17 @@ func (p *Process) status(field string) int64 {
 	return 0
 }
 
+// Paused reports whether the process stands still.
+func (p *Process) Paused() bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return false
+	}
+	// The state is the first field after the command in parentheses (proc_pid_stat(5)).
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	return len(fields) > 0 && string(fields[0]) == "T"
+}
+
 // CPU is the processor time the process has used so far.
 func (p *Process) CPU() time.Duration {
 	p.t.Helper()
