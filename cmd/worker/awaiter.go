@@ -150,11 +150,11 @@ func (a *awaiter) verdict(published int, waiting error) error {
 // publishAndWait prints the outcome of each job. It listens before it publishes, and it reads
 // stored events, so that neither a quick pool nor a lost connection hides an outcome.
 func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Publisher, p *posting, bodies iter.Seq2[[]byte, error], timeout time.Duration) error {
-	next, err := cl.nextEvent(ctx)
+	events, w := bus.NewEvents(cl.Conn), newAwaiter(c, p.delay > 0)
+	next, err := events.Next(ctx)
 	if err != nil {
 		return err
 	}
-	events, w := bus.NewEvents(cl.Conn), newAwaiter(c, p.delay > 0)
 	listening, hush := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

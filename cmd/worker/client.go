@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
@@ -49,18 +46,5 @@ func (cl *client) hangUp() {
 	_ = cl.Close(ctx)
 }
 
-// nextEvent is the sequence that the next event, or a later one, will have in the DONE stream.
-func (cl *client) nextEvent(ctx context.Context) (uint64, error) {
-	js, err := jetstream.New(cl.NATS())
-	if err != nil {
-		return 0, fmt.Errorf("open JetStream: %w", err)
-	}
-	stream, err := js.Stream(ctx, bus.StreamDone)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return 0, fmt.Errorf("stream %s: %w: 'worker setup' creates it", bus.StreamDone, bus.ErrMissing)
-	case err != nil:
-		return 0, fmt.Errorf("look up stream %s: %w", bus.StreamDone, err)
-	}
-	return stream.CachedInfo().State.LastSeq + 1, nil
-}
+// setup is what the pool of the settings needs on the broker.
+func (cl *client) setup() *bus.Setup { return bus.NewSetup(cl.Conn, cl.cfg.Streams, cl.cfg.Pool) }

@@ -21,7 +21,7 @@ import (
 const (
 	// demoReplicas is how many replicas of the pool the demo runs.
 	demoReplicas = 2
-	// demoPatience is how long the demo waits without any further job becoming final.
+	// demoPatience is far above any pause that the demo's retries or a busy machine make.
 	demoPatience = 30 * time.Second
 )
 
@@ -70,6 +70,8 @@ if all of that holds.`,
 type demo struct {
 	c     *cli
 	flags demoFlags
+	// patience is how long to wait without any further job becoming final.
+	patience time.Duration
 	// around is set while the demo runs.
 	around *surroundings
 	tally  *tally
@@ -96,7 +98,7 @@ func newDemo(c *cli, f demoFlags) (*demo, error) {
 			return nil, fmt.Errorf("--keep %s: the directory is not empty; name a new one", f.keep)
 		}
 	}
-	return &demo{c: c, flags: f, tally: newTally(), sent: make(map[string]time.Time, f.jobs)}, nil
+	return &demo{c: c, flags: f, patience: demoPatience, tally: newTally(), sent: make(map[string]time.Time, f.jobs)}, nil
 }
 
 // run returns what the run left behind, read back from the streams. It is an error if the

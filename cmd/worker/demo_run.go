@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/history"
@@ -119,14 +117,14 @@ func (d *demo) follow(ctx context.Context, cl *client, fail context.CancelCauseF
 // awaitEnd returns when every job is final and gone from the stream, or when nothing has moved
 // for long: what is missing then shows in what is read back.
 func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
-	patience := time.NewTimer(demoPatience)
+	patience := time.NewTimer(d.patience)
 	defer patience.Stop()
 	for d.tally.final.Load() < int64(d.flags.jobs) {
 		select {
 		case <-d.tally.changed:
-			patience.Reset(demoPatience)
+			patience.Reset(d.patience)
 		case <-patience.C:
-			fmt.Fprintf(d.c.stderr, "nothing has become final for %s; checking what is there\n", demoPatience)
+			fmt.Fprintf(d.c.stderr, "nothing has become final for %s; checking what is there\n", d.patience)
 			d.ended = time.Now()
 			return nil
 		case <-ctx.Done():
@@ -139,18 +137,15 @@ func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
 
 // awaitEmpty returns when the broker has taken in the acks, which follow the events.
 func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
-	js, err := jetstream.New(cl.NATS())
-	if err != nil {
-		return fmt.Errorf("open JetStream: %w", err)
-	}
+	setup := cl.setup()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for begun := time.Now(); time.Since(begun) < settleWithin; {
-		stream, err := js.Stream(ctx, cl.cfg.Streams.Stream)
+		backlog, err := setup.Backlog(ctx)
 		if err != nil {
-			return fmt.Errorf("look at stream %s: %w", cl.cfg.Streams.Stream, err)
+			return err
 		}
-		if d.left = stream.CachedInfo().State.Msgs; d.left == 0 {
+		if d.left = backlog.Stored; d.left == 0 {
 			return nil
 		}
 		select {
@@ -176,41 +171,11 @@ func (d *demo) readBack(ctx context.Context, cl *client, accepted []history.Job)
 	if err != nil {
 		return nil, err
 	}
-	h.DeadLetters, err = deadLetters(ctx, cl.NATS())
+	err = bus.NewAdmin(cl.setup()).Letters(ctx, bus.LetterFilter{}, func(l bus.Letter) error {
+		h.DeadLetters = append(h.DeadLetters, l.UID)
+		return nil
+	})
 	return h, err
-}
-
-// headerUID is the uid of a dead letter's job.
-const headerUID = "Rollcall-Uid"
-
-// deadLetters returns the uid of each dead letter, in their order.
-func deadLetters(ctx context.Context, nc *nats.Conn) ([]string, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, fmt.Errorf("open JetStream: %w", err)
-	}
-	consumer, err := js.OrderedConsumer(ctx, bus.StreamDead, jetstream.OrderedConsumerConfig{HeadersOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
-	}
-	left := consumer.CachedInfo().NumPending
-	if left == 0 {
-		return nil, nil
-	}
-	letters, err := consumer.Messages()
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
-	}
-	defer letters.Stop()
-	uids := make([]string, 0, left)
-	for range left {
-		letter, err := letters.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return nil, fmt.Errorf("read stream %s: %w", bus.StreamDead, err)
-		}
-		uids = append(uids, strings.Join(letter.Headers()[headerUID], ""))
-	}
-	return uids, nil
 }
 
 var errViolations = errors.New("the demo broke a promise")

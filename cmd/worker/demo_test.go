@@ -136,6 +136,20 @@ func TestTheDemoCanBeStopped(t *testing.T) {
 	}
 }
 
+func TestTheDemoDoesNotWaitForEverForAJob(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	d, err := newDemo(&cli{stderr: &stderr}, demoFlags{jobs: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.patience = time.Millisecond
+	d.tally.end(1)
+	if err := d.awaitEnd(t.Context(), nil); err != nil || !strings.Contains(stderr.String(), "nothing has become final") || d.ended.IsZero() {
+		t.Errorf("got %v, %q; want the run to end, for the check to say what is missing", err, stderr.String())
+	}
+}
+
 func TestPercentiles(t *testing.T) {
 	t.Parallel()
 	var waits []time.Duration

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"rollcall/internal/devkit"
 	"rollcall/internal/jobs"
 )
@@ -162,6 +164,24 @@ func TestEventsPrintsStoredOnesAndFollows(t *testing.T) {
 	}
 	if e, err := jobs.DecodeEvent([]byte(strings.SplitN(stdout.String(), "\n", 2)[0])); err != nil || e.Subject != "succeeded" {
 		t.Errorf("heard %s, %v", stdout, err)
+	}
+}
+
+func TestWithoutTheStreamOfEventsTheCommandsSayWhatMendsIt(t *testing.T) {
+	t.Parallel()
+	env := prepared(t)
+	nc, err := nats.Connect(strings.TrimPrefix(env[0], "NATS_URL="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Request("$JS.API.STREAM.DELETE.DONE", nil, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"events", "--all"}, {"publish", "jobs.x", "1", "--wait"}} {
+		if r := worker(t, env, args...); r.code != codeNotFound || !strings.Contains(r.stderr, "worker setup") {
+			t.Errorf("%v: exit %d: %s", args, r.code, r.stderr)
+		}
 	}
 }
 

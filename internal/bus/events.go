@@ -31,14 +31,36 @@ type Events struct{ conn *Conn }
 // NewEvents returns a reader of completion events.
 func NewEvents(conn *Conn) *Events { return &Events{conn: conn} }
 
+// Next returns the sequence that the next event, or a later one, will have: what
+// [Events.Stored] wants as from to begin with now. The error wraps [ErrMissing] if the stream
+// is missing.
+func (e *Events) Next(ctx context.Context) (uint64, error) {
+	stream, err := e.stream(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.LastSeq + 1, nil
+}
+
+func (e *Events) stream(ctx context.Context) (jetstream.Stream, error) {
+	stream, err := e.conn.js.Stream(ctx, StreamDone)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", StreamDone, ErrMissing)
+	}
+	if err != nil {
+		return nil, explain("look up stream "+StreamDone, err)
+	}
+	return stream, nil
+}
+
 // Stored calls each, in the order of commit, for the stored events of a pool ("*" for all)
 // from sequence from on (0 = all that are stored). It returns once those stored at the call
 // are read; with follow it goes on until ctx is done and then returns nil. An error of each
-// ends it and is returned as it is.
+// ends it and is returned as it is; a missing stream is [ErrMissing].
 func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bool, each func(Event) error) error {
-	stream, err := e.conn.js.Stream(ctx, StreamDone)
+	stream, err := e.stream(ctx)
 	if err != nil {
-		return explain("read stored events", err)
+		return err
 	}
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{EventsFilter(pool)}}
 	if from > 0 {
