@@ -47,3 +47,10 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 	}
 	return command
 }
+
+// runOptions is what this process knows of itself.
+func (c *cli) runOptions() app.Options {
+	settings, _ := app.Settings(c.env) // a fault was reported before
+	b := thisBuild()
+	return app.Options{Version: b.Version, Revision: b.Revision, Settings: settings, Traces: telemetry.TracingWanted(c.env)}
+}

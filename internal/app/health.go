@@ -17,6 +17,11 @@ const (
 	ended
 )
 
+var phaseNames = [...]string{"starting", "working", "draining", "ended"}
+
+// String names the phase.
+func (p phase) String() string { return phaseNames[p] }
+
 var phaseDetails = [...]string{"connecting to the broker", "", "draining", "ended"}
 
 // checked is a part that knows whether it is well.
@@ -43,6 +48,13 @@ func (h *health) enter(p phase) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.phase = max(h.phase, p)
+}
+
+// at returns the phase.
+func (h *health) at() phase {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.phase
 }
 
 // Alive implements [web.Prober].

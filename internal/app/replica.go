@@ -30,6 +30,9 @@ var (
 	ErrConnectionClosed = errors.New("the worker cannot go on without NATS")
 )
 
+// errDrainAsked is the cause of a stop that an operator asked for by `worker drain`.
+var errDrainAsked = errors.New("asked to drain by an operator")
+
 const (
 	// DefaultPatience is how long a starting replica waits for the broker.
 	DefaultPatience = 30 * time.Second
@@ -43,8 +46,12 @@ const (
 type Options struct {
 	// Replica names this process in batches and events; empty = made of the host's name.
 	Replica string
-	// Version of the program, told to services and in the log.
-	Version string
+	// Version of the program, told to services and in the log, and its Revision.
+	Version, Revision string
+	// Settings are shown on the dashboard.
+	Settings []Setting
+	// Traces exports spans as the OTEL_* variables of the process say.
+	Traces bool
 	// Patience is how long to wait for the broker at the start; 0 = [DefaultPatience].
 	Patience time.Duration
 	// NATS are further options of the connection, for example [nats.InProcessServer].
@@ -59,6 +66,7 @@ type replica struct {
 	log    zerolog.Logger
 	opts   Options
 	health health
+	seen   *observation
 	// began tells that the pool was started: from then on there may be work to drain.
 	began bool
 
@@ -98,7 +106,12 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) erro
 
 func (r *replica) run(ctx context.Context) error {
 	r.log.Info().Str("version", r.opts.Version).Msg("starting")
-	server, err := web.Listen(ctx, r.cfg.Web, web.Handler(&r.health))
+	var err error
+	if r.seen, err = r.observe(ctx); err != nil {
+		return err
+	}
+	defer r.close("the export of traces", r.seen.tracing.Shutdown)
+	server, err := web.Listen(ctx, r.cfg.Web, web.Site(&r.health, r.seen.metrics.Handler(), r.seen))
 	if err != nil {
 		return err
 	}
@@ -124,6 +137,15 @@ func (r *replica) run(ctx context.Context) error {
 	for _, run := range parts.background {
 		r.inBackground(run)
 	}
+	r.seen.watch(parts, conn, engine)
+	withdraw, err := bus.Announce(conn, bus.Announcement{
+		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version,
+		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) },
+	})
+	if err != nil {
+		return err
+	}
+	defer r.close("the registration", func(context.Context) error { return withdraw() })
 	r.health.work(conn, parts.source, parts.services)
 	r.log.Info().Int("services", len(parts.services)).Msg("ready")
 	return r.supervise(ctx, conn, engine)
@@ -153,7 +175,7 @@ func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Po
 		r.log.Error().Err(conn.Err()).Msg("lost NATS for good")
 		r.cutOff(ErrConnectionClosed)
 	case <-ctx.Done():
-	case <-r.intake.Done(): // a part in the background failed
+	case <-r.intake.Done(): // a part in the background failed, or an operator asked for it
 	}
 	r.health.enter(draining)
 	r.log.Info().Stringer("timeout", r.cfg.DrainTimeout).Int("held", engine.Held().Jobs).Msg("draining")

@@ -11,7 +11,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/pool"
 	"rollcall/internal/service"
-	"rollcall/internal/telemetry"
 )
 
 // source is what both kinds of source offer beyond what the pool asks for.
@@ -28,6 +27,8 @@ type parts struct {
 	services   []*service.Service
 	pool       pool.Parts
 	background []func(context.Context) error
+	// state of the pool as the broker knows it; nil in core mode.
+	state *poolState
 }
 
 func connect(ctx context.Context, cfg Config, opts Options, log zerolog.Logger) (*bus.Conn, error) {
@@ -50,8 +51,9 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 		p.closeServices()
 		return nil, err
 	}
-	p.pool.Source, p.pool.Settler = p.source, p.source
-	p.pool.Observer = telemetry.NewLogObserver(r.log)
+	p.pool.Source, p.pool.Settler = p.source, r.seen.metrics.Settler(p.source)
+	p.pool.Ledger = r.seen.metrics.Ledger(p.pool.Ledger, r.seen.tracing.Tracer())
+	p.pool.Observer = r.seen.observer()
 	p.pool.Log = r.log
 	p.pool.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	p.pool.Probe = r.opts.Probe
@@ -64,11 +66,13 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	if err := r.ensure(ctx, setup); err != nil {
 		return err
 	}
-	ledger := bus.NewLedger(bus.NewPageStore(conn), r.cfg.Pool, r.cfg.Streams.LedgerTTL, r.log)
+	store := meteredStore{PageStore: bus.NewPageStore(conn), metrics: r.seen.metrics}
+	ledger := bus.NewLedger(store, r.cfg.Pool, r.cfg.Streams.LedgerTTL, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = ledger
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool)
 	p.background = append(p.background, ledger.Run, bus.NewSweeper(conn, setup, r.log).Run)
+	p.state = &poolState{conn: conn, read: bus.NewAdmin(setup).State}
 	return nil
 }
 

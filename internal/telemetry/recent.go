@@ -16,47 +16,15 @@ const (
 	recentSeconds = 300
 )
 
-// BatchSummary is a batch that ended.
-type BatchSummary struct {
-	ID   string    `json:"id"`
-	Seal jobs.Seal `json:"seal"`
-	// Outcome is empty for a batch that was not committed.
-	Outcome   jobs.BatchOutcome `json:"outcome"`
-	Counts    jobs.Counts       `json:"counts"`
-	SealedAt  time.Time         `json:"sealed_at"`
-	EndedAt   time.Time         `json:"ended_at"`
-	Duration  time.Duration     `json:"duration_ns"`
-	Services  []ServiceOutcome  `json:"services"`
-	TraceID   string            `json:"trace_id,omitempty"`
-	Committed bool              `json:"committed"`
-}
-
-// ServiceOutcome is what one service did for a batch.
-type ServiceOutcome struct {
-	Name     string        `json:"name"`
-	OK       int           `json:"ok"`
-	Retry    int           `json:"retry"`
-	Fail     int           `json:"fail"`
-	Duration time.Duration `json:"duration_ns"`
-	Error    string        `json:"error,omitempty"`
-}
-
-// Second counts the jobs that ended within one second.
-type Second struct {
-	Succeeded int `json:"succeeded"`
-	Failed    int `json:"failed"`
-	Retrying  int `json:"retrying"`
-}
-
 // Recent remembers what a replica did a moment ago, for a person who looks on. It implements
 // the pool's Observer, and its memory is bounded.
 type Recent struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	batches [recentBatches]BatchSummary
+	batches [recentBatches]jobs.BatchSummary
 	ended   int
-	seconds [recentSeconds]Second
+	seconds [recentSeconds]jobs.Tally
 	// second is the Unix second that was counted last.
 	second int64
 }
@@ -71,7 +39,7 @@ func NewRecent(now func() time.Time) *Recent {
 
 // Batch remembers a batch once it has ended.
 func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
-	summary := BatchSummary{
+	summary := jobs.BatchSummary{
 		ID: b.ID, Seal: b.Seal, SealedAt: b.SealedAt, Counts: jobs.Counts{Total: len(b.Jobs)}, TraceID: traceID(b.Traceparent),
 	}
 	return ctx, func(s *jobs.Settlement) {
@@ -81,7 +49,7 @@ func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, fun
 			summary.Committed, summary.Outcome, summary.Counts = true, s.Outcome, jobs.Count(s.Rulings)
 			for i := range s.Services {
 				k := &s.Services[i]
-				summary.Services = append(summary.Services, ServiceOutcome{
+				summary.Services = append(summary.Services, jobs.ServiceOutcome{
 					Name: k.Name, OK: k.OK, Retry: k.Retry, Fail: k.Fail, Duration: k.Duration, Error: k.Error,
 				})
 			}
@@ -99,7 +67,7 @@ func traceID(traceparent string) string {
 	return traceparent[begin:end]
 }
 
-func (r *Recent) note(b BatchSummary) {
+func (r *Recent) note(b jobs.BatchSummary) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.batches[r.ended%recentBatches] = b
@@ -114,11 +82,11 @@ func (r *Recent) note(b BatchSummary) {
 }
 
 // advance forgets the seconds that have fallen out of the window and returns the current one.
-func (r *Recent) advance() *Second {
+func (r *Recent) advance() *jobs.Tally {
 	now := r.now().Unix()
 	for range min(max(now-r.second, 0), recentSeconds) {
 		r.second++
-		r.seconds[r.second%recentSeconds] = Second{}
+		r.seconds[r.second%recentSeconds] = jobs.Tally{}
 	}
 	r.second = max(r.second, now)
 	return &r.seconds[r.second%recentSeconds]
@@ -133,11 +101,11 @@ func (r *Recent) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(
 func (r *Recent) Event(jobs.Occurrence, int) {}
 
 // Batches returns the batches that ended last, the latest first.
-func (r *Recent) Batches() []BatchSummary {
+func (r *Recent) Batches() []jobs.BatchSummary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := min(r.ended, recentBatches)
-	last := make([]BatchSummary, 0, n)
+	last := make([]jobs.BatchSummary, 0, n)
 	for i := range n {
 		last = append(last, r.batches[(r.ended-1-i)%recentBatches])
 	}
@@ -145,12 +113,12 @@ func (r *Recent) Batches() []BatchSummary {
 }
 
 // Seconds returns the last n whole seconds, the oldest first.
-func (r *Recent) Seconds(n int) []Second {
+func (r *Recent) Seconds(n int) []jobs.Tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.advance()
 	n = min(n, recentSeconds-1)
-	window := make([]Second, 0, n)
+	window := make([]jobs.Tally, 0, n)
 	for i := range n {
 		window = append(window, r.seconds[(r.second-1-int64(i)+recentSeconds)%recentSeconds])
 	}

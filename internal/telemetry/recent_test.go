@@ -62,7 +62,7 @@ func TestRecentRemembersABatchThatWasNotCommitted(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	for _, second := range r.Seconds(5) {
-		if second != (telemetry.Second{}) {
+		if second != (jobs.Tally{}) {
 			t.Errorf("jobs of an uncommitted batch were counted: %+v", second)
 		}
 	}
@@ -73,19 +73,19 @@ func TestRecentCountsBySecondAndForgets(t *testing.T) {
 	c := &clock{at: time.Unix(1_700_000_000, 0)}
 	r := telemetry.NewRecent(c.now)
 	play(t, r, settled("b1", jobs.Succeeded, jobs.Failed, jobs.Invalid, jobs.Retrying))
-	if got := r.Seconds(3); got[2] != (telemetry.Second{}) {
+	if got := r.Seconds(3); got[2] != (jobs.Tally{}) {
 		t.Errorf("the second under way is shown as whole: %+v", got)
 	}
 	c.at = c.at.Add(2 * time.Second)
 	got := r.Seconds(3)
-	want := telemetry.Second{Succeeded: 1, Failed: 2, Retrying: 1}
-	if got[1] != want || got[2] != (telemetry.Second{}) {
+	want := jobs.Tally{Succeeded: 1, Failed: 2, Retrying: 1}
+	if got[1] != want || got[2] != (jobs.Tally{}) {
 		t.Errorf("after two seconds: %+v, want %+v in the middle", got, want)
 	}
 	// A gap longer than the window must not leave old counts behind.
 	c.at = c.at.Add(299 * time.Second)
 	for i, second := range r.Seconds(299) {
-		if second != (telemetry.Second{}) {
+		if second != (jobs.Tally{}) {
 			t.Errorf("second %d still holds %+v", i, second)
 		}
 	}

@@ -1,4 +1,5 @@
-// Package web serves the worker's own pages over HTTP: health now, more beside it later.
+// Package web serves the worker's own pages over HTTP: health, metrics and a dashboard, all
+// read-only.
 package web
 
 import (
@@ -12,7 +13,7 @@ import (
 
 // Config is where to serve.
 type Config struct {
-	Addr string `envconfig:"ROLLCALL_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where to serve /livez and /readyz; port 0 takes a free one"`
+	Addr string `envconfig:"ROLLCALL_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where to serve /livez, /readyz, /metrics and the dashboard; port 0 takes a free one"`
 }
 
 // Validate returns all faults, joined.

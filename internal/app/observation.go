@@ -1,0 +1,227 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
+	"rollcall/internal/service"
+	"rollcall/internal/telemetry"
+	"rollcall/internal/web"
+)
+
+const (
+	// stateAge is how old the state of the pool may be that a scrape or a page shows.
+	stateAge = 5 * time.Second
+	// stateTimeout bounds one reading of it.
+	stateTimeout = 4 * time.Second
+	// rateWindow is how far back the rate of a replica reaches, in seconds.
+	rateWindow = 60
+	// chartWindow is how far back the dashboard's chart reaches, in seconds.
+	chartWindow = 300
+)
+
+// observation is everything that a replica tells of itself. It implements [web.Viewer].
+type observation struct {
+	replica *replica
+	started time.Time
+	metrics *telemetry.Metrics
+	tracing *telemetry.Tracing
+	recent  *telemetry.Recent
+
+	mu     sync.Mutex
+	parts  *parts
+	conn   *bus.Conn
+	engine *pool.Pool
+}
+
+// observe begins to watch the replica.
+func (r *replica) observe(ctx context.Context) (*observation, error) {
+	o := &observation{replica: r, started: time.Now(), recent: telemetry.NewRecent(nil)}
+	services := make([]telemetry.ServiceInfo, len(r.cfg.Targets))
+	for i, t := range r.cfg.Targets {
+		services[i] = telemetry.ServiceInfo{Name: t.Name, Timeout: t.Config.Timeout}
+	}
+	o.metrics = telemetry.NewMetrics(r.cfg.Pool,
+		telemetry.Build{Version: r.opts.Version, Revision: r.opts.Revision, Go: runtime.Version()}, r.cfg.info(), services)
+	if !r.opts.Traces {
+		return o, nil
+	}
+	origin := telemetry.Origin{Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version}
+	var err error
+	o.tracing, err = telemetry.StartTracing(ctx, origin, r.log)
+	return o, err
+}
+
+// info is the settings worth seeing beside the metrics.
+func (c *Config) info() map[string]string {
+	return map[string]string{
+		"source":            c.Streams.Source,
+		"batch_size":        strconv.Itoa(c.Engine.BatchSize),
+		"batch_linger":      c.Engine.BatchLinger.String(),
+		"batches_in_flight": strconv.Itoa(c.Engine.BatchesInFlight),
+		"max_attempts":      strconv.Itoa(c.Engine.MaxAttempts),
+		"ack_wait":          c.Streams.AckWait.String(),
+		"drain_timeout":     c.DrainTimeout.String(),
+	}
+}
+
+// observer is what the pool reports to. Traces come first: the others read what they set.
+func (o *observation) observer() telemetry.Chain {
+	chain := telemetry.Chain{telemetry.NewLogObserver(o.replica.log), o.metrics, o.recent}
+	if o.tracing.Enabled() {
+		chain = append(telemetry.Chain{telemetry.NewTraceObserver(o.tracing.Tracer())}, chain...)
+	}
+	return chain
+}
+
+// watch adds the parts once they are there.
+func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
+	o.mu.Lock()
+	o.parts, o.conn, o.engine = p, conn, engine
+	o.mu.Unlock()
+	health := &o.replica.health
+	live := telemetry.Live{
+		Held:      engine.Held,
+		Ready:     func() bool { return health.Report().Ready },
+		Draining:  func() bool { return health.at() == draining },
+		Connected: func() bool { return conn.Healthy() == nil },
+		Connection: func() telemetry.Connection {
+			return telemetry.Connection{Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied())}
+		},
+		Services: func() []telemetry.ServiceState { return measured(p.services) },
+	}
+	if p.state != nil {
+		live.Broker = p.state.get
+	}
+	o.metrics.Attach(live)
+}
+
+// measured turns the states of services into numbers.
+func measured(services []*service.Service) []telemetry.ServiceState {
+	states := make([]telemetry.ServiceState, len(services))
+	for i, s := range services {
+		state := s.State()
+		states[i] = telemetry.ServiceState{Name: state.Name, InFlight: state.InFlight, Limit: state.Limit}
+		switch state.Breaker {
+		case "half-open":
+			states[i].Breaker = 1
+		case "open":
+			states[i].Breaker = 2
+		}
+	}
+	return states
+}
+
+// state is what the replica tells whoever asks.
+func (o *observation) state() jobs.ReplicaState {
+	r := o.replica
+	s := jobs.ReplicaState{
+		Replica: r.opts.Replica, Pool: r.cfg.Pool, Version: r.opts.Version, Revision: r.opts.Revision, Started: o.started,
+		Phase: r.health.at().String(), Ready: r.health.Report().Ready, Success: -1, Services: []jobs.ServiceState{},
+	}
+	o.mu.Lock()
+	p, engine := o.parts, o.engine
+	o.mu.Unlock()
+	if engine != nil {
+		held := engine.Held()
+		s.HeldJobs, s.HeldBytes = held.Jobs, held.Bytes
+		for _, service := range p.services {
+			st := service.State()
+			s.Services = append(s.Services, jobs.ServiceState{
+				Name: st.Name, Required: st.Required, Breaker: st.Breaker, InFlight: st.InFlight, Limit: st.Limit,
+				LastError: st.LastError, LastErrorAt: st.LastErrorAt,
+			})
+		}
+	}
+	succeeded, ended := 0, 0
+	for _, second := range o.recent.Seconds(rateWindow) {
+		succeeded += second.Succeeded
+		ended += second.Succeeded + second.Failed
+	}
+	s.Rate = float64(ended) / min(max(time.Since(o.started).Seconds(), 1), rateWindow)
+	if ended > 0 {
+		s.Success = float64(succeeded) / float64(ended)
+	}
+	return s
+}
+
+// Status implements [web.Viewer].
+func (o *observation) Status(context.Context) web.Status {
+	status := web.Status{
+		At: time.Now(), Replica: o.state(), Checks: o.replica.health.Report().Checks,
+		Seconds: o.recent.Seconds(chartWindow), Batches: o.recent.Batches(), Settings: []web.Setting{},
+	}
+	for _, s := range o.replica.opts.Settings {
+		status.Settings = append(status.Settings, web.Setting{Name: s.Name, Value: s.Value, Source: s.Source})
+	}
+	o.mu.Lock()
+	p := o.parts
+	o.mu.Unlock()
+	if p == nil || p.state == nil {
+		return status
+	}
+	state, err := p.state.get()
+	if err != nil {
+		status.PoolError = err.Error()
+		return status
+	}
+	status.Pool = &state
+	return status
+}
+
+// poolState is the one reader of the state of the pool in a replica. Whoever asks gets a
+// state that is at most [stateAge] old; a failure is remembered as long.
+type poolState struct {
+	conn *bus.Conn
+	read func(context.Context) (jobs.PoolState, error)
+
+	mu    sync.Mutex
+	at    time.Time
+	state jobs.PoolState
+	err   error
+}
+
+var errAway = errors.New("not connected to NATS")
+
+func (s *poolState) get() (jobs.PoolState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn.Healthy() != nil {
+		return jobs.PoolState{}, errAway
+	}
+	if !s.at.IsZero() && time.Since(s.at) < stateAge {
+		return s.state, s.err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
+	defer cancel()
+	s.state, s.err = s.read(ctx)
+	s.at = time.Now()
+	return s.state, s.err
+}
+
+// meteredStore measures the atomic publishes of the ledger.
+type meteredStore struct {
+	bus.PageStore
+	metrics *telemetry.Metrics
+}
+
+// Apply measures and passes on. Only events have a content type, and each batch has one event.
+func (s meteredStore) Apply(ctx context.Context, writes []bus.Write) (first uint64, err error) {
+	begun := time.Now()
+	first, err = s.PageStore.Apply(ctx, writes)
+	batches := 0
+	for i := range writes {
+		if writes[i].ContentType != "" {
+			batches++
+		}
+	}
+	s.metrics.CommitGroup(batches, time.Since(begun), err)
+	return first, err
+}
