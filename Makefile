@@ -54,6 +54,10 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 sim: ## SEEDS seeds of the simulation (default 100000)
 	go test ./internal/sim -count=1 -timeout 24h -seeds $(SEEDS)
 
+.PHONY: mutants
+mutants: ## plant one bug per promise; every one must turn the tests red
+	go run ./internal/mutants
+
 .PHONY: vuln
 vuln: ## known vulnerabilities in what we depend on; needs vuln.go.dev
 	go run $(GOVULNCHECK) ./...

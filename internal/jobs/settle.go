@@ -108,18 +108,22 @@ func answerText(a *Reply, otherwise string) string {
 	return a.Error
 }
 
-// delay is the back-off with full jitter: uniform between 0 and RetryMin doubled with every
-// attempt, at most RetryMax; never less than a service asked for. It does not reach past the
-// job's deadline, so that the job expires on time.
-func (p Policy) delay(j *Job, attempt int, answers Answers, now time.Time) time.Duration {
+// Backoff returns how long to wait after the n-th of something that failed, counting from 1:
+// full jitter, that is, uniform between 0 and RetryMin doubled n-1 times, at most RetryMax.
+func (p Policy) Backoff(n int) time.Duration {
 	ceiling := p.RetryMin
-	for range max(attempt, 1) - 1 {
+	for range max(n, 1) - 1 {
 		if ceiling *= 2; ceiling >= p.RetryMax {
 			break
 		}
 	}
-	ceiling = min(ceiling, p.RetryMax)
-	d := time.Duration(p.Random(int64(ceiling) + 1))
+	return time.Duration(p.Random(int64(min(ceiling, p.RetryMax)) + 1))
+}
+
+// delay is the back-off after an attempt, but never less than a service asked for. It does
+// not reach past the job's deadline, so that the job expires on time.
+func (p Policy) delay(j *Job, attempt int, answers Answers, now time.Time) time.Duration {
+	d := p.Backoff(attempt)
 	for _, a := range answers {
 		if a != nil && a.Status == StatusRetry {
 			d = max(d, min(a.RetryAfter, p.RetryMax))

@@ -24,6 +24,8 @@ type broker struct {
 	rooms   []jobs.Room
 	log     *journal
 	down    bool
+	// delays are those of the naks, by sequence.
+	delays map[uint64][]time.Duration
 }
 
 // journal is the order in which things happened, over all fakes of a test.
@@ -54,7 +56,7 @@ func (l *journal) count(line string) int {
 	return n
 }
 
-func newBroker(log *journal) *broker { return &broker{arrived: make(chan struct{}, 1), log: log} }
+func newBroker(log *journal) *broker { return &broker{arrived: make(chan struct{}, 1), log: log, delays: map[uint64][]time.Duration{}} }
 
 func (b *broker) push(ds ...jobs.Delivery) {
 	b.mu.Lock()
@@ -101,6 +103,9 @@ func (b *broker) Ack(d *jobs.Delivery) error {
 
 func (b *broker) Nak(d *jobs.Delivery, delay time.Duration) error {
 	b.log.add("nak %d", d.Ref.Seq)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.delays[d.Ref.Seq] = append(b.delays[d.Ref.Seq], delay)
 	return nil
 }
 
@@ -122,6 +127,8 @@ type ledger struct {
 	log     *journal
 	// hold, when set, keeps commits waiting until it is closed.
 	hold chan struct{}
+	// refuse, when set, is what every commit returns.
+	refuse error
 }
 
 func newLedger(log *journal) *ledger {
@@ -145,6 +152,9 @@ func (l *ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+	if l.refuse != nil {
+		return l.refuse
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

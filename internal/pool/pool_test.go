@@ -34,6 +34,53 @@ func TestBatchIsCommittedBeforeItIsAcked(t *testing.T) {
 	})
 }
 
+func TestRetryingJobIsGivenBackWithItsDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: func(context.Context, *jobs.Call) jobs.CallResult {
+			return jobs.CallResult{Tries: 1, Replies: []jobs.Reply{{Status: jobs.StatusOK}, {RetryAfter: 7 * time.Second}}}
+		}})
+		r.push(deliveries(1, 2)...)
+		synctest.Wait()
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if diff := cmp.Diff(map[uint64][]time.Duration{2: {7 * time.Second}}, r.delays); diff != "" {
+			t.Errorf("naks (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"commit 2", "ack 1", "nak 2"}, r.journal.all()); diff != "" {
+			t.Errorf("order of finishing (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestBatchTheBrokerRefusesComesBackAfterABackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: allOK})
+		r.ledger.refuse = errors.New("the event is larger than the stream takes")
+		var all time.Duration
+		for seq := uint64(1); seq <= 20; seq++ {
+			d := delivery(seq)
+			d.Delivered = 2
+			r.push(d)
+		}
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		for _, delays := range r.delays {
+			all += delays[0]
+		}
+		if len(r.delays) != 20 || all < 5*time.Second {
+			t.Errorf("%d jobs given back, after %s in all: services would be called in a tight loop", len(r.delays), all)
+		}
+		if r.journal.count("ack 1") != 0 {
+			t.Error("acked without a record")
+		}
+	})
+}
+
 func TestServicesAreCalledAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -115,18 +115,25 @@ func (w *worker) conclusive(b *jobs.Batch, columns []column) bool {
 	return true
 }
 
-// abandon lets go of a batch without a record: at the hard deadline its jobs are handed back;
-// after a lost lease they are somebody else's, and a nak would take them away again.
+// abandon lets go of a batch without a record. At the hard deadline its jobs are handed back
+// at once; where the broker refuses the commit they come back after a back-off, by their
+// deliveries since no attempt was recorded. After a lost lease they are somebody else's, and a
+// nak would take them away again.
 func (w *worker) abandon(work context.Context, f *flight) (cutOff bool) {
 	if f.lease.Err() != nil {
 		w.observer.Event(jobs.LeaseLost, len(f.batch.Jobs))
 		return false
 	}
 	f.settled.Store(true)
+	cutOff = work.Err() != nil
 	for _, j := range f.batch.Jobs {
-		w.nak(j, 0)
+		if cutOff {
+			w.nak(j, 0)
+		} else {
+			w.nak(j, w.policy.Backoff(j.Delivered))
+		}
 	}
-	return work.Err() != nil && len(f.batch.Jobs) > 0
+	return cutOff && len(f.batch.Jobs) > 0
 }
 
 // settle rules on every job of the batch and encodes the event.

@@ -1,0 +1,145 @@
+// Command mutants plants one bug at a time, each of which breaks a promise, and runs the tests
+// that must notice. It prints a table and fails if a bug survives. The bugs are planted by an
+// overlay of the go command: the tree itself is never changed, and the product carries no hook.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// mutant is one bug.
+type mutant struct {
+	name string
+	// promise that the bug breaks, in the words of the README.
+	promise string
+	file    string
+	// old occurs once in the file and is replaced by new.
+	old, new string
+	// tests are the arguments of go test that must fail.
+	tests []string
+}
+
+// timeout for the tests of one mutant: a bug may also show as a test that never ends.
+const timeout = 2 * time.Minute
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+// run plants every mutant, or those whose name contains one of the arguments.
+func run(ctx context.Context, only []string) error {
+	dir, err := os.MkdirTemp("", "mutants-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the overlays: %w", err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	survivors := 0
+	fmt.Fprintln(os.Stderr, "bugs are planted one by one; each must turn the tests red")
+	for _, m := range mutants {
+		if !selected(m.name, only) {
+			continue
+		}
+		start := time.Now()
+		by, err := m.plant(ctx, dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		verdict := "found"
+		if by == "" {
+			verdict, survivors = "SURVIVED", survivors+1
+		}
+		fmt.Fprintf(os.Stderr, "%-9s %s (%s)\n", verdict, m.name, time.Since(start).Round(time.Second))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", verdict, m.name, m.promise, by)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the table: %w", err)
+	}
+	if survivors > 0 {
+		return fmt.Errorf("%d planted bugs survived", survivors)
+	}
+	return nil
+}
+
+func selected(name string, only []string) bool {
+	for _, part := range only {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return len(only) == 0
+}
+
+// plant runs the tests with the bug in place and returns the first one that failed, empty if
+// none did.
+func (m mutant) plant(ctx context.Context, dir string) (by string, err error) {
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		return "", fmt.Errorf("read what is to be changed: %w", err)
+	}
+	if n := bytes.Count(source, []byte(m.old)); n != 1 {
+		return "", fmt.Errorf("%s has %d places like %q, want 1; bring the mutant up to date", m.file, n, m.old)
+	}
+	changed := filepath.Join(dir, "mutant.go")
+	if err := os.WriteFile(changed, bytes.Replace(source, []byte(m.old), []byte(m.new), 1), 0o600); err != nil {
+		return "", fmt.Errorf("write the changed file: %w", err)
+	}
+	absolute, err := filepath.Abs(m.file)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", m.file, err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {absolute: changed}})
+	if err != nil {
+		return "", fmt.Errorf("encode the overlay: %w", err)
+	}
+	overlayFile := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+		return "", fmt.Errorf("write the overlay: %w", err)
+	}
+	return m.test(ctx, overlayFile)
+}
+
+func (m mutant) test(ctx context.Context, overlay string) (by string, err error) {
+	args := append([]string{"test", "-count=1", "-failfast", "-timeout", timeout.String(), "-overlay", overlay}, m.tests...)
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err == nil {
+		return "", nil
+	}
+	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
+		return "", fmt.Errorf("the bug does not compile:\n%s", out)
+	}
+	return firstFailure(out), nil
+}
+
+// firstFailure names the test that failed.
+func firstFailure(out []byte) string {
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		if rest, found := strings.CutPrefix(line, "--- FAIL: "); found {
+			name, _, _ := strings.Cut(rest, " (")
+			return name
+		}
+		if strings.HasPrefix(line, "panic: ") {
+			return line
+		}
+	}
+	return "the test run"
+}

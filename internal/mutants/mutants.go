@@ -1,0 +1,132 @@
+package main
+
+var (
+	sim     = []string{"./internal/sim", "-seeds", "600"}
+	poolPkg = []string{"./internal/pool"}
+	busPkg  = []string{"./internal/bus"}
+	service = []string{"./internal/service"}
+	pure    = []string{"./internal/jobs"}
+)
+
+// mutants are the planted bugs.
+var mutants = []mutant{
+	{
+		"ack before the commit", "every accepted job is final or still stored",
+		"internal/pool/worker.go", "err := w.ledger.Commit(ctx, s)",
+		"w.acknowledge(f, s)\n\t\terr := w.ledger.Commit(ctx, s)", sim,
+	},
+	{
+		"ack although the commit failed", "every accepted job is final or still stored",
+		"internal/pool/worker.go", "if !errors.As(err, &conflict) {\n\t\t\treturn nil, err\n\t\t}",
+		"if !errors.As(err, &conflict) {\n\t\t\tw.acknowledge(f, s)\n\t\t\treturn nil, err\n\t\t}", sim,
+	},
+	{
+		"retrying jobs are acked", "every accepted job is final or still stored",
+		"internal/pool/worker.go", "w.nak(j, r.Delay)", "w.ack(j)", sim,
+	},
+	{
+		"dead letters after the commit", "a job that ends badly has a dead letter",
+		"internal/pool/worker.go", "if letters := deadLetters(s); len(letters) > 0 {",
+		"if letters := deadLetters(s); len(letters) > 0 && ctx.Err() != nil {", sim,
+	},
+	{
+		"no fence", "each job final in exactly one event",
+		"internal/bus/donestore.go", "headerExpect:   {strconv.FormatUint(w.Expect, 10)},", "", busPkg,
+	},
+	{
+		"final jobs of a refused commit are committed again", "each job final in exactly one event",
+		"internal/bus/commit.go", "if !pages[c.pages[at.page]].page.Record(at.offset).Final {",
+		"if pages[c.pages[at.page]].page.Record(at.offset).Final || true {", sim,
+	},
+	{
+		"two batches of a group finish the same job", "each job final in exactly one event",
+		"internal/bus/commit.go", "if page.next.Record(place.offset).Final {", "if false {", busPkg,
+	},
+	{
+		"a held job is taken twice", "each job final in exactly one event",
+		"internal/pool/dispatcher.go", "case d.holds(a.job):", "case false:", sim,
+	},
+	{
+		"a lost answer is taken for a lost race", "one event per batch",
+		"internal/bus/committer.go", "case found.events[c.event.Subject]:", "case false:", busPkg,
+	},
+	{
+		"the stream epoch is left out", "a recreated stream's jobs are new work",
+		"internal/bus/subjects.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
+	},
+	{
+		"redelivered jobs are not looked up", "a service that succeeded is not called again",
+		"internal/pool/intake.go", "j.Record = records[i]", "j.Record = jobs.Record{Final: records[i].Final}", sim,
+	},
+	{
+		"successes are not recorded", "a service that succeeded is not called again",
+		"internal/jobs/record.go", "for _, service := range ruling.OK {", "for _, service := range ruling.OK[:0] {", sim,
+	},
+	{
+		"everybody is called for every job", "a service that succeeded is not called again",
+		"internal/jobs/settle.go", "return j.Verdict == nil && !j.Record.HasOK(service)", "return j.Verdict == nil", sim,
+	},
+	{
+		"a job not listed in results counts as ok", "a job is done when every required service said so",
+		"internal/service/reply.go", "r.Data = payload(e.Data)\n\t}",
+		"r.Data = payload(e.Data)\n\t}\n\tfor i := range s.replies {\n\t\tif !s.listed[i] {\n\t\t\ts.replies[i].Status = jobs.StatusOK\n\t\t}\n\t}", service,
+	},
+	{
+		"naks get lost", "a job that has to come back comes back after its back-off",
+		"internal/pool/worker.go", "w.nak(j, r.Delay)", "_ = r.Delay", poolPkg,
+	},
+	{
+		"leases are not extended", "a job that is worked on is not given to somebody else",
+		"internal/pool/dispatcher.go", "ok = ok && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
+	},
+	{
+		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",
+		"internal/pool/dispatcher.go", "return now.Sub(since) >= d.pool.cfg.AckWait", "return false", poolPkg,
+	},
+	{
+		"a crash loop never ends", "a poison job ends failed",
+		"internal/jobs/record.go", "func (r Record) CrashLoop() bool { return r.Lone >= maxLone }",
+		"func (r Record) CrashLoop() bool { return false }", sim,
+	},
+	{
+		"lone runs are not written down", "a poison job ends failed",
+		"internal/pool/worker.go", "err := w.ledger.BeginLone(ctx, j.Ref, j.Record.Lone+1)", "var err error; _ = j", sim,
+	},
+	{
+		"attempts are not counted", "a job does not come back for ever",
+		"internal/jobs/record.go", "if ruling.Burnt {", "if false {", pure,
+	},
+	{
+		"a breaker burns attempts", "an attempt is only counted if something was sent",
+		"internal/jobs/settle.go", "r := Ruling{Burnt: sent, Attempt: j.Record.Attempts}",
+		"sent = true\n\tr := Ruling{Burnt: sent, Attempt: j.Record.Attempts}", pure,
+	},
+	{
+		"an optional service fails the job", "optional services never change the outcome",
+		"internal/jobs/settle.go", "case !spec.Required:", "case false:", pure,
+	},
+	{
+		"a panic is taken for an answer", "a panic in a call is that call's error",
+		"internal/pool/fanout.go", "if p := recover(); p != nil {", "if p := recover(); p != nil && false {", poolPkg,
+	},
+	{
+		"the batcher drops the job that did not fit", "every accepted job is final or still stored",
+		"internal/pool/batcher.go", "g.jobs = append(g.jobs, j)", "if len(sealed) == 0 {\n\t\tg.jobs = append(g.jobs, j)\n\t}", poolPkg,
+	},
+	{
+		"more is taken than the slots hold", "memory is bounded",
+		"internal/pool/intake.go", "p.gate.take(deliveries)", "p.gate.take(deliveries[:0])", sim,
+	},
+	{
+		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",
+		"internal/pool/pool.go", "for _, j := range unstarted {\n\t\tp.worker.nak(j, 0)\n\t}", "", poolPkg,
+	},
+	{
+		"the sweep ignores the horizon", "a stalled worker is still told from new work",
+		"internal/bus/sweeper.go", ".Add(-s.setup.streams.ZombieHorizon)", ".Add(time.Hour)", busPkg,
+	},
+	{
+		"the sweep ignores the ack floor", "a stalled worker is still told from new work",
+		"internal/bus/sweeper.go", "if judged[page.bucket] || !f.passed(page.bucket) {", "if judged[page.bucket] {", busPkg,
+	},
+}
