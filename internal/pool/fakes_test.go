@@ -56,7 +56,9 @@ func (l *journal) count(line string) int {
 	return n
 }
 
-func newBroker(log *journal) *broker { return &broker{arrived: make(chan struct{}, 1), log: log, delays: map[uint64][]time.Duration{}} }
+func newBroker(log *journal) *broker {
+	return &broker{arrived: make(chan struct{}, 1), log: log, delays: map[uint64][]time.Duration{}}
+}
 
 func (b *broker) push(ds ...jobs.Delivery) {
 	b.mu.Lock()
