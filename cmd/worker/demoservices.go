@@ -17,18 +17,21 @@ func (c *cli) demoServicesCommand() *cobra.Command {
 		Use:     "demo-services",
 		Short:   "Run the demo's microservices by themselves",
 		Hidden:  true,
-		Example: "  worker demo-services --fast :9001 --steady :9002 --flaky :9003",
+		Example: "  worker demo-services --fast :9001 --steady :9002 --flaky=   # without the flaky one",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.demoServices(cmd.Context(), addrs) },
 	}
 	for i, name := range []string{"fast", "steady", "flaky"} {
-		addrs[name] = cmd.Flags().String(name, fmt.Sprintf("127.0.0.1:%d", 9001+i), "address of the "+name+" service")
+		addrs[name] = cmd.Flags().String(name, fmt.Sprintf("127.0.0.1:%d", 9001+i), "address of the "+name+" service; empty for none")
 	}
 	return cmd
 }
 
 func (c *cli) demoServices(ctx context.Context, addrs map[string]*string) (err error) {
 	for name, behaviour := range demoBehaviours(devkit.NewFlaky(flakySeed)) {
+		if *addrs[name] == "" {
+			continue
+		}
 		service, listenErr := devkit.Serve(ctx, *addrs[name], behaviour, nil)
 		if listenErr != nil {
 			return listenErr

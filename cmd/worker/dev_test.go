@@ -197,6 +197,14 @@ func TestDemoServicesRunByThemselves(t *testing.T) {
 	}
 }
 
+func TestADemoServiceWithoutAnAddressIsLeftOut(t *testing.T) {
+	t.Parallel()
+	_, stderr := background(t, nil, "steady: http", "demo-services", "--fast=", "--steady", anyPort, "--flaky=")
+	if strings.Contains(stderr.String(), "fast:") || strings.Contains(stderr.String(), "flaky:") {
+		t.Errorf("got %q, want the steady service only", stderr)
+	}
+}
+
 func TestAnAddressThatCannotBeListenedOnIsAnError(t *testing.T) {
 	t.Parallel()
 	if r := worker(t, nil, "demo-services", "--fast", "256.0.0.1:1", "--steady", anyPort, "--flaky", anyPort); r.code != codeFailed || !strings.Contains(r.stderr, "256.0.0.1:1") {

@@ -28,6 +28,8 @@ const (
 	// maxLine bounds a job on standard input, in bytes: far above the 8 MiB that nats-server
 	// warns about as a max_payload (MAX_PAYLOAD_MAX_SIZE).
 	maxLine = 64 << 20
+	// minRate is a job in a quarter of an hour: less is a job for cron.
+	minRate = 0.001
 )
 
 // Headers of the server's own message schedules (ADR-51).
@@ -48,6 +50,7 @@ type postingFlags struct {
 	deadline string
 	delay    time.Duration
 	headers  []string
+	rate     float64
 }
 
 // posting makes messages out of bodies.
@@ -171,11 +174,39 @@ func (p *posting) messages(bodies iter.Seq2[[]byte, error]) messages {
 	}
 }
 
+// pace hands on the items of source, at most rate a second; 0 means as they come. What an item
+// is late is not made up for.
+func pace[T any](ctx context.Context, rate float64, source iter.Seq2[T, error]) iter.Seq2[T, error] {
+	if rate == 0 {
+		return source
+	}
+	return func(yield func(T, error) bool) {
+		ticker := time.NewTicker(max(1, time.Duration(float64(time.Second)/rate)))
+		defer ticker.Stop()
+		first := true
+		for item, err := range source {
+			if !first {
+				select {
+				case <-ticker.C:
+				case <-ctx.Done():
+					return
+				}
+			}
+			first = false
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
+}
+
 // bodies chooses where the jobs come from: the argument, a file, or standard input. numbered
 // tells that there may be several.
 func (c *cli) bodies(ctx context.Context, args []string, f *postingFlags) (source iter.Seq2[[]byte, error], numbered bool, err error) {
 	var body []byte
 	switch {
+	case f.rate != 0 && !(f.rate >= minRate): // NaN is refused too
+		return nil, false, fmt.Errorf("--rate %v: want 0, or at least %v", f.rate, minRate)
 	case f.count < 1:
 		return nil, false, fmt.Errorf("--count %d: want at least 1", f.count)
 	case len(args) > 0 && f.file != "":

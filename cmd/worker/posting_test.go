@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -155,5 +156,35 @@ func TestLinesCanBeLeftEarly(t *testing.T) {
 	t.Parallel()
 	for range lines(t.Context(), strings.NewReader("1\n2\n3\n")) {
 		break // goleak sees a reader that stays behind
+	}
+}
+
+func TestPaceSpreadsItemsOverTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun, n := time.Now(), 0
+		for _, err := range pace(t.Context(), 20, repeat([]byte("x"), 41)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if took := time.Since(begun); n != 41 || took != 2*time.Second {
+			t.Errorf("%d items took %v, want 41 in 2s", n, took)
+		}
+	})
+}
+
+func TestPaceEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := 0
+	for range pace(ctx, minRate, repeat([]byte("x"), 3)) {
+		n++
+		cancel()
+	}
+	if n != 1 {
+		t.Errorf("%d items, want 1: the next is due in a quarter of an hour", n)
 	}
 }

@@ -51,6 +51,7 @@ that no other job has.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "file", "", "read the body of one job from this file, '-' for standard input")
 	flags.IntVar(&f.count, "count", 1, "publish the job this many times")
+	flags.Float64Var(&f.rate, "rate", 0, "jobs to publish per second; 0 = as fast as possible")
 	flags.StringVar(&f.id, "id", "", "id of the job (Nats-Msg-Id); numbered when there are several")
 	flags.StringVar(&f.deadline, "deadline", "", "when the job expires: RFC 3339, or how long from now")
 	flags.DurationVar(&f.delay, "delay", 0, "hand the job out this much later")
@@ -69,6 +70,7 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	if err != nil {
 		return usageError(err)
 	}
+	bodies = pace(ctx, f.rate, bodies)
 	cl, err := c.connect(ctx, "publish")
 	if err != nil {
 		return err

@@ -141,6 +141,8 @@ func TestPublishRefusesWhatItCannotMean(t *testing.T) {
 		"no such file":        {"jobs.x", "--file", filepath.Join(t.TempDir(), "none")},
 		"repeated lines":      {"jobs.x", "--count", "2"},
 		"count of nothing":    {"jobs.x", "1", "--count", "0"},
+		"backwards":           {"jobs.x", "1", "--rate", "-1"},
+		"no rate":             {"jobs.x", "1", "--rate", "NaN"},
 		"wildcard":            {"jobs.*", "1"},
 		"surplus argument":    {"jobs.x", "1", "2"},
 		"no subject":          {},
