@@ -33,7 +33,7 @@ USER 65532:65532
 # On loopback, the default, neither a kubelet nor Prometheus could reach it.
 ENV ROLLCALL_HTTP_ADDR=:8080
 EXPOSE 8080
-# Answers only once the pool is joined; a stopping or cut-off replica is unhealthy.
-HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=3 CMD ["/worker", "probe"]
+# No HEALTHCHECK: the same image runs setup and other commands, which would be called unhealthy.
+# For a replica it is ["CMD", "/worker", "probe"], as in docker-compose.yml.
 ENTRYPOINT ["/worker"]
 CMD ["run"]
