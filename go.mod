@@ -1,6 +1,6 @@
 module rollcall
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/failsafe-go/failsafe-go v0.9.8
