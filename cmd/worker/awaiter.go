@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -149,8 +148,8 @@ func (a *awaiter) verdict(published int, waiting error) error {
 
 // publishAndWait prints the outcome of each job. It listens before it publishes, and it reads
 // stored events, so that neither a quick pool nor a lost connection hides an outcome.
-func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Publisher, p *posting, bodies iter.Seq2[[]byte, error], timeout time.Duration) error {
-	events, w := bus.NewEvents(cl.Conn), newAwaiter(c, p.delay > 0)
+func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Publisher, source messages, f *publishFlags) error {
+	events, w := bus.NewEvents(cl.Conn), newAwaiter(c, f.delay > 0)
 	next, err := events.Next(ctx)
 	if err != nil {
 		return err
@@ -163,7 +162,7 @@ func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Pub
 	wg.Go(func() { heard <- events.Stored(listening, "*", next, true, w.settle) })
 
 	n, seenBefore := 0, false
-	err = publisher.Publish(ctx, p.messages(bodies), func(m *nats.Msg, r bus.Receipt) error {
+	err = publisher.Publish(ctx, source, func(m *nats.Msg, r bus.Receipt) error {
 		n++
 		seenBefore = seenBefore || r.Duplicate
 		w.expect(newReceipt(m, r))
@@ -179,7 +178,7 @@ func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Pub
 		}
 	}
 	w.seal()
-	return w.verdict(n, c.await(ctx, w, heard, timeout))
+	return w.verdict(n, c.await(ctx, w, heard, f.timeout))
 }
 
 var errTimeout = errors.New("the time given by --timeout is over; the jobs go on without this command")

@@ -106,7 +106,7 @@ func TestWaitPrintsEveryOneOfManyJobs(t *testing.T) {
 	for i := range n {
 		fmt.Fprintln(&in, i)
 	}
-	r := piped(t, env, in.String(), "publish", "jobs.x", "--wait", "-o", "json")
+	r := piped(t, env, in.String(), "publish", "jobs.x", "--wait", "--timeout", "2m", "-o", "json")
 	uids := map[string]bool{}
 	for _, o := range decode[[]outcome](t, r) {
 		uids[o.UID] = o.Outcome == jobs.Succeeded.String()

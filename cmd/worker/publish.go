@@ -81,7 +81,7 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		return err
 	}
 	if f.wait {
-		return c.publishAndWait(ctx, cl, publisher, p, bodies, f.timeout)
+		return c.publishAndWait(ctx, cl, publisher, p.messages(bodies), f)
 	}
 	return c.publishOnly(ctx, publisher, p.messages(bodies))
 }
