@@ -13,13 +13,24 @@ import (
 // for pages that hold one job of the batch each.
 const MaxBatchSize = 900
 
+// What may wait for its commit besides what the slots hold. A commit takes a round or two of
+// the broker's disk, and all that waits meanwhile shares the next one: the slower the disk,
+// the larger the groups. With a fast disk nothing waits.
+const (
+	// settleJobs and settleBytes are in proportion to what the slots hold.
+	settleJobs  = 8
+	settleBytes = 4
+	// minSettle jobs may wait however small the batches are: as much as one commit holds.
+	minSettle = 1000
+)
+
 // Config is the settings of a pool.
 type Config struct {
 	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
 	BatchBytes      jobs.Size     `envconfig:"ROLLCALL_BATCH_BYTES" default:"1MiB" desc:"bytes of job bodies in a batch"`
 	BatchLinger     time.Duration `envconfig:"ROLLCALL_BATCH_LINGER" default:"50ms" desc:"how long a batch waits for more jobs since its first; 0 seals as soon as no further job is at hand"`
 	BatchKey        Key           `envconfig:"ROLLCALL_BATCH_KEY" desc:"one key per batch: empty, subject, or header:<Name>"`
-	BatchesInFlight int           `envconfig:"ROLLCALL_BATCHES_IN_FLIGHT" default:"8" desc:"batches worked on at once by a replica"`
+	BatchesInFlight int           `envconfig:"ROLLCALL_BATCHES_IN_FLIGHT" default:"8" desc:"batches a replica sends to the services at once; more may wait for their commit"`
 	MaxAttempts     int           `envconfig:"ROLLCALL_MAX_ATTEMPTS" default:"10" desc:"dispatches of a job before it is failed"`
 	JobMaxAge       time.Duration `envconfig:"ROLLCALL_JOB_MAX_AGE" default:"24h" desc:"age at which a job expires; 0 for never"`
 	RetryMin        time.Duration `envconfig:"ROLLCALL_RETRY_MIN" default:"1s" desc:"back-off after the first attempt, doubled after each, with full jitter"`
@@ -53,6 +64,25 @@ func (c *Config) Validate() error {
 	check(c.RetryMin > 0, "ROLLCALL_RETRY_MIN is %s; set more than 0", c.RetryMin)
 	check(c.RetryMax >= c.RetryMin, "ROLLCALL_RETRY_MAX is %s, below ROLLCALL_RETRY_MIN %s; set it to that or more", c.RetryMax, c.RetryMin)
 	return errors.Join(faults...)
+}
+
+// intake is how much a replica takes in before it is called for: what its slots can hold.
+func (c *Config) intake() jobs.Room {
+	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: int64(c.BatchBytes) * int64(c.BatchesInFlight)}
+}
+
+// settle is how much may have been called for and not be settled yet, before nothing more is
+// called for. The slots may be full at that moment.
+func (c *Config) settle() jobs.Room {
+	in := c.intake()
+	return jobs.Room{Jobs: max(settleJobs*in.Jobs, minSettle), Bytes: settleBytes * in.Bytes}
+}
+
+// Capacity is the most that a replica holds. Its bytes are exceeded only by jobs that are
+// larger than a whole batch may be.
+func (c *Config) Capacity() jobs.Room {
+	in, settle := c.intake(), c.settle()
+	return jobs.Room{Jobs: 2*in.Jobs + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
 }
 
 // Key says what the jobs of a batch have in common.

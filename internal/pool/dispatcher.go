@@ -25,6 +25,15 @@ type flight struct {
 	// settled is set before the first ack or nak: from then on a delivery of one of the
 	// members is a new one.
 	settled atomic.Bool
+	// called tells that the calls have ended and the slot was given back.
+	called bool
+}
+
+// step is what a worker reports of its flight: first that its calls have ended, then that
+// it has ended altogether. A flight that ends without calls only does the latter.
+type step struct {
+	flight *flight
+	ended  bool
 }
 
 // dispatcher owns the open and the sealed batches. Only the goroutine in run touches them.
@@ -33,10 +42,11 @@ type dispatcher struct {
 	work    context.Context
 	batcher *Batcher
 	// ready are sealed and wait for a slot, the oldest first.
-	ready   []*flight
+	ready []*flight
+	// running are those with a worker; calling of them hold a slot, the others settle.
 	running map[*flight]struct{}
-	// done gets every flight once, when its worker returns: at most one for each slot.
-	done    chan *flight
+	calling int
+	steps   chan step
 	workers sync.WaitGroup
 	cutOff  atomic.Bool
 	// renewed is when every lease was last extended.
@@ -50,7 +60,7 @@ func newDispatcher(p *Pool, work context.Context) *dispatcher {
 	}
 	return &dispatcher{
 		pool: p, work: work, batcher: NewBatcher(limits, p.cfg.BatchKey, p.seal),
-		running: map[*flight]struct{}{}, done: make(chan *flight, p.cfg.BatchesInFlight),
+		running: map[*flight]struct{}{}, steps: make(chan step),
 	}
 }
 
@@ -71,8 +81,8 @@ func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 			d.take(&arrivals, chunk, open)
 		case <-linger.C:
 			d.enqueue(d.batcher.Due(time.Now()))
-		case f := <-d.done:
-			d.finish(f)
+		case s := <-d.steps:
+			d.advance(s)
 		case <-leases.C:
 			d.renew(time.Now())
 		}
@@ -114,7 +124,7 @@ func (d *dispatcher) take(arrivals *<-chan []arrival, chunk []arrival, open bool
 // free to work on them; while none is, they go on gathering. It reports whether it took a
 // chunk that was at hand.
 func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
-	free := d.pool.cfg.BatchesInFlight - len(d.running) - len(d.ready)
+	free := d.free() - len(d.ready)
 	if d.pool.cfg.BatchLinger > 0 || free <= 0 {
 		return false
 	}
@@ -162,25 +172,44 @@ func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
 	d.start()
 }
 
+// free returns how many more batches may be called for.
+func (d *dispatcher) free() int {
+	if d.pool.gate.backlogged() {
+		return 0
+	}
+	return d.pool.cfg.BatchesInFlight - d.calling
+}
+
 // start gives free slots to ready batches.
 func (d *dispatcher) start() {
-	for len(d.ready) > 0 && len(d.running) < d.pool.cfg.BatchesInFlight {
+	for len(d.ready) > 0 && d.free() > 0 {
 		f := d.ready[0]
 		d.ready = slices.Delete(d.ready, 0, 1)
 		d.running[f] = struct{}{}
+		d.calling++
 		d.workers.Go(func() {
-			if d.pool.worker.run(d.work, f) {
+			if d.pool.worker.run(d.work, f, func() { d.steps <- step{flight: f} }) {
 				d.cutOff.Store(true)
 			}
-			d.done <- f
+			d.steps <- step{flight: f, ended: true}
 		})
 	}
 }
 
-func (d *dispatcher) finish(f *flight) {
-	delete(d.running, f)
-	f.lose(nil)
-	d.pool.gate.give(f.members)
+// advance frees what a flight no longer needs: its slot once its calls have ended, and all
+// that it holds when it has ended.
+func (d *dispatcher) advance(s step) {
+	f := s.flight
+	if !f.called {
+		f.called = true
+		d.calling--
+		d.pool.gate.settling(f.members)
+	}
+	if s.ended {
+		delete(d.running, f)
+		f.lose(nil)
+		d.pool.gate.settled(f.members)
+	}
 	d.start()
 }
 

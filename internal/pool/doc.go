@@ -19,6 +19,9 @@
 //	  └──drain───────┴── handed back  │            └── lease lost: forgotten, no ack
 //	                     (nak)        └── drain deadline: calls cancelled (nak)
 //
+// A slot is held while calling only. Commits wait for the broker's disk, and the more batches
+// wait together, the fewer commits there are; so what is settling is bounded on its own.
+//
 // Two contexts rule a pool's end. intake is cancelled at the soft stop: nothing more is
 // taken, what has not started is handed back, what has is finished. work is cancelled at the
 // hard deadline. Settling runs on a context of its own, which outlives work by a moment, so

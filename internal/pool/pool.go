@@ -69,11 +69,7 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	for _, s := range parts.Services {
 		w.specs = append(w.specs, jobs.Spec{Name: s.Name(), Required: s.Required()})
 	}
-	limit := jobs.Room{
-		Jobs:  cfg.BatchSize * cfg.BatchesInFlight,
-		Bytes: int64(cfg.BatchBytes) * int64(cfg.BatchesInFlight),
-	}
-	return &Pool{cfg: cfg, parts: parts, worker: w, gate: newGate(limit)}, nil
+	return &Pool{cfg: cfg, parts: parts, worker: w, gate: newGate(cfg.intake(), cfg.settle())}, nil
 }
 
 // eventHeaderRoom is kept free of the server's max payload, which counts headers too.

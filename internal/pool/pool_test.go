@@ -1,10 +1,12 @@
 package pool_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,6 +240,70 @@ func TestPoolHoldsNoMoreThanItsSlots(t *testing.T) {
 		}
 		if held := r.pool.Held(); held != (jobs.Room{}) {
 			t.Errorf("%+v still held at the end", held)
+		}
+	})
+}
+
+func TestASlotIsFreeWhileItsBatchWaitsForTheCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchesInFlight = 1
+		var calls atomic.Int32
+		r := start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+			calls.Add(1)
+			return allOK(ctx, c)
+		}})
+		r.ledger.hold = make(chan struct{})
+		r.push(deliveries(1, 2000)...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		// 1000 jobs may wait for their commit; the slot and what it takes next come on top.
+		if n := calls.Load(); n != 500 {
+			t.Errorf("%d batches of two were called for while no commit came, want 500", n)
+		}
+		if held, most := r.pool.Held(), cfg.Capacity(); held.Jobs < 1000 || held.Jobs > most.Jobs || held.Bytes > most.Bytes {
+			t.Errorf("%+v held, want 1000 jobs or more, within %+v", held, most)
+		}
+		close(r.ledger.hold)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := calls.Load(); n != 1000 || r.pool.Held() != (jobs.Room{}) {
+			t.Errorf("%d batches called for and %+v held after the commits, want 1000 and nothing", n, r.pool.Held())
+		}
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+	})
+}
+
+func TestASlowDiskDoesNotFillTheMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchBytes, cfg.BatchesInFlight = 100, 1
+		var calls atomic.Int32
+		r := start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+			calls.Add(1)
+			return allOK(ctx, c)
+		}})
+		r.ledger.hold = make(chan struct{})
+		for seq := range uint64(50) {
+			d := delivery(seq + 1)
+			d.Data = bytes.Repeat([]byte{'x'}, 100)
+			r.push(d)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := calls.Load(); n != 4 {
+			t.Errorf("%d batches of 100 bytes wait for their commit, want 4", n)
+		}
+		if held, most := r.pool.Held(), cfg.Capacity(); held.Bytes > most.Bytes {
+			t.Errorf("%+v held, the most is %+v", held, most)
+		}
+		close(r.ledger.hold)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
 		}
 	})
 }

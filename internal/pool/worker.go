@@ -29,8 +29,9 @@ type worker struct {
 }
 
 // run takes a batch from its seal to its end. work is cancelled at the hard deadline, the
-// batch's lease when it is lost. It reports whether the batch was cut off by the deadline.
-func (w *worker) run(work context.Context, f *flight) (cutOff bool) {
+// batch's lease when it is lost. called is told when the calls have ended. It reports whether
+// the batch was cut off by the deadline.
+func (w *worker) run(work context.Context, f *flight, called func()) (cutOff bool) {
 	b := f.batch
 	ctx, stop := context.WithCancelCause(work)
 	defer stop(nil)
@@ -48,6 +49,7 @@ func (w *worker) run(work context.Context, f *flight) (cutOff bool) {
 	}
 	expire(b.Jobs, time.Now())
 	columns := w.fanOut(ctx, b)
+	called()
 	if ctx.Err() != nil && !w.conclusive(b, columns) {
 		return w.abandon(work, f)
 	}

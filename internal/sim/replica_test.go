@@ -51,7 +51,7 @@ func launch(w *world, name string) *replica {
 		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 6, RetryMin: time.Second, RetryMax: 20 * time.Second,
 		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
 	}
-	r.limit = jobs.Room{Jobs: cfg.BatchSize * cfg.BatchesInFlight}
+	r.limit = cfg.Capacity()
 	ledger := bus.NewLedger(r, "sim", 24*time.Hour, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r, Settler: r, Ledger: ledger, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
