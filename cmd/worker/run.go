@@ -33,7 +33,7 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 				defer func() { err = errors.Join(err, stop()) }()
 			}
 			log := telemetry.NewLogger(cfg.Log, c.stderr)
-			if err := app.Run(cmd.Context(), cfg, log, app.Options{Version: thisBuild().Version}); err != nil {
+			if err := app.Run(cmd.Context(), cfg, log, c.runOptions()); err != nil {
 				log.Error().Err(err).Msg("stopped")
 				return &loggedError{err}
 			}

@@ -116,7 +116,8 @@ func (c *cli) startReplicas(ctx context.Context, fail context.CancelCauseFunc, s
 	running = new(sync.WaitGroup)
 	for i, cfg := range settings {
 		running.Go(func() {
-			options := app.Options{Replica: fmt.Sprintf("replica-%d", i+1), Version: thisBuild().Version}
+			options := c.runOptions()
+			options.Replica, options.Settings = fmt.Sprintf("replica-%d", i+1), nil // those of the environment are not these
 			if err := app.Run(ctx, cfg, telemetry.NewLogger(cfg.Log, c.stderr), options); err != nil {
 				fail(fmt.Errorf("%s: %w", options.Replica, err))
 			}

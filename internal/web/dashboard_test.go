@@ -1,0 +1,259 @@
+package web_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/web"
+)
+
+// shown is a viewer that always shows the same.
+type shown struct{ status web.Status }
+
+func (s shown) Status(context.Context) web.Status { return s.status }
+
+// site serves a status to one request, as if it came in on local.
+func site(t *testing.T, s web.Status, method, target, host, local string) *http.Response {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "rollcall_build_info 1\n") })
+	ctx := t.Context()
+	if local != "" {
+		address, err := net.ResolveTCPAddr("tcp", local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx = context.WithValue(ctx, http.LocalAddrContextKey, net.Addr(address))
+	}
+	r := httptest.NewRequestWithContext(ctx, method, target, nil)
+	r.Host = host
+	w := httptest.NewRecorder()
+	web.Site(fixed{alive: true, report: web.Report{Ready: true}}, metrics, shown{s}).ServeHTTP(w, r)
+	return w.Result()
+}
+
+func page(t *testing.T, s web.Status) string {
+	t.Helper()
+	return body(t, site(t, s, http.MethodGet, "/", "localhost", ""))
+}
+
+// busy is a status with something of everything.
+func busy() web.Status {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	seconds := make([]jobs.Tally, 300)
+	seconds[297] = jobs.Tally{Succeeded: 1499, Failed: 1}
+	return web.Status{
+		At: at,
+		Replica: jobs.ReplicaState{
+			Replica: "host-1", Pool: "mail", Version: "v1.2.3", Revision: "0123456789abcdef", Started: at.Add(-90 * time.Minute),
+			Phase: "working", Ready: true, HeldJobs: 1234, Rate: 25, Success: 0.9996,
+			Services: []jobs.ServiceState{
+				{Name: "billing", Required: true, Breaker: "open", InFlight: 3, Limit: 32, LastError: "refused", LastErrorAt: at.Add(-3 * time.Second)},
+				{Name: "search", Breaker: "half-open", Limit: 8},
+			},
+		},
+		Checks: []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected to NATS"}},
+		Pool: &jobs.PoolState{
+			At: at, Waiting: 1234567, InFlight: 42, Redelivered: 2, Oldest: at.Add(-75 * time.Second), DeadLetters: 7,
+			PausedUntil: at.Add(time.Hour), Streams: []jobs.StreamState{{Name: "JOBS", Messages: 9, Bytes: 1536, Replicas: 3, Lagging: 1, Leader: "n1"}},
+		},
+		Seconds: seconds,
+		Batches: []jobs.BatchSummary{
+			{
+				ID: "0190-b1", Seal: jobs.SealSize, Committed: true, Outcome: jobs.BatchPartial, EndedAt: at.Add(-2 * time.Second), Duration: 42 * time.Millisecond,
+				Counts: jobs.Counts{Total: 3, Succeeded: 1, Failed: 1, Expired: 1}, TraceID: "0af7651916cd43dd8448eb211c80319c",
+				Services: []jobs.ServiceOutcome{{Name: "billing", OK: 2, Fail: 1, Duration: 40 * time.Millisecond, Error: "one failed"}},
+			},
+			{ID: "0190-b2", Seal: jobs.SealDrain, EndedAt: at, Counts: jobs.Counts{Total: 1}},
+		},
+		Settings: []web.Setting{{Name: "NATS_PASSWORD", Value: "***", Source: "file"}},
+	}
+}
+
+func TestDashboardShowsThePool(t *testing.T) {
+	t.Parallel()
+	got := page(t, busy())
+	for _, want := range []string{
+		"1\u202f234\u202f567</dd>", ">42</dd>", "1 min 15 s", ">7</dd>", "25.0<span", "99.9 %", "worker dead ls",
+		"<strong>broker</strong> not connected to NATS", "<strong>paused</strong>", "worker resume",
+		`class="pill bad">open`, `class="pill fair">half-open`, "3 <span class=\"of\">of 32", "refused", "3.0 s ago", "optional",
+		"1.5 KiB", "1 behind", "v1.2.3", "0123456789ab<", "1 h 30 min ago", "1\u202f234 jobs",
+		`class="pill fair">partial`, `class="pill bad">not committed`, "+1 expired", "billing 40 ms", "one failed", "trace 0af7651916cd43dd8448eb211c80319c",
+		"<code>NATS_PASSWORD</code>", ">***<", "1\u202f500 jobs ended on this replica",
+		"<title>1\u202f234\u202f567 waiting · mail · Rollcall</title>",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	// One failure among 1500 is a visible bar.
+	if !regexp.MustCompile(`class="failed"[^>]*height="2"`).MatchString(got) {
+		t.Error("a single failure has no bar")
+	}
+}
+
+func TestDashboardOfAReplicaThatStarts(t *testing.T) {
+	t.Parallel()
+	s := web.Status{Replica: jobs.ReplicaState{Pool: "mail", Phase: "starting", Success: -1}, PoolError: "no answer in time"}
+	got := page(t, s)
+	for _, want := range []string{"starting, not ready", "no answer in time", "No batch has ended yet", "No service yet", "<dt>Succeeded</dt><dd>–</dd>"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(got, "<dt>Waiting") {
+		t.Error("a backlog is shown that nobody knows")
+	}
+}
+
+// TestNoShownTextBecomesMarkup plants an attack in every text that the page shows, one after
+// the other, wherever it lies in the status.
+func TestNoShownTextBecomesMarkup(t *testing.T) {
+	t.Parallel()
+	const attack = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\u2028" + `javascript:alert(1)`
+	n := 0
+	for ; ; n++ {
+		s := busy()
+		s.PoolError = "error"
+		path := plant(reflect.ValueOf(&s).Elem(), new(n), attack)
+		if path == "" {
+			break
+		}
+		got := page(t, s)
+		if strings.Contains(got, "<script>alert") || strings.Contains(got, "<img src=x") || strings.Contains(got, `"'>`) {
+			t.Errorf("%s: the text became markup", path)
+		}
+	}
+	if n < 25 {
+		t.Errorf("only %d texts were tried; the walk over the status is broken", n)
+	}
+}
+
+// plant puts text into the n-th string below v and returns where that was, empty if there are
+// fewer.
+func plant(v reflect.Value, n *int, text string) string {
+	switch v.Kind() {
+	case reflect.String:
+		if *n--; *n < 0 {
+			v.SetString(text)
+			return v.Type().String()
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return plant(v.Elem(), n, text)
+		}
+	case reflect.Slice:
+		for i := range min(v.Len(), 3) {
+			if path := plant(v.Index(i), n, text); path != "" {
+				return fmt.Sprintf("[%d].%s", i, path)
+			}
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			return ""
+		}
+		for i := range v.NumField() {
+			if path := plant(v.Field(i), n, text); path != "" {
+				return v.Type().Field(i).Name + "." + path
+			}
+		}
+	}
+	return ""
+}
+
+func TestThePageNeedsNothingInlineNorForeign(t *testing.T) {
+	t.Parallel()
+	response := site(t, busy(), http.MethodGet, "/", "localhost", "")
+	got := body(t, response)
+	policy := response.Header.Get("Content-Security-Policy")
+	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} {
+		if !strings.Contains(policy, want) {
+			t.Errorf("the policy %q lacks %s", policy, want)
+		}
+	}
+	for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"} {
+		if response.Header.Get(name) != want {
+			t.Errorf("%s: %q, want %q", name, response.Header.Get(name), want)
+		}
+	}
+	for what, pattern := range map[string]string{
+		"an inline script": `<script[^>]*>[^<]`, "an inline style": `<style|\sstyle=`, "a handler": `\son[a-z]+=`,
+		"a foreign address": `(?:src|href)="(?:https?:)?//`, "a reload": `http-equiv`,
+	} {
+		if m := regexp.MustCompile(`(?i)` + pattern).FindString(got); m != "" {
+			t.Errorf("the page has %s: %q", what, m)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?:src|href)="(/[^"]+)"`).FindAllStringSubmatch(got, -1) {
+		r := site(t, busy(), http.MethodGet, html.UnescapeString(m[1]), "localhost", "")
+		if r.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", m[1], r.StatusCode)
+		}
+	}
+}
+
+func TestLoopbackServesOnlyNamesOfLoopback(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		local, host string
+		want        int
+	}{
+		{"127.0.0.1:8080", "localhost:8080", http.StatusOK},
+		{"127.0.0.1:8080", "127.0.0.1:8080", http.StatusOK},
+		{"127.0.0.1:8080", "worker.localhost", http.StatusOK},
+		{"[::1]:8080", "[::1]:8080", http.StatusOK},
+		{"127.0.0.1:8080", "evil.example:8080", http.StatusMisdirectedRequest},
+		{"127.0.0.1:8080", "192.0.2.1:8080", http.StatusMisdirectedRequest},
+		{"[::1]:8080", "localhost.evil.example", http.StatusMisdirectedRequest},
+		{"172.18.0.4:8080", "worker:8080", http.StatusOK},
+		{"172.18.0.4:8080", "pool.example.com", http.StatusOK},
+	} {
+		for _, target := range []string{"/", "/api/v1/status"} {
+			if got := site(t, busy(), http.MethodGet, target, c.host, c.local).StatusCode; got != c.want {
+				t.Errorf("%s asked as %s on %s: %d, want %d", target, c.host, c.local, got, c.want)
+			}
+		}
+		if got := site(t, busy(), http.MethodGet, "/readyz", c.host, c.local).StatusCode; got != http.StatusOK {
+			t.Errorf("a probe asked as %s: %d", c.host, got)
+		}
+	}
+}
+
+func TestSiteIsReadOnly(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"/", "/api/v1/status", "/metrics", "/assets/dashboard.js"} {
+		if got := site(t, busy(), http.MethodPost, target, "localhost", "").StatusCode; got != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d, want 405", target, got)
+		}
+	}
+	for _, target := range []string{"/assets/", "/assets/dashboard.html", "/other"} {
+		if got := site(t, busy(), http.MethodGet, target, "localhost", "").StatusCode; got != http.StatusNotFound {
+			t.Errorf("GET %s: %d, want 404", target, got)
+		}
+	}
+}
+
+func TestStatusAsJSON(t *testing.T) {
+	t.Parallel()
+	response := site(t, busy(), http.MethodGet, "/api/v1/status", "localhost", "")
+	var got web.Status
+	if err := json.Unmarshal([]byte(body(t, response)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Pool == nil || got.Pool.Waiting != 1234567 || got.Replica.Services[0].Breaker != "open" || len(got.Batches) != 2 || got.Settings[0].Value != "***" {
+		t.Errorf("got %+v", got)
+	}
+	if got := response.Header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("content type %q", got)
+	}
+}
