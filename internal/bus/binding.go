@@ -2,8 +2,11 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/jobs"
 )
@@ -13,6 +16,11 @@ const (
 	maxRebind = 2 * time.Second
 	// rebindTimeout bounds one look at stream and consumer.
 	rebindTimeout = 5 * time.Second
+	// recreateAfter is how long stream or consumer must have been missing before they are made
+	// again. The server tells the pulls of a deleted stream before it has removed its files,
+	// and a stream made in between is broken: it takes messages and never confirms them, or
+	// goes on numbering where the old one ended (seen with nats-server 2.15.2, three runs of five).
+	recreateAfter = 2 * time.Second
 )
 
 // binding is what the source believes about its stream and consumer. A recreated stream
@@ -115,18 +123,39 @@ func (s *Source) rebind(ctx context.Context) error {
 	return nil
 }
 
-// look reads stream and consumer from the server.
+// look reads stream and consumer from the server, and makes them if that is due.
 func (s *Source) look(ctx context.Context) (binding, error) {
 	ctx, cancel := context.WithTimeout(ctx, rebindTimeout)
 	defer cancel()
-	if _, _, err := s.setup.Ensure(ctx); err != nil {
-		return binding{}, err
+	found, err := s.find(ctx)
+	if !errors.Is(err, ErrMissing) {
+		s.missing = time.Time{}
+		return found, err
 	}
+	if s.missing.IsZero() {
+		s.missing = time.Now()
+	}
+	if !s.setup.streams.Ensure || time.Since(s.missing) < recreateAfter {
+		return found, err
+	}
+	if _, _, err := s.setup.Ensure(ctx); err != nil {
+		return found, err
+	}
+	return s.find(ctx)
+}
+
+func (s *Source) find(ctx context.Context) (binding, error) {
 	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return binding{}, fmt.Errorf("stream %s is %w", s.setup.streams.Stream, ErrMissing)
+	}
 	if err != nil {
 		return binding{}, explain("look up stream "+s.setup.streams.Stream, err)
 	}
 	consumer, err := stream.Consumer(ctx, s.setup.pool)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return binding{}, fmt.Errorf("consumer %s of stream %s is %w", s.setup.pool, s.setup.streams.Stream, ErrMissing)
+	}
 	if err != nil {
 		return binding{}, explain("look up consumer "+s.setup.pool, err)
 	}

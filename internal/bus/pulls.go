@@ -75,16 +75,37 @@ func (p *pulls) begin(n int, bytes int64, now time.Time) uint64 {
 func (p *pulls) arrived(size int64) {
 	p.jobs = max(p.jobs-1, 0)
 	p.bytes = max(p.bytes-size, 0)
+	if p.jobs == 0 {
+		delete(p.live, stragglers)
+	}
+	p.tidy()
 }
 
+// stragglers is the number of a pull that stands for deliveries which the broker has sent, or
+// so the account says, after the last pull ended: with replicas it tells the end first and
+// delivers once the delivery is replicated (server/consumer.go, deliverMsg). Or a written-off
+// pull had them. They are waited for no longer than the grace.
+const stragglers = 0
+
 // ended notes that the broker ended a pull and will not deliver so much of it.
-func (p *pulls) ended(number uint64, undelivered int, bytes int64) {
+func (p *pulls) ended(number uint64, undelivered int, bytes int64, now time.Time) {
 	if _, ok := p.live[number]; !ok {
 		return
 	}
 	delete(p.live, number)
 	p.jobs = max(p.jobs-undelivered, 0)
 	p.bytes = max(p.bytes-bytes, 0)
+	if len(p.live) == 0 && p.jobs > 0 {
+		p.live[stragglers] = pull{jobs: p.jobs, bytes: p.bytes, ends: now.Add(pullGrace)}
+	}
+	p.tidy()
+}
+
+// tidy forgets the bytes when no job is to come: the broker need not count them as we do.
+func (p *pulls) tidy() {
+	if p.jobs == 0 && len(p.live) == 0 {
+		p.bytes = 0
+	}
 }
 
 // writeOff ends a pull of which nobody told how much was delivered. What the others asked

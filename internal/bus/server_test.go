@@ -91,19 +91,16 @@ func jetStream(t testing.TB, conn *bus.Conn) jetstream.JetStream {
 	return js
 }
 
-// publish stores n jobs and waits for their PubAcks.
+// publish stores jobs and waits for their PubAcks.
 func publish(t testing.TB, conn *bus.Conn, subject string, bodies ...[]byte) {
 	t.Helper()
 	js := jetStream(t, conn)
-	for _, body := range bodies {
-		if _, err := js.PublishAsync(subject, body); err != nil {
-			t.Fatal(err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i, body := range bodies {
+		if _, err := js.Publish(ctx, subject, body); err != nil {
+			t.Fatalf("publish job %d of %d: %v", i, len(bodies), err)
 		}
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-time.After(patience):
-		t.Fatal("jobs were not accepted")
 	}
 }
 
@@ -130,3 +127,5 @@ func eventually(t testing.TB, what string, condition func() bool) {
 		}
 	}
 }
+
+func nopLog() zerolog.Logger { return zerolog.Nop() }

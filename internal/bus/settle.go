@@ -70,19 +70,18 @@ func (s *Source) Close(ctx context.Context) error {
 	s.drain()
 	for {
 		s.mu.Lock()
-		due, sub := s.pulls.expire(time.Now()), s.sub
+		due := s.pulls.expire(time.Now())
 		s.mu.Unlock()
-		if due.IsZero() || ctx.Err() != nil || s.conn.Err() != nil {
-			if sub == nil {
-				return nil
-			}
-			if err := sub.Unsubscribe(); err != nil && s.conn.Err() == nil {
-				return fmt.Errorf("unsubscribe from the inbox of pulls: %w", err)
-			}
-			return nil
-		}
-		if err := s.wait(ctx, due); err != nil {
-			return nil
+		if due.IsZero() || s.wait(ctx, due) != nil || ctx.Err() != nil {
+			break
 		}
 	}
+	s.mu.Lock()
+	sub := s.sub
+	s.sub = nil
+	s.mu.Unlock()
+	if sub == nil {
+		return nil
+	}
+	return unsubscribe(sub)
 }

@@ -35,6 +35,8 @@ type Source struct {
 	inbox  string
 	wake   chan struct{}
 	intake sync.Once
+	// missing is since when stream or consumer are, as far as Receive knows.
+	missing time.Time
 
 	mu         sync.Mutex
 	sub        *nats.Subscription
@@ -61,7 +63,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 // Receive implements pool.Source. One goroutine calls it. The context of the first call
 // governs the intake: when it ends, what still arrives is given back at once, whether
 // Receive is called again or not. A missing stream or consumer is no error: Receive waits
-// for it, or makes it with ROLLCALL_ENSURE.
+// for it, and with ROLLCALL_ENSURE makes it again after a while.
 //
 // The bytes of the room may be exceeded by one message of the server's max payload: a pull
 // for less than that could be refused for ever.
@@ -161,7 +163,7 @@ func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
 	err = s.conn.nc.PublishRequest(s.next, s.inbox+strconv.FormatUint(number, 10), request)
 	if errors.Is(err, nats.ErrReconnectBufExceeded) {
 		// Nothing was sent. The reconnect wakes us.
-		s.pulls.ended(number, n, bytes)
+		s.pulls.ended(number, n, bytes, now)
 		return now.Add(pullGrace), nil
 	}
 	if err != nil {
@@ -235,7 +237,7 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 	bytes, _ := parseUint(m.Header.Get("Nats-Pending-Bytes"))
 	s.mu.Lock()
 	if told {
-		s.pulls.ended(n, int(undelivered), int64(bytes))
+		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
 		s.binding.retry.reset()
 	} else {
 		s.pulls.writeOff(n)

@@ -2,9 +2,12 @@ package bus_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
+	"time"
 
-	"github.com/rs/zerolog"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -13,33 +16,80 @@ import (
 // openSource returns a source and its intake context; both end with the test.
 func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, context.Context, context.CancelFunc) {
 	t.Helper()
-	source := bus.NewSource(conn, setup, zerolog.Nop())
-	intake, stop := context.WithCancel(t.Context())
+	source := bus.NewSource(conn, setup, nopLog())
+	intake, stop := context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		stop()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := source.Close(ctx); err != nil {
-			t.Errorf("close the source: %v", err)
-		}
+		closeSource(t, source)
 	})
 	return source, intake, stop
 }
 
-// receive collects n deliveries within one room of n.
-func receive(t testing.TB, ctx context.Context, source *bus.Source, n int) []jobs.Delivery {
+func closeSource(t testing.TB, source *bus.Source) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var all []jobs.Delivery
-	for len(all) < n {
-		chunk, err := source.Receive(ctx, jobs.Room{Jobs: n - len(all), Bytes: 8 << 20})
-		if err != nil {
-			t.Fatalf("after %d of %d deliveries: %v", len(all), n, err)
+	if err := source.Close(ctx); err != nil {
+		t.Errorf("close the source: %v", err)
+	}
+}
+
+// within fails the test if f takes longer than patience; f blocks on intake, which must not
+// end before the test is done with the source.
+func within[T any](t testing.TB, f func() (T, error)) (T, error) {
+	t.Helper()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-time.After(patience):
+		t.Fatal("waited in vain")
+		panic("unreachable")
+	}
+}
+
+// receive collects n deliveries within one room of n.
+func receive(t testing.TB, intake context.Context, source *bus.Source, n int) []jobs.Delivery {
+	t.Helper()
+	all, err := within(t, func() (all []jobs.Delivery, err error) {
+		for len(all) < n && err == nil {
+			var chunk []jobs.Delivery
+			chunk, err = source.Receive(intake, jobs.Room{Jobs: n - len(all), Bytes: 8 << 20})
+			all = append(all, chunk...)
 		}
-		all = append(all, chunk...)
+		return all, err
+	})
+	if err != nil {
+		t.Fatalf("after %d of %d deliveries: %v", len(all), n, err)
 	}
 	return all
+}
+
+// jobsLeft returns how many jobs are in the stream.
+func jobsLeft(t testing.TB, conn *bus.Conn) uint64 {
+	t.Helper()
+	stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.Msgs
+}
+
+func ackAll(t testing.TB, source *bus.Source, deliveries []jobs.Delivery) {
+	t.Helper()
+	for i := range deliveries {
+		if err := source.Ack(&deliveries[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestSourceHandsOutEveryJobOnce(t *testing.T) {
@@ -48,26 +98,250 @@ func TestSourceHandsOutEveryJobOnce(t *testing.T) {
 	setup := ensure(t, conn, streams())
 	publish(t, conn, "jobs.a", numbered(1000)...)
 	source, intake, _ := openSource(t, setup, conn)
+	if source.Healthy() == nil {
+		t.Error("Healthy() = nil before the source is bound")
+	}
 
 	seen := make(map[uint64]bool)
-	for _, d := range receive(t, intake, source, 1000) {
+	all := receive(t, intake, source, 1000)
+	for _, d := range all {
 		if seen[d.Ref.Seq] {
 			t.Fatalf("job %d was handed out twice", d.Ref.Seq)
 		}
 		seen[d.Ref.Seq] = true
-		if d.Subject != "jobs.a" || d.Delivered != 1 || len(d.Data) != 1 || d.Ref.Epoch == "" {
+		if d.Subject != "jobs.a" || d.Delivered != 1 || len(d.Data) != 1 || d.Source != "/rollcall/JOBS/"+d.Ref.Epoch || d.Inherited {
 			t.Fatalf("unexpected delivery %+v", d)
 		}
-		if err := source.Ack(&d); err != nil {
-			t.Fatal(err)
+		if age := d.Received.Sub(d.Published); age < -time.Minute || age > time.Minute {
+			t.Fatalf("published %v and received %v are not the same moment", d.Published, d.Received)
 		}
 	}
-	js := jetStream(t, conn)
-	eventually(t, "acked jobs leave the stream", func() bool {
-		stream, err := js.Stream(t.Context(), "JOBS")
-		return err == nil && stream.CachedInfo().State.Msgs == 0
-	})
+	ackAll(t, source, all)
+	eventually(t, "acked jobs leave the stream", func() bool { return jobsLeft(t, conn) == 0 })
 	if err := source.Healthy(); err != nil {
 		t.Errorf("Healthy() = %v, want nil", err)
 	}
+}
+
+func TestJobsOlderThanTheConsumerAreInherited(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	publish(t, conn, "jobs.a", numbered(1)...)
+	if err := jetStream(t, conn).DeleteConsumer(t.Context(), "JOBS", pool); err != nil {
+		t.Fatal(err)
+	}
+	source, intake, _ := openSource(t, setup, conn)
+	if d := receive(t, intake, source, 1)[0]; !d.Inherited || d.First() {
+		t.Errorf("inherited %v: a consumer before this one may have handed the job out", d.Inherited)
+	}
+}
+
+// TestTheRoomIsNeverExceeded holds what it gets and checks the broker's own count of what is
+// out: whatever was delivered but not handed out counts as well.
+func TestTheRoomIsNeverExceeded(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	publish(t, conn, "jobs.a", numbered(500)...)
+	source, intake, _ := openSource(t, setup, conn)
+	js := jetStream(t, conn)
+
+	const room = 100
+	var held []jobs.Delivery
+	for total := 0; total < 500; {
+		chunk := receive(t, intake, source, min(room-len(held), 500-total))
+		total += len(chunk)
+		held = append(held, chunk...)
+		// Acks take a moment; what was asked for too much would stay out.
+		eventually(t, "no more jobs are out than there is room for", func() bool {
+			consumer, err := js.Consumer(t.Context(), "JOBS", pool)
+			return err == nil && consumer.CachedInfo().NumAckPending <= room
+		})
+		// Give back room in odd portions.
+		n := min(len(held), 37)
+		ackAll(t, source, held[:n])
+		held = held[n:]
+	}
+	ackAll(t, source, held)
+}
+
+func TestBytesAreBounded(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	body := []byte(strings.Repeat("x", 64<<10))
+	bodies := make([][]byte, 64)
+	for i := range bodies {
+		bodies[i] = body
+	}
+	publish(t, conn, "jobs.a", bodies...)
+	source, intake, _ := openSource(t, setup, conn)
+
+	const room = 1 << 20
+	got, err := within(t, func() ([]jobs.Delivery, error) {
+		return source.Receive(intake, jobs.Room{Jobs: 64, Bytes: room})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := jetStream(t, conn).Consumer(t.Context(), "JOBS", pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The largest message may come on top, never a second one.
+	if out, limit := consumer.CachedInfo().NumAckPending, room/len(body)+1<<20/len(body); out > limit {
+		t.Errorf("%d jobs of 64 KiB are out, want at most %d", out, limit)
+	}
+	ackAll(t, source, got)
+}
+
+func TestAMessageOfFullSizePassesASmallRoom(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	publish(t, conn, "jobs.a", make([]byte, 1<<20))
+	source, intake, _ := openSource(t, setup, conn)
+	got, err := within(t, func() ([]jobs.Delivery, error) {
+		return source.Receive(intake, jobs.Room{Jobs: 10, Bytes: 1000})
+	})
+	if err != nil || len(got) != 1 || len(got[0].Data) != 1<<20 {
+		t.Errorf("Receive() = %d deliveries, %v; want the one of 1 MiB", len(got), err)
+	}
+}
+
+func TestANakBringsTheJobBackAndCounts(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	publish(t, conn, "jobs.a", numbered(1)...)
+	source, intake, _ := openSource(t, setup, conn)
+	for want := 1; want <= 3; want++ {
+		d := receive(t, intake, source, 1)[0]
+		if d.Delivered != want || d.Ref.Seq != 1 {
+			t.Fatalf("delivery %d of job %d, want delivery %d of job 1", d.Delivered, d.Ref.Seq, want)
+		}
+		if err := source.Nak(&d, time.Duration(want-1)*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAnExtendedLeaseKeepsTheJob(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	s := streams()
+	s.AckWait = time.Second
+	setup := ensure(t, conn, s)
+	publish(t, conn, "jobs.a", numbered(1)...)
+	source, intake, _ := openSource(t, setup, conn)
+	d := receive(t, intake, source, 1)[0]
+	redelivered, err := conn.NATS().SubscribeSync("$JS.ACK.JOBS.test.1.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := source.Extend(&d); err != nil {
+			t.Fatal(err)
+		}
+		m, err := redelivered.NextMsg(patience)
+		if err != nil || string(m.Data) != "+WPI" || m.Subject != d.Reply {
+			t.Fatalf("extension %v, %v; want +WPI on %s", m, err, d.Reply)
+		}
+	}
+}
+
+// TestADrainGivesBackWhatStillArrives stops a source that has asked for more than there is,
+// and publishes after that: another source must get the jobs at once, not after AckWait.
+func TestADrainGivesBackWhatStillArrives(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	s := streams()
+	s.AckWait = time.Hour
+	setup := ensure(t, conn, s)
+	publish(t, conn, "jobs.a", numbered(3)...)
+	first, intake, stop := openSource(t, setup, conn)
+	got, err := within(t, func() ([]jobs.Delivery, error) {
+		return first.Receive(intake, jobs.Room{Jobs: 100, Bytes: 8 << 20})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ackAll(t, first, got)
+	stop()
+	if _, err := first.Receive(intake, jobs.Room{Jobs: 100, Bytes: 8 << 20}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Receive() after the soft stop = %v, want its cause", err)
+	}
+	publish(t, conn, "jobs.a", numbered(20)...)
+	closeSource(t, first)
+
+	second, intake2, _ := openSource(t, setup, conn)
+	want := 23 - len(got)
+	redelivered := 0
+	for _, d := range receive(t, intake2, second, want) {
+		if d.Delivered > 1 {
+			redelivered++
+		}
+	}
+	if redelivered == 0 {
+		t.Error("no job went through the drained source: the test proves nothing")
+	}
+}
+
+func TestAForeignMessageIsNeverAcked(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	source, intake, _ := openSource(t, setup, conn)
+	acks, err := conn.NATS().SubscribeSync("trap.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulls, err := conn.NATS().SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.JOBS." + pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	received := make(chan []jobs.Delivery, 1)
+	go func() {
+		got, err := source.Receive(intake, jobs.Room{Jobs: 10, Bytes: 8 << 20})
+		if err == nil {
+			received <- got
+		}
+	}()
+	pull, err := pulls.NextMsg(patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inbox := pull.Reply[:strings.LastIndex(pull.Reply, ".")] + ".intruder"
+	if err := conn.NATS().PublishRequest(inbox, "trap.ack", []byte("not a job")); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, conn, "jobs.a", numbered(1)...)
+	select {
+	case got := <-received:
+		if len(got) != 1 || got[0].Subject != "jobs.a" {
+			t.Errorf("received %+v, want the job only", got)
+		}
+	case <-time.After(patience):
+		t.Fatal("the job did not arrive")
+	}
+	if n, _, err := acks.Pending(); n != 0 || err != nil {
+		t.Errorf("%d answers to a message that is no delivery (%v), want none", n, err)
+	}
+}
+
+func TestNewAckSubjectsAreUnderstood(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t, func(o *server.Options) {
+		o.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: true}
+	}))
+	setup := ensure(t, conn, streams())
+	publish(t, conn, "jobs.a", numbered(5)...)
+	source, intake, _ := openSource(t, setup, conn)
+	got := receive(t, intake, source, 5)
+	if n := strings.Count(got[0].Reply, ".") + 1; n < 11 {
+		t.Fatalf("the server still uses the old form %s: the test proves nothing", got[0].Reply)
+	}
+	ackAll(t, source, got)
+	eventually(t, "acked jobs leave the stream", func() bool { return jobsLeft(t, conn) == 0 })
 }

@@ -1,0 +1,71 @@
+package bus
+
+import (
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// AckReply is ackReply for the tests.
+type AckReply struct {
+	Delivered, StreamSeq, ConsumerSeq uint64
+	Published                         time.Time
+}
+
+// ParseAckReply is parseAckReply for the tests.
+func ParseAckReply(subject string) (AckReply, bool) {
+	r, ok := parseAckReply(subject)
+	return AckReply{r.delivered, r.streamSeq, r.consumerSeq, r.published}, ok
+}
+
+// Pulls is pulls for the tests.
+type Pulls struct{ p pulls }
+
+// Size is pulls.size.
+func (p *Pulls) Size(room, waiting jobs.Room, minBytes int64) (int, int64) {
+	return p.p.size(room, waiting, minBytes)
+}
+
+// Begin is pulls.begin.
+func (p *Pulls) Begin(n int, bytes int64, now time.Time) uint64 { return p.p.begin(n, bytes, now) }
+
+// Arrived is pulls.arrived.
+func (p *Pulls) Arrived(size int64) { p.p.arrived(size) }
+
+// Ended is pulls.ended.
+func (p *Pulls) Ended(number uint64, undelivered int, bytes int64, now time.Time) {
+	p.p.ended(number, undelivered, bytes, now)
+}
+
+// WriteOff is pulls.writeOff.
+func (p *Pulls) WriteOff(number uint64) { p.p.writeOff(number) }
+
+// Expire is pulls.expire.
+func (p *Pulls) Expire(now time.Time) time.Time { return p.p.expire(now) }
+
+// Outstanding is what was asked for and may still come.
+func (p *Pulls) Outstanding() (int, int64) { return p.p.jobs, p.p.bytes }
+
+// Page names a ledger page for the cache's test.
+func Page(n uint64) pageKey { return pageKey{epoch: "e", number: n} }
+
+// Cache is pageCache for the tests.
+type Cache struct{ c pageCache }
+
+// Put remembers that page n has sequence seq.
+func (c *Cache) Put(n, seq uint64) { c.c.put(Page(n), knownPage{seq: seq}) }
+
+// Get returns the sequence remembered for page n.
+func (c *Cache) Get(n uint64) (uint64, bool) {
+	known, ok := c.c.get(Page(n))
+	return known.seq, ok
+}
+
+// CachedPages is the size of a generation.
+const CachedPages = cachedPages
+
+// Redact is redact for the tests.
+func Redact(urls string) string { return redact(urls) }
+
+// Covers is covers for the tests.
+func Covers(a, b string) bool { return covers(a, b) }

@@ -1,0 +1,149 @@
+package bus_test
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+const minPull = 1 << 20
+
+func TestHowMuchIsAskedFor(t *testing.T) {
+	t.Parallel()
+	room := func(n int) jobs.Room { return jobs.Room{Jobs: n, Bytes: 8 << 20} }
+	for name, tt := range map[string]struct {
+		room, waiting jobs.Room
+		out           int
+		want          int
+		bytes         int64
+	}{
+		"whole pages":                         {room: room(100), want: 96, bytes: 8 << 20},
+		"less than a page, nothing under way": {room: room(5), want: 5, bytes: 8 << 20},
+		"less than a page, some under way":    {room: room(25), out: 16},
+		"an eighth of the room is free":       {room: room(768), out: 672, want: 96, bytes: 7 << 20},
+		"less than an eighth is free":         {room: room(768), out: 680},
+		"full":                                {room: room(96), out: 96},
+		"what waits takes room":               {room: room(96), waiting: jobs.Room{Jobs: 96, Bytes: 100}},
+		"what waits takes bytes":              {room: room(96), waiting: jobs.Room{Jobs: 16, Bytes: 4 << 20}, want: 80, bytes: 4 << 20},
+		"few bytes left, some under way":      {room: jobs.Room{Jobs: 96, Bytes: minPull + minPull/2}, out: 16},
+		"few bytes left, nothing under way":   {room: jobs.Room{Jobs: 96, Bytes: 10}, want: 96, bytes: minPull},
+		"no room":                             {},
+	} {
+		var p bus.Pulls
+		if tt.out > 0 {
+			p.Begin(tt.out, 1<<20, time.Now())
+		}
+		n, bytes := p.Size(tt.room, tt.waiting, minPull)
+		if n != tt.want || (n > 0 && bytes != tt.bytes) {
+			t.Errorf("%s: asked for %d jobs and %d bytes, want %d and %d", name, n, bytes, tt.want, tt.bytes)
+		}
+	}
+}
+
+func TestAPullWithoutAnEndIsWrittenOff(t *testing.T) {
+	t.Parallel()
+	var p bus.Pulls
+	start := time.Now()
+	p.Begin(96, minPull, start)
+	p.Arrived(1000)
+	if due := p.Expire(start.Add(time.Second)); !due.After(start.Add(2 * time.Second)) {
+		t.Errorf("the next pull is overdue at %v, want after its expiry", due.Sub(start))
+	}
+	if n, _ := p.Outstanding(); n != 95 {
+		t.Errorf("%d jobs under way, want 95", n)
+	}
+	if due := p.Expire(start.Add(time.Minute)); !due.IsZero() {
+		t.Errorf("a pull is still waited for until %v", due)
+	}
+	if n, bytes := p.Outstanding(); n != 0 || bytes != 0 {
+		t.Errorf("%d jobs and %d bytes under way after all pulls ended, want none", n, bytes)
+	}
+}
+
+// TestTheAccountIsNeverTooLow plays a broker that serves pulls in turns, ends them with and
+// without telling, and loses statuses: what is said to be under way is at least what is, and
+// it is zero once nothing is.
+func TestTheAccountIsNeverTooLow(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		var p bus.Pulls
+		open := make(map[uint64]int) // what the broker will still deliver
+		var order []uint64
+		now := time.Now()
+		end := func(i int) uint64 {
+			number := order[i]
+			order = append(order[:i], order[i+1:]...)
+			delete(open, number)
+			return number
+		}
+		total := func() (n int) {
+			for _, left := range open {
+				n += left
+			}
+			return n
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"ask": func(t *rapid.T) {
+				n := rapid.IntRange(1, 100).Draw(t, "jobs")
+				number := p.Begin(n, int64(n)*100, now)
+				open[number], order = n, append(order, number)
+			},
+			"deliver": func(t *rapid.T) {
+				if len(order) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(order)-1).Draw(t, "pull")
+				if open[order[i]] == 0 {
+					return
+				}
+				open[order[i]]--
+				p.Arrived(int64(rapid.IntRange(1, 100).Draw(t, "size")))
+			},
+			"end": func(t *rapid.T) {
+				if len(order) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(order)-1).Draw(t, "pull")
+				left := open[order[i]]
+				// The broker counts other bytes than we do.
+				p.Ended(end(i), left, int64(left*rapid.IntRange(0, 100).Draw(t, "bytes")), now)
+			},
+			"refuse": func(t *rapid.T) {
+				if len(order) > 0 {
+					p.WriteOff(end(rapid.IntRange(0, len(order)-1).Draw(t, "pull")))
+				}
+			},
+			"": func(t *rapid.T) {
+				if n, _ := p.Outstanding(); n < total() {
+					t.Fatalf("%d jobs are said to be under way, %d are", n, total())
+				}
+			},
+		})
+		for len(order) > 0 {
+			p.WriteOff(end(0))
+		}
+		p.Expire(now.Add(time.Minute))
+		if n, bytes := p.Outstanding(); n != 0 || bytes != 0 {
+			t.Fatalf("%d jobs and %d bytes under way without a pull", n, bytes)
+		}
+	})
+}
+
+func TestThePageCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
+	t.Parallel()
+	var c bus.Cache
+	c.Put(0, 7)
+	for n := uint64(1); n < 5*bus.CachedPages; n++ {
+		c.Put(n, n)
+		if seq, ok := c.Get(0); !ok || seq != 7 {
+			t.Fatalf("page 0 in use is forgotten after %d others", n)
+		}
+	}
+	if _, ok := c.Get(1); ok {
+		t.Error("page 1, not used since, is still remembered")
+	}
+}
