@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "renew the settings table in the documen
 
 func TestDocumentationHasTheSettings(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"../../docs/configuration.md"} {
+	for _, path := range []string{"../../README.md", "../../docs/configuration.md"} {
 		page, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
