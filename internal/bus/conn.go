@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -136,26 +135,18 @@ func redact(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, part := range parts {
 		part = strings.TrimSpace(part)
-		if before, host, ok := cutLast(part, "@"); ok {
-			scheme := ""
-			if u, err := url.Parse(part); err == nil && u.Scheme != "" {
-				scheme = u.Scheme + "://"
-			} else if s, _, ok := strings.Cut(before, "://"); ok {
-				scheme = s + "://"
+		if at := strings.LastIndex(part, "@"); at >= 0 {
+			scheme, _, found := strings.Cut(part[:at], "://")
+			if found {
+				scheme += "://"
+			} else {
+				scheme = ""
 			}
-			part = scheme + "***@" + host
+			part = scheme + "***" + part[at:]
 		}
 		parts[i] = part
 	}
 	return strings.Join(parts, ",")
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }
 
 // NATS returns the connection itself, for services called over NATS. It must not be closed.

@@ -88,7 +88,7 @@ func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
 	// The denial has arrived by now, its way to the error handler is a matter of scheduling.
 	for range 10 {
 		if s.conn.wasDenied("subscription " + inbox) {
-			prefix, _, _ := cutLast(inbox, ".")
+			prefix := inbox[:strings.LastIndex(inbox, ".")]
 			return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
 		}
 		if err := pause(ctx, deniedPoll); err != nil {
