@@ -142,6 +142,9 @@ func TestDrainDeadlineExitsThreeAndLosesNothing(t *testing.T) {
 	if code := next.wait(); code != codeOK {
 		t.Errorf("the next worker: exit %d", code)
 	}
+	if strings.Contains(next.log.String(), "suspect job runs alone") {
+		t.Error("jobs that a drain gave back are taken for jobs that crash workers")
+	}
 }
 
 func TestNotReadyWhileDraining(t *testing.T) {

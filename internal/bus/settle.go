@@ -13,9 +13,10 @@ import (
 func (s *Source) Ack(d *jobs.Delivery) error { return s.settle(d, "ack", ackBody) }
 
 // Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
-// processNak): the job stays pending until it is due.
+// processNak): the job stays pending until it is due. While draining it is no shorter than
+// the last pull of this replica is open.
 func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
-	if delay <= 0 {
+	if delay = max(delay, s.openPulls()); delay <= 0 {
 		return s.settle(d, "nak", nakBody)
 	}
 	body := make([]byte, 0, 48)
@@ -41,6 +42,25 @@ func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
 	return nil
 }
 
+// openPulls is how long the broker may still answer the pulls of a draining source; 0 if it
+// is not draining or has none. A job given back sooner would be handed to the very replica
+// that gives it back, again and again until the pull is used up, and each hand-over counts:
+// after one drain its next worker would take it for a job that crashes workers.
+func (s *Source) openPulls() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.draining || len(s.pulls.live) == 0 {
+		return 0
+	}
+	var last time.Time
+	for _, p := range s.pulls.live {
+		if p.ends.After(last) {
+			last = p.ends
+		}
+	}
+	return max(time.Until(last)-pullGrace/2, 0)
+}
+
 // giveBack naks a delivery that nobody will work on here. If that fails it comes back by
 // itself after AckWait.
 func (s *Source) giveBack(d *jobs.Delivery) {
@@ -50,7 +70,7 @@ func (s *Source) giveBack(d *jobs.Delivery) {
 }
 
 // drain ends the intake: nothing more is asked for, and what has arrived or still arrives
-// goes back at once.
+// goes back.
 func (s *Source) drain() {
 	s.mu.Lock()
 	s.draining = true
