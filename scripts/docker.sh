@@ -119,6 +119,8 @@ golang_image() {
 	(cd "$root" && GOMODCACHE=$dir/modules GOPROXY=file://$downloads GONOSUMDB='*' go mod download -modcacherw)
 	mv "$dir/modules/cache/download" "$dir/proxy"
 	rm -rf "$dir/modules"
+	# Those of an older go.sum are of no use any more.
+	docker image ls --quiet "${name%%:*}" | xargs --no-run-if-empty docker image rm --force >/dev/null
 	import "$dir" "$name" \
 		'ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOPROXY=file:///proxy GOTOOLCHAIN=local GONOSUMDB=* HOME=/root'
 }

@@ -33,14 +33,9 @@ const (
 // TestCompose is one run through the life of a deployment. The steps build on each other.
 func TestCompose(t *testing.T) {
 	s := newStack(t)
-	s.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=120")
+	s.up()
 	run := &run{stack: s, js: connect(t, s.nats)}
-	step := func(name string, f func(*testing.T)) {
-		begun := time.Now()
-		f(t)
-		t.Logf("%s: %.1fs", name, time.Since(begun).Seconds())
-	}
-
+	step := steps(t)
 	step("a person sees jobs flow", run.jobsFlow)
 	step("the image is what it says", run.image)
 	run.load = faulttest.NewLoad(t, run.js, "JOBS", "jobs.e2e")
@@ -51,6 +46,30 @@ func TestCompose(t *testing.T) {
 	step("stop drains", run.drain)
 	stop()
 	step("judgement", run.judge)
+}
+
+// TestComposeCluster loses one broker of three after the other, and none of the jobs.
+func TestComposeCluster(t *testing.T) {
+	s := newStack(t, "COMPOSE_ENV_FILES=../../../deploy/cluster.env")
+	s.up()
+	run := &run{stack: s, js: connect(t, s.nats)}
+	step := steps(t)
+	run.load = faulttest.NewLoad(t, run.js, "JOBS", "jobs.e2e")
+	stop := run.load.Start(rate)
+	for _, node := range []string{"nats-2", "nats-3"} {
+		step("kill -9 of "+node, func(t *testing.T) { run.lose(t, node) })
+	}
+	stop()
+	step("judgement", run.judge)
+}
+
+// steps returns what runs the steps of a test and notes how long each took.
+func steps(t *testing.T) func(name string, f func(*testing.T)) {
+	return func(name string, f func(*testing.T)) {
+		begun := time.Now()
+		f(t)
+		t.Logf("%s: %.1fs", name, time.Since(begun).Seconds())
+	}
 }
 
 // run is what the steps share.
@@ -169,6 +188,35 @@ func (r *run) brokerRestart(t *testing.T) {
 	}
 }
 
+// lose kills one node of the cluster, sees that work goes on, and brings it back.
+func (r *run) lose(t *testing.T, node string) {
+	r.compose("kill", "--signal=KILL", node)
+	r.progress(t, r.committed(t))
+	r.up()
+	// Two nodes hold everything that counts; the third has to catch up before another may go.
+	for _, stream := range []string{"JOBS", "DONE", "DEAD"} {
+		eventually(t, 60*time.Second, func() error { return r.inSync(t, stream) })
+	}
+}
+
+// inSync tells whether each replica of a stream has all of it.
+func (r *run) inSync(t *testing.T, name string) error {
+	stream, err := r.js.Stream(t.Context(), name)
+	if err != nil {
+		return err
+	}
+	cluster := stream.CachedInfo().Cluster
+	if cluster == nil || cluster.Leader == "" || len(cluster.Replicas) != 2 {
+		return fmt.Errorf("stream %s: %+v, want a leader and two replicas", name, cluster)
+	}
+	for _, replica := range cluster.Replicas {
+		if replica.Offline || !replica.Current {
+			return fmt.Errorf("stream %s on %s: %+v", name, replica.Name, *replica)
+		}
+	}
+	return nil
+}
+
 // drain stops all workers at once, under load, and starts them again.
 func (r *run) drain(t *testing.T) {
 	stopping := r.workers()
@@ -233,7 +281,7 @@ func (r *run) judge(t *testing.T) {
 		}
 		t.Error(v)
 	}
-	if len(mine) < 10*rate {
+	if len(mine) < 5*rate {
 		t.Errorf("only %d jobs were accepted, so the run shows little", len(mine))
 	}
 	t.Logf("%d jobs accepted here, %d of the producer; %d events, %d dead letters",

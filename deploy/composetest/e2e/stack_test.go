@@ -33,12 +33,12 @@ type stack struct {
 	dead *deaths
 }
 
-// newStack takes ports and promises to leave nothing behind.
-func newStack(t *testing.T) *stack {
+// newStack takes ports and promises to leave nothing behind. env is added to what Compose sees.
+func newStack(t *testing.T, env ...string) *stack {
 	t.Helper()
 	ports := freePorts(t, 2)
 	s := &stack{t: t, nats: "nats://127.0.0.1:" + ports[0]}
-	s.env = append(os.Environ(),
+	s.env = append(append(os.Environ(), env...),
 		"COMPOSE_PROJECT_NAME="+project, "COMPOSE_FILE=../../../docker-compose.yml", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=quiet",
 		"NATS_PORT="+ports[0], "NATS_MONITOR_PORT="+ports[1], "WORKER_PORTS=18080-18119")
 	t.Cleanup(s.remove)
@@ -88,6 +88,12 @@ func (s *stack) docker(args ...string) string {
 		s.t.Fatal(err)
 	}
 	return out
+}
+
+// up starts everything and returns when it is ready.
+func (s *stack) up() {
+	s.t.Helper()
+	s.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=120")
 }
 
 // compose runs docker compose, which must succeed.
