@@ -81,11 +81,11 @@ func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending int) {
 		case a != nil && a.Status == StatusOK:
 		case !spec.Required:
 		case a != nil && a.Status == StatusFail:
-			r.Outcome, r.Reason, r.Service = Failed, answerText(a, "the service failed the job"), spec.Name
+			r.Outcome, r.Reason, r.Service = Failed, a.text(), spec.Name
 			return i
 		case pending < 0:
 			pending = i
-			r.Reason, r.Service = answerText(a, "the service did not answer for the job"), spec.Name
+			r.Reason, r.Service = a.text(), spec.Name
 		}
 	}
 	return pending
@@ -101,11 +101,18 @@ func succeeded(specs []Spec, answers Answers) (names []string) {
 	return names
 }
 
-func answerText(a *Reply, otherwise string) string {
-	if a == nil || a.Error == "" {
-		return otherwise
+// text is what a person reads of an answer; a nil one was never given.
+func (a *Reply) text() string {
+	switch {
+	case a == nil:
+		return "the service was not called"
+	case a.Error != "":
+		return a.Error
+	case a.Status == StatusFail:
+		return "the service failed the job"
+	default:
+		return "the service asked for a retry"
 	}
-	return a.Error
 }
 
 // Backoff returns how long to wait after the n-th of something that failed, counting from 1:

@@ -47,8 +47,8 @@ func TestRule(t *testing.T) {
 		"success beats the deadline":  {jobs.Job{Deadline: now}, jobs.Answers{ok(), ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
 		"delay ends at the deadline":  {jobs.Job{Deadline: now.Add(time.Millisecond)}, jobs.Answers{retry(), ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Millisecond}},
 		"verdict":                     {jobs.Job{Verdict: verdict}, jobs.Answers{nil, nil, nil}, true, jobs.Ruling{Outcome: jobs.Invalid, Reason: "unreadable"}},
-		"retry after":                 {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service did not answer for the job", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},
-		"absurd retry after":          {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: time.Hour}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service did not answer for the job", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Minute}},
+		"retry after":                 {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},
+		"absurd retry after":          {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: time.Hour}, ok(), ok()}, false, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Minute}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
