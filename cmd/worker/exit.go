@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
 )
 
 // The exit codes. Scripts rely on them.
@@ -55,7 +56,7 @@ func exitCode(err error) int {
 		return codeUsage
 	case errors.Is(err, app.ErrDrainDeadline):
 		return codeDrainDeadline
-	case errors.Is(err, app.ErrMissing):
+	case errors.Is(err, app.ErrMissing), errors.Is(err, bus.ErrNotFound):
 		return codeNotFound
 	case errors.Is(err, app.ErrUnreachable), errors.Is(err, app.ErrConnectionClosed):
 		return codeUnreachable

@@ -21,6 +21,7 @@ type cli struct {
 const (
 	groupTry     = "try"
 	groupWork    = "work"
+	groupWatch   = "watch"
 	groupOperate = "operate"
 )
 
@@ -51,7 +52,8 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 	root.AddGroup(
 		&cobra.Group{ID: groupTry, Title: "Try it:"},
 		&cobra.Group{ID: groupWork, Title: "Work:"},
-		&cobra.Group{ID: groupOperate, Title: "Set up and operate:"},
+		&cobra.Group{ID: groupWatch, Title: "Look after a pool:"},
+		&cobra.Group{ID: groupOperate, Title: "Set up:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
 		for _, command := range commands {
@@ -61,6 +63,7 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 	}
 	add(groupTry, c.demoCommand(), c.devCommand(), c.demoServicesCommand())
 	add(groupWork, run, c.publishCommand(), c.eventsCommand())
+	add(groupWatch, c.statusCommand(), c.jobCommand(), c.deadCommand(), c.pauseCommand(), c.resumeCommand(), c.drainCommand())
 	add(groupOperate, c.setupCommand(), c.doctorCommand(), c.configCommand(), c.probeCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetCompletionCommandGroupID(groupOperate)

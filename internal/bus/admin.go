@@ -31,7 +31,7 @@ func NewAdmin(setup *Setup) *Admin { return &Admin{setup: setup} }
 // State reads what the broker knows of the pool. The error wraps [ErrMissing] if a stream or
 // the consumer is missing. What the user may not ask is left at its zero value.
 func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
-	stream, err := a.setup.jobStream(ctx)
+	stream, err := a.stream(ctx, a.setup.streams.Stream)
 	if err != nil {
 		return jobs.PoolState{}, err
 	}

@@ -154,7 +154,7 @@ func (a *Admin) Replay(ctx context.Context, seq uint64) (jobs.Ref, error) {
 	if err := replayable(&letter, m); err != nil {
 		return jobs.Ref{}, fmt.Errorf("dead letter %d %w: %w", seq, ErrNotReplayable, err)
 	}
-	stream, err := a.setup.jobStream(ctx)
+	stream, err := a.stream(ctx, a.setup.streams.Stream)
 	if err != nil {
 		return jobs.Ref{}, err
 	}

@@ -58,7 +58,7 @@ const maxLookedAt = 10_000
 // used more than once finds the job that is not final, else the last. The error wraps
 // [ErrNotFound]: the job never was, or its event has left the DONE stream.
 func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
-	stream, err := a.setup.jobStream(ctx)
+	stream, err := a.stream(ctx, a.setup.streams.Stream)
 	if err != nil {
 		return JobReport{}, err
 	}

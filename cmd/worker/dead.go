@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+func (c *cli) deadCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "dead",
+		Short: "Dead letters: jobs that failed, expired or could not be read",
+		Long: `Dead letters are kept for 30 days, each under the number that 'worker dead ls' shows. They can
+be looked at, replayed as new jobs once the cause is mended, or discarded.`,
+		Example: `  worker dead ls --outcome failed --service billing
+  worker dead replay --service billing`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	command.AddCommand(c.deadListCommand(), c.deadShowCommand(), c.deadReplayCommand(), c.deadDiscardCommand())
+	return command
+}
+
+// letterFlags choose dead letters.
+type letterFlags struct {
+	filter    bus.LetterFilter
+	olderThan string
+	newerThan string
+}
+
+func (f *letterFlags) register(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&f.filter.Outcome, "outcome", "", "only this outcome: failed, expired or invalid")
+	flags.StringVar(&f.filter.Service, "service", "", "only those that this service decided")
+	flags.StringVar(&f.filter.Reason, "reason", "", "only those whose reason holds this text")
+	flags.StringVar(&f.filter.Subject, "subject", "", "only jobs of this subject; * and > as in NATS")
+	flags.StringVar(&f.olderThan, "older-than", "", "only those that failed before then: RFC 3339, or how long ago")
+	flags.StringVar(&f.newerThan, "newer-than", "", "only those that failed after then: RFC 3339, or how long ago")
+}
+
+// parse checks the flags and returns the filter.
+func (f *letterFlags) parse(now time.Time) (filter bus.LetterFilter, err error) {
+	filter = f.filter
+	outcomes := []string{"", jobs.Failed.String(), jobs.Expired.String(), jobs.Invalid.String()}
+	if !slices.Contains(outcomes, filter.Outcome) {
+		return filter, fmt.Errorf("--outcome %q: want failed, expired or invalid", filter.Outcome)
+	}
+	if f.olderThan != "" {
+		if filter.Before, err = parsePoint("older-than", f.olderThan, now, -1); err != nil {
+			return filter, err
+		}
+	}
+	if f.newerThan != "" {
+		filter.After, err = parsePoint("newer-than", f.newerThan, now, -1)
+	}
+	return filter, err
+}
+
+func (c *cli) deadListCommand() *cobra.Command {
+	var f letterFlags
+	var limit int
+	command := &cobra.Command{
+		Use:   "ls",
+		Short: "List dead letters, the oldest first",
+		Example: `  worker dead ls
+  worker dead ls --reason declined --newer-than 1h
+  worker dead ls --subject 'jobs.mail.>' -o jsonl`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.parse(time.Now())
+			if err != nil || limit < 0 {
+				return usageError(errors.Join(err, negative("limit", limit)))
+			}
+			return c.administer(cmd.Context(), "dead ls", true, func(_ *client, a *bus.Admin) error {
+				return c.listLetters(cmd.Context(), a, filter, limit)
+			})
+		},
+	}
+	f.register(command)
+	command.Flags().IntVar(&limit, "limit", 0, "end after this many; 0 has no end")
+	return command
+}
+
+func negative(flag string, n int) error {
+	if n >= 0 {
+		return nil
+	}
+	return fmt.Errorf("--%s %d: want 0 or more", flag, n)
+}
+
+func (c *cli) listLetters(ctx context.Context, a *bus.Admin, filter bus.LetterFilter, limit int) error {
+	out := newRows(c, letterColumns(time.Now())...)
+	err := a.Letters(ctx, filter, func(l bus.Letter) error {
+		if err := out.print(l); err != nil {
+			return err
+		}
+		if out.printed == limit {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	if err == nil && out.printed == 0 {
+		fmt.Fprintln(c.stderr, "No dead letters.")
+	}
+	return errors.Join(err, out.close())
+}
+
+func letterColumns(now time.Time) []column[bus.Letter] {
+	return []column[bus.Letter]{
+		{"number", func(l bus.Letter) string { return strconv.FormatUint(l.Seq, 10) }},
+		{"age", func(l bus.Letter) string { return age(now.Sub(l.FailedAt)) }},
+		{"outcome", func(l bus.Letter) string { return plain(l.Outcome) }},
+		{"subject", func(l bus.Letter) string { return plain(l.Subject) }},
+		{"service", func(l bus.Letter) string { return plain(l.Service) }},
+		{"attempts", func(l bus.Letter) string { return strconv.Itoa(l.Attempts) }},
+		{"job", func(l bus.Letter) string { return plain(l.UID) }},
+		{"reason", func(l bus.Letter) string { return plain(jobs.Clip(l.Reason, 100)) }},
+	}
+}
+
+// fullLetter is a dead letter with everything in it.
+type fullLetter struct {
+	bus.Letter
+	Header map[string][]string `json:"header"`
+	// Body is the text, or base64 where it is none; Encoding then says so.
+	Body     string `json:"body"`
+	Encoding string `json:"encoding,omitempty"`
+}
+
+func newFullLetter(l bus.Letter, m *nats.Msg) fullLetter {
+	full := fullLetter{Letter: l, Header: m.Header, Body: string(m.Data)}
+	if !utf8.Valid(m.Data) {
+		full.Body, full.Encoding = base64.StdEncoding.EncodeToString(m.Data), "base64"
+	}
+	return full
+}
+
+func (c *cli) deadShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "show NUMBER",
+		Short:   "Print one dead letter with its headers and body",
+		Example: "  worker dead show 12\n  worker dead show 12 -o json | jq -r .body",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			seqs, err := letterNumbers(args)
+			if err != nil {
+				return usageError(err)
+			}
+			return c.administer(cmd.Context(), "dead show", true, func(_ *client, a *bus.Admin) error {
+				l, m, err := a.Letter(cmd.Context(), seqs[0])
+				if err != nil {
+					return err
+				}
+				full := newFullLetter(l, m)
+				return printOne(c, full, fullColumns(&full)...)
+			})
+		},
+	}
+}
+
+func fullColumns(l *fullLetter) []column[fullLetter] {
+	var columns []column[fullLetter]
+	row := func(title, text string) {
+		if text != "" {
+			columns = append(columns, column[fullLetter]{title, func(fullLetter) string { return plain(text) }})
+		}
+	}
+	row("number", strconv.FormatUint(l.Seq, 10))
+	row("job", l.UID)
+	row("subject", l.Subject)
+	row("outcome", l.Outcome)
+	row("reason", l.Reason)
+	row("service", l.Service)
+	row("attempts", strconv.Itoa(l.Attempts))
+	row("batch", l.BatchID)
+	row("failed", moment(l.FailedAt))
+	if l.Truncated {
+		row("cut", "body or headers are not whole: it cannot be replayed")
+	}
+	names := make([]string, 0, len(l.Header))
+	for name := range l.Header {
+		if !strings.HasPrefix(name, "Rollcall-") || strings.EqualFold(name, jobs.HeaderDeadline) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		row("header "+name, strings.Join(l.Header[name], ", "))
+	}
+	row("body"+strings.TrimSuffix(" ("+l.Encoding+")", " ()"), l.Body)
+	return columns
+}
+
+// letterNumbers reads the numbers of dead letters.
+func letterNumbers(args []string) (seqs []uint64, err error) {
+	for _, arg := range args {
+		n, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%q is not the number of a dead letter; 'worker dead ls' shows them", arg)
+		}
+		seqs = append(seqs, n)
+	}
+	return seqs, nil
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// intakeChange is what pause, resume and drain print.
+type intakeChange struct {
+	Pool string `json:"pool"`
+	// Change is paused, resumed or draining; in a dry run what would be.
+	Change      string    `json:"change"`
+	Replica     string    `json:"replica,omitempty"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+	Waiting     uint64    `json:"waiting"`
+	Held        int       `json:"held,omitempty"`
+	DryRun      bool      `json:"dry_run,omitempty"`
+}
+
+func (c *cli) printChange(i intakeChange) error {
+	columns := []column[intakeChange]{
+		{"pool", func(i intakeChange) string { return i.Pool }},
+		{"change", func(i intakeChange) string {
+			if i.DryRun {
+				return "would be " + i.Change
+			}
+			return i.Change
+		}},
+	}
+	if i.Replica != "" {
+		columns = append(columns,
+			column[intakeChange]{"replica", func(i intakeChange) string { return plain(i.Replica) }},
+			column[intakeChange]{"holds", func(i intakeChange) string { return fmt.Sprint(i.Held) }})
+	} else {
+		columns = append(columns, column[intakeChange]{"waiting", func(i intakeChange) string { return fmt.Sprint(i.Waiting) }})
+	}
+	if !i.PausedUntil.IsZero() {
+		columns = append(columns, column[intakeChange]{"until", func(i intakeChange) string { return i.PausedUntil.UTC().Format(time.RFC3339) }})
+	}
+	return printOne(c, i, columns...)
+}
+
+func (c *cli) pauseCommand() *cobra.Command {
+	var until, lasting string
+	var dryRun bool
+	command := &cobra.Command{
+		Use:   "pause",
+		Short: "Let the broker hand out no jobs of the pool for a while",
+		Long: `Pause makes NATS hand out no more jobs of the pool, to whichever replica, until a time. What was
+handed out is finished; producers go on publishing. NATS itself keeps to it, so replicas may
+come and go. It ends by itself, or by 'worker resume'.`,
+		Example: `  worker pause --for 30m
+  worker pause --until 2026-12-01T06:00:00Z
+  worker pause --for 1h --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			end, err := pauseEnd(until, lasting, time.Now())
+			if err != nil {
+				return usageError(err)
+			}
+			return c.administer(cmd.Context(), "pause", true, func(cl *client, a *bus.Admin) error {
+				state, err := a.State(cmd.Context())
+				if err == nil && !dryRun {
+					err = a.Pause(cmd.Context(), end)
+				}
+				if err != nil {
+					return err
+				}
+				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "paused", PausedUntil: end, Waiting: state.Waiting, DryRun: dryRun})
+			})
+		},
+	}
+	command.Flags().StringVar(&until, "until", "", "when the pause ends, RFC 3339")
+	command.Flags().StringVar(&lasting, "for", "", "how long the pause lasts, such as 30m")
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
+	return command
+}
+
+func pauseEnd(until, lasting string, now time.Time) (time.Time, error) {
+	var end time.Time
+	var err error
+	switch {
+	case (until == "") == (lasting == ""):
+		return end, errors.New("say how long: --for 30m, or --until 2026-12-01T06:00:00Z")
+	case until != "":
+		end, err = parsePoint("until", until, now, 1)
+	default:
+		end, err = parsePoint("for", lasting, now, 1)
+	}
+	if err == nil && !end.After(now) {
+		err = fmt.Errorf("%s is over already", end.Format(time.RFC3339))
+	}
+	return end, err
+}
+
+func (c *cli) resumeCommand() *cobra.Command {
+	var dryRun bool
+	command := &cobra.Command{
+		Use:     "resume",
+		Short:   "End a pause",
+		Long:    `Resume ends a pause before its time. Without one it does nothing.`,
+		Example: "  worker resume",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.administer(cmd.Context(), "resume", true, func(cl *client, a *bus.Admin) error {
+				state, err := a.State(cmd.Context())
+				if err == nil && !dryRun {
+					err = a.Resume(cmd.Context())
+				}
+				if err != nil {
+					return err
+				}
+				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "resumed", Waiting: state.Waiting, DryRun: dryRun})
+			})
+		},
+	}
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
+	return command
+}
+
+func (c *cli) drainCommand() *cobra.Command {
+	var dryRun bool
+	command := &cobra.Command{
+		Use:   "drain REPLICA",
+		Short: "Let one replica finish what it holds and end",
+		Long: `Drain makes one replica take no more jobs, finish and commit what it holds, and exit, as SIGTERM
+does. It returns at once; 'worker status' shows the replica until it is gone. What runs the
+replica may start it again: to have fewer, scale it down.`,
+		Example: `  worker status
+  worker drain web-7c9f-a81XQz`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.administer(cmd.Context(), "drain", false, func(cl *client, a *bus.Admin) error {
+				var state jobs.ReplicaState
+				var err error
+				if dryRun {
+					state, err = a.Replica(cmd.Context(), args[0])
+				} else {
+					state, err = a.Drain(cmd.Context(), args[0])
+				}
+				if err != nil {
+					return err
+				}
+				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "draining", Replica: state.Replica, Held: state.HeldJobs, DryRun: dryRun})
+			})
+		},
+	}
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only look whether the replica is there")
+	return command
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// poolStatus is what status prints.
+type poolStatus struct {
+	// State is nil in core mode.
+	State    *jobs.PoolState     `json:"state"`
+	Replicas []jobs.ReplicaState `json:"replicas"`
+}
+
+func (c *cli) statusCommand() *cobra.Command {
+	var watch bool
+	var every time.Duration
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "What waits, what died, who works: the pool at a glance",
+		Long: `Status prints the backlog and the streams of the pool, its replicas, and the breakers of their
+services. Replicas are asked over NATS and have less than a second to answer; one that is not
+listed is gone, cut off, or may not subscribe to $SRV.>.`,
+		Example: `  worker status
+  worker status --watch
+  worker status -o json | jq .state.waiting`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if every < 100*time.Millisecond {
+				return usageError(fmt.Errorf("--every %v: want at least 100ms", every))
+			}
+			return c.administer(cmd.Context(), "status", false, func(cl *client, a *bus.Admin) error {
+				if !watch {
+					return c.status(cmd.Context(), cl, a)
+				}
+				return c.watch(cmd.Context(), every, func(ctx context.Context) error { return c.status(ctx, cl, a) })
+			})
+		},
+	}
+	command.Flags().BoolVarP(&watch, "watch", "w", false, "print it again and again until Ctrl-C")
+	command.Flags().DurationVar(&every, "every", 2*time.Second, "how often, with --watch")
+	return command
+}
+
+// watch repeats show until ctx is done. On a terminal each print takes the place of the last.
+func (c *cli) watch(ctx context.Context, every time.Duration, show func(context.Context) error) error {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		if c.output == formatTable && isTerminal(c.stdout) {
+			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J")
+		}
+		if err := show(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // Ctrl-C is the end that was asked for
+			}
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (c *cli) status(ctx context.Context, cl *client, a *bus.Admin) error {
+	s := poolStatus{Replicas: []jobs.ReplicaState{}}
+	if cl.cfg.Streams.Source != bus.SourceCore {
+		state, err := a.State(ctx)
+		if err != nil {
+			return err
+		}
+		s.State = &state
+	}
+	replicas, err := a.Replicas(ctx)
+	if err != nil {
+		return err
+	}
+	s.Replicas = append(s.Replicas, replicas...)
+	slices.SortFunc(s.Replicas, func(a, b jobs.ReplicaState) int { return strings.Compare(a.Replica, b.Replica) })
+	switch c.output {
+	case formatJSON:
+		return printJSON(c.stdout, s, "  ")
+	case formatJSONL:
+		return printJSON(c.stdout, s, "")
+	default:
+		return c.printStatus(&s)
+	}
+}
+
+func (c *cli) printStatus(s *poolStatus) error {
+	var faults []error
+	if s.State != nil {
+		faults = append(faults,
+			printOne(c, *s.State, stateColumns()...), c.gap(),
+			printAll(c, s.State.Streams, streamColumns()...), c.gap())
+	}
+	faults = append(faults, printAll(c, s.Replicas, replicaColumns()...), c.gap())
+	if len(s.Replicas) == 0 {
+		fmt.Fprintln(c.stderr, "No replica answered.")
+	}
+	faults = append(faults, printAll(c, serviceRows(s.Replicas), serviceColumns()...))
+	return errors.Join(faults...)
+}
+
+func (c *cli) gap() error {
+	_, err := io.WriteString(c.stdout, "\n")
+	return err
+}
+
+func stateColumns() []column[jobs.PoolState] {
+	return []column[jobs.PoolState]{
+		{"pool", func(s jobs.PoolState) string { return s.Pool }},
+		{"waiting", func(s jobs.PoolState) string { return fmt.Sprint(s.Waiting) }},
+		{"in flight", func(s jobs.PoolState) string {
+			return fmt.Sprintf("%d (%d delivered more than once)", s.InFlight, s.Redelivered)
+		}},
+		{"oldest job", func(s jobs.PoolState) string {
+			if s.Oldest.IsZero() {
+				return "none"
+			}
+			return age(s.OldestAge())
+		}},
+		{"stuck", func(s jobs.PoolState) string {
+			if s.Stuck < 0 {
+				return "unknown: too many subjects to count"
+			}
+			return fmt.Sprint(s.Stuck)
+		}},
+		{"dead letters", func(s jobs.PoolState) string { return fmt.Sprint(s.DeadLetters) }},
+		{"intake", func(s jobs.PoolState) string {
+			if s.PausedUntil.IsZero() {
+				return "open"
+			}
+			return "paused until " + s.PausedUntil.UTC().Format(time.RFC3339)
+		}},
+	}
+}
+
+func streamColumns() []column[jobs.StreamState] {
+	return []column[jobs.StreamState]{
+		{"stream", func(s jobs.StreamState) string { return s.Name }},
+		{"messages", func(s jobs.StreamState) string { return fmt.Sprint(s.Messages) }},
+		{"bytes", func(s jobs.StreamState) string { return fmt.Sprint(s.Bytes) }},
+		{"copies", func(s jobs.StreamState) string {
+			if s.Lagging > 0 {
+				return fmt.Sprintf("%d, %d behind", s.Replicas, s.Lagging)
+			}
+			return fmt.Sprint(s.Replicas)
+		}},
+		{"leader", func(s jobs.StreamState) string { return s.Leader }},
+	}
+}
+
+func replicaColumns() []column[jobs.ReplicaState] {
+	return []column[jobs.ReplicaState]{
+		{"replica", func(r jobs.ReplicaState) string { return plain(r.Replica) }},
+		{"state", func(r jobs.ReplicaState) string {
+			if r.Phase == "working" && !r.Ready {
+				return "working, not ready"
+			}
+			return plain(r.Phase)
+		}},
+		{"version", func(r jobs.ReplicaState) string { return plain(r.Version) }},
+		{"up", func(r jobs.ReplicaState) string { return age(time.Since(r.Started)) }},
+		{"holds", func(r jobs.ReplicaState) string { return fmt.Sprint(r.HeldJobs) }},
+		{"jobs/s", func(r jobs.ReplicaState) string { return fmt.Sprintf("%.1f", r.Rate) }},
+		{"succeeded", func(r jobs.ReplicaState) string {
+			if r.Success < 0 {
+				return "-"
+			}
+			return fmt.Sprintf("%.1f%%", float64(int(r.Success*1000))/10)
+		}},
+	}
+}
+
+// serviceRow is a service as one replica sees it.
+type serviceRow struct {
+	replica string
+	jobs.ServiceState
+}
+
+// serviceRows lists the services of all replicas, one after the other.
+func serviceRows(replicas []jobs.ReplicaState) (all []serviceRow) {
+	for i := range replicas {
+		for _, s := range replicas[i].Services {
+			all = append(all, serviceRow{replicas[i].Replica, s})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b serviceRow) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+func serviceColumns() []column[serviceRow] {
+	return []column[serviceRow]{
+		{"service", func(s serviceRow) string { return plain(s.Name) }},
+		{"replica", func(s serviceRow) string { return plain(s.replica) }},
+		{"breaker", func(s serviceRow) string { return plain(s.Breaker) }},
+		{"in flight", func(s serviceRow) string { return fmt.Sprintf("%d of %d", s.InFlight, s.Limit) }},
+		{"last error", func(s serviceRow) string { return plain(jobs.Clip(s.LastError, 100)) }},
+	}
+}
