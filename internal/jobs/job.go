@@ -138,7 +138,10 @@ func (j *Job) readHeader() error {
 			}
 		}
 	}
-	return errors.Join(append(faults, j.name(msgID, ceID))...)
+	if err := j.name(msgID, ceID); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // name chooses the id among what the producer said. An id that is not UTF-8 could not be

@@ -24,8 +24,8 @@ func Epoch(t time.Time) string { return strconv.FormatInt(t.UnixNano(), 36) }
 
 // UID returns "<epoch>.<seq>", which is safe as two tokens of a NATS subject.
 func (r Ref) UID() string {
-	b := make([]byte, 0, len(r.Epoch)+21)
-	b = append(b, r.Epoch...)
+	var room [64]byte // on the stack: an epoch of 12 digits, a dot and at most 20 digits fit
+	b := append(room[:0], r.Epoch...)
 	b = append(b, '.')
 	return string(strconv.AppendUint(b, r.Seq, 10))
 }
