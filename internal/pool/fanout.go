@@ -28,7 +28,7 @@ type column struct {
 // under one WaitGroup, and returns their columns in the order of the services.
 func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	columns := make([]column, len(w.services))
-	var whole []byte
+	var whole *[]byte
 	var wg sync.WaitGroup
 	for i, service := range w.services {
 		missing := jobs.Missing(b.Jobs, service.Name())
@@ -38,9 +38,10 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 		var body []byte
 		if len(missing) == len(b.Jobs) {
 			if whole == nil {
-				whole = encodeBody(missing)
+				whole = w.bodies.encode(missing)
+				defer w.bodies.release(whole) // runs behind wg.Wait
 			}
-			body = whole
+			body = *whole
 		}
 		wg.Go(func() {
 			a := asking{worker: w, service: service, batch: b, column: &columns[i]}
@@ -49,10 +50,6 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	}
 	wg.Wait()
 	return columns
-}
-
-func encodeBody(part []*jobs.Job) []byte {
-	return jobs.AppendCall(make([]byte, 0, jobs.CallSize(part)), part)
 }
 
 // asking is the conversation with one service about one batch.
@@ -77,7 +74,9 @@ func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
 // caused, it halves the part, so that the culprit ends up alone after log₂ steps.
 func (a *asking) ask(ctx context.Context, part []*jobs.Job, body []byte, from int) (next int) {
 	if body == nil {
-		body = encodeBody(part)
+		own := a.worker.bodies.encode(part)
+		defer a.worker.bodies.release(own)
+		body = *own
 	}
 	result := a.call(ctx, part, body)
 	a.column.tries += result.Tries

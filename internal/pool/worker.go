@@ -25,6 +25,7 @@ type worker struct {
 	observer    Observer
 	log         zerolog.Logger
 	maxEvent    int
+	bodies      bodies
 	probe       func(point string)
 }
 
