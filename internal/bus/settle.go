@@ -25,8 +25,14 @@ func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
 	return s.settle(d, "nak", append(body, '}'))
 }
 
-// Extend implements pool.Settler.
-func (s *Source) Extend(d *jobs.Delivery) error { return s.settle(d, "extend", extendBody) }
+// Extend implements pool.Settler. Without a connection it fails at once instead of waiting in
+// the client's buffer: a lease that is only extended there is not extended.
+func (s *Source) Extend(d *jobs.Delivery) error {
+	if err := s.conn.Healthy(); err != nil {
+		return fmt.Errorf("extend job %s: %w", d.Ref.UID(), err)
+	}
+	return s.settle(d, "extend", extendBody)
+}
 
 // The bodies of settlements; publishing copies them.
 var (

@@ -254,6 +254,24 @@ func TestAnExtendedLeaseKeepsTheJob(t *testing.T) {
 // TestADrainGivesBackWhatStillArrives stops a source that has asked for more than there is,
 // and publishes after that: another source must get the jobs soon, not after AckWait, and they
 // must not have come back to the draining source in between, which would count as deliveries.
+func TestALeaseIsNotExtendedWithoutABroker(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	conn := connect(t, server)
+	source, intake, _ := openSource(t, ensure(t, conn, streams()), conn)
+	publish(t, conn, "jobs.a", numbered(1)...)
+	d := receive(t, intake, source, 1)[0]
+	if err := source.Extend(&d); err != nil {
+		t.Fatalf("extend: %v", err)
+	}
+	server.Shutdown()
+	server.WaitForShutdown()
+	eventually(t, "the connection breaks", func() bool { return conn.Healthy() != nil })
+	if err := source.Extend(&d); err == nil {
+		t.Error("extended in the client's buffer: the pool would believe that it holds the lease")
+	}
+}
+
 func TestADrainGivesBackWhatStillArrives(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
