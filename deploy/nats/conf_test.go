@@ -232,6 +232,29 @@ func TestOpsReadsEventsAndReplays(t *testing.T) {
 	}
 }
 
+// TestOpsAsksReplicas: a worker answers whoever may ask, and speaks to nobody unasked.
+func TestOpsAsksReplicas(t *testing.T) {
+	t.Parallel()
+	s := start(t, "nats-server.conf")
+	worker := login(t, s, "worker")
+	for _, subject := range []string{"$SRV.PING", "rollcall.default.host-1.status"} {
+		if _, err := worker.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte("here")) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := worker.FlushTimeout(soon); err != nil {
+		t.Fatal(err)
+	}
+	ops := login(t, s, "ops")
+	for _, subject := range []string{"$SRV.PING", "rollcall.default.host-1.status"} {
+		if m, err := ops.Request(subject, nil, soon); err != nil || string(m.Data) != "here" {
+			t.Errorf("ops asks %s: %v", subject, err)
+		}
+	}
+	expectDenied(t, s, "worker", func(nc *nats.Conn) error { return nc.Publish("_INBOX.ops.x", nil) })
+	expectDenied(t, s, "worker", func(nc *nats.Conn) error { return nc.Publish("rollcall.default.host-1.drain", nil) })
+}
+
 // TestProducerCannotAimPubAcksAtTheLedger: the server answers to any reply subject, whatever
 // the client's permissions; it must not be one of the ledger's.
 func TestProducerCannotAimPubAcksAtTheLedger(t *testing.T) {
@@ -270,7 +293,7 @@ func TestNobodyCanDoMore(t *testing.T) {
 		"worker": {
 			"jobs.x", "later.x", "batches.default.succeeded.forged", "done.other", "done.batch.>", "other.x",
 			"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.JOBS", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS",
-			"$JS.API.STREAM.PURGE.DEAD", "$JS.API.STREAM.MSG.DELETE.DONE", "$JS.API.STREAM.MSG.GET.JOBS",
+			"$JS.API.STREAM.PURGE.DEAD", "$JS.API.STREAM.MSG.DELETE.DONE", "$JS.API.STREAM.MSG.GET.DEAD",
 			"$JS.API.CONSUMER.CREATE.JOBS.mine", "$JS.API.CONSUMER.DELETE.JOBS.default", "$JS.API.CONSUMER.CREATE.DEAD.mine",
 			"$JS.API.DIRECT.GET.OTHER", "$JS.API.CONSUMER.PAUSE.JOBS.default", "_INBOX.producer.x",
 		},
