@@ -1,0 +1,7 @@
+// Package charttest renders the Helm chart beside it, compares the result with golden files,
+// and reads every object strictly into the Go type of its kind. It is a module of its own, so
+// that whoever uses Rollcall does not get Helm and Kubernetes with it.
+//
+//	go test ./...            check
+//	go test ./... -update    write the golden files anew
+package charttest
