@@ -187,12 +187,12 @@ func readCapped(b []byte, r io.Reader, limit int) ([]byte, error) {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := r.Read(b[len(b):min(cap(b), limit+1)])
+		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
 		case len(b) > limit:
 			return b, errTooLarge
-		case errors.Is(err, io.EOF) && err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken reply
+		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken reply
 			return b, nil
 		case err != nil:
 			return b, err
