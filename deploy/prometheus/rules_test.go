@@ -5,6 +5,7 @@ package prometheus_test
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -248,4 +249,38 @@ func TestRulesDoWhatTheySay(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", "--lint=none", file).CombinedOutput(); err != nil {
 		t.Errorf("the dashboard's expressions: %v\n%s", err, out)
 	}
+}
+
+var update = flag.Bool("update", false, "renew the table of metrics in the documentation")
+
+func TestDocumentationListsEveryMetric(t *testing.T) {
+	t.Parallel()
+	const path, begin, end = "../../docs/observability.md", "<!-- metrics:begin -->\n", "<!-- metrics:end -->"
+	text := read(t, path)
+	before, rest, begun := strings.Cut(text, begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !begun || !ended {
+		t.Fatalf("%s lacks its marks", path)
+	}
+	want := before + begin + table(exposition(t)) + end + after
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != text {
+		t.Errorf("%s differs from what a worker measures; renew it with: go test ./deploy/prometheus -run Documentation -update", path)
+	}
+}
+
+// table is a row for every metric of Rollcall on the page, from its own help.
+func table(page string) string {
+	var b strings.Builder
+	b.WriteString("| metric | type | labels | |\n|---|---|---|---|\n")
+	for _, m := range regexp.MustCompile(`(?m)^# HELP (rollcall_\S+) (.*)\n# TYPE \S+ (\S+)$`).FindAllStringSubmatch(page, -1) {
+		name, help, kind := m[1], m[2], m[3]
+		labels := found(strings.Join(found(page, `(?m)^`+name+`(?:_bucket)?(\{.*\}) `), ""), `([a-z_]+)="`)
+		labels = slices.DeleteFunc(labels, func(l string) bool { return l == "pool" || l == "le" })
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, kind, strings.Join(labels, ", "), help)
+	}
+	return b.String()
 }
