@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/devkit"
@@ -199,15 +200,22 @@ func guarded(t *testing.T, port int, dir, password string) *server.Server {
 }
 
 // nats.go gives a connection up when its login is refused twice: a worker whose credentials
-// were revoked must not live on doing nothing.
+// were revoked must not live on doing nothing, not even for a call that nobody can settle.
 func TestRevokedLoginEndsTheWorkerWithTheReason(t *testing.T) {
 	t.Parallel()
 	const old, renewed = "hunter2canary", "other"
 	port, dir := faulttest.FreePort(t), t.TempDir()
 	first := guarded(t, port, dir, old)
-	w := start(t, fmt.Sprintf("nats://127.0.0.1:%d", port), []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")},
-		"NATS_USER=worker", "NATS_PASSWORD="+old)
+	stuck := faulttest.StartRecorder(t, "billing")
+	stuck.Hang()
+	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
+	w := start(t, url, []*faulttest.Recorder{stuck}, "NATS_USER=worker", "NATS_PASSWORD="+old,
+		// Nothing but the closed connection may end the call.
+		"ROLLCALL_DRAIN_TIMEOUT=1h", "ROLLCALL_SVC_BILLING_TIMEOUT=1h", "ROLLCALL_ACK_WAIT=1h", "ROLLCALL_ZOMBIE_HORIZON=1h")
 	w.until("/readyz", http.StatusOK)
+	js := faulttest.JetStream(t, faulttest.Connect(t, url, nats.UserInfo("worker", old)))
+	faulttest.NewLoad(t, js, "JOBS", "jobs.test").Publish(1, limit)
+	faulttest.Until(t, limit, "the service is called", func() bool { return stuck.Count() > 0 })
 	first.Shutdown()
 	first.WaitForShutdown()
 	guarded(t, port, dir, renewed)

@@ -168,12 +168,8 @@ func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Po
 	go func() { ran <- engine.Run(r.intake, r.work) }()
 	select {
 	case err := <-ran:
-		r.health.enter(ended)
 		return r.verdict(conn, err)
 	case <-conn.Closed():
-		// Nothing can be settled any more; the broker gives the jobs to other replicas.
-		r.log.Error().Err(conn.Err()).Msg("lost NATS for good")
-		r.cutOff(ErrConnectionClosed)
 	case <-ctx.Done():
 	case <-r.intake.Done(): // a part in the background failed, or an operator asked for it
 	}
@@ -184,18 +180,17 @@ func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Po
 	defer deadline.Stop()
 	select {
 	case err := <-ran:
-		r.health.enter(ended)
 		return r.verdict(conn, err)
 	case <-conn.Closed():
+		// Nothing can be settled any more; the broker gives the jobs to other replicas.
 		r.cutOff(ErrConnectionClosed)
 	}
-	err := <-ran
-	r.health.enter(ended)
-	return r.verdict(conn, err)
+	return r.verdict(conn, <-ran)
 }
 
 // verdict says why the replica ended: the first cause outranks what followed from it.
 func (r *replica) verdict(conn *bus.Conn, ran error) error {
+	r.health.enter(ended)
 	if err := conn.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConnectionClosed, err)
 	}
