@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -144,10 +145,14 @@ func TestDrainEndsOneReplicaInGoodOrder(t *testing.T) {
 	url := broker(t)
 	js := streams(t, url)
 	env := []string{"NATS_URL=" + url}
-	service := faulttest.StartRecorder(t, "billing")
-	first, second := start(t, url, []*faulttest.Recorder{service}), start(t, url, []*faulttest.Recorder{service})
-	first.until("/readyz", 200)
-	second.until("/readyz", 200)
+	release := make(chan struct{})
+	slow := faulttest.StartRecorder(t, "billing")
+	slow.Answer(func(faulttest.Request) faulttest.Answer {
+		<-release
+		return faulttest.Answer{}
+	})
+	first := start(t, url, []*faulttest.Recorder{slow})
+	first.until("/readyz", http.StatusOK)
 	name, ok := first.logged("ready")["replica"].(string)
 	if !ok {
 		t.Fatal("the log does not name the replica")
@@ -156,13 +161,28 @@ func TestDrainEndsOneReplicaInGoodOrder(t *testing.T) {
 	wants(t, worker(t, env, "drain"), codeUsage)
 	wants(t, worker(t, env, "drain", name, "--dry-run"), codeOK, "would be draining")
 	load := faulttest.NewLoad(t, js, "JOBS", "jobs.test")
-	load.Publish(200, limit)
+	load.Publish(20, limit)
+	faulttest.Until(t, limit, "the service is called", func() bool { return slow.Count() > 0 })
 	wants(t, worker(t, env, "drain", name), codeOK, name)
+	faulttest.Until(t, limit, "status shows the drain", func() bool {
+		return strings.Contains(worker(t, env, "status").stdout, "draining")
+	})
+	second := start(t, url, []*faulttest.Recorder{slow})
+	second.until("/readyz", http.StatusOK)
+	close(release)
 	if code := first.wait(); code != codeOK {
 		t.Errorf("the drained replica: exit %d", code)
 	}
-	load.Publish(100, limit)
-	judge(t, js, load, service)
+	load.Publish(20, limit)
+	finished := 0
+	for _, e := range judge(t, js, load, slow).Events {
+		if e.Data.Replica == name {
+			finished += e.Data.Counts.Succeeded
+		}
+	}
+	if finished == 0 {
+		t.Error("the drained replica finished nothing of what it had begun")
+	}
 	if got := decode[poolStatus](t, worker(t, env, "status", "-o", "json")).Replicas; len(got) != 1 || got[0].Replica == name {
 		t.Errorf("left: %+v; want the other replica alone", got)
 	}
