@@ -12,9 +12,11 @@ import (
 const (
 	minCommitPause = 5 * time.Millisecond
 	maxCommitPause = time.Second
-	// togetherRefused is how often a group may be refused before its commits go alone: the
-	// pages are read after each refusal, so the second one means that others are busy on them.
-	togetherRefused = 3
+	// togetherRefused is how often a group may be refused before it is halved. The pages are
+	// read after each refusal, so every further one means that another replica has just
+	// committed on them: the pool as a whole moves on, and with so many replicas on the same
+	// pages the larger groups waste the least of the broker's disk.
+	togetherRefused = 8
 )
 
 // settle brings every commit of a group to its end: stored, in conflict, refused for good, or
@@ -27,7 +29,7 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 			return
 		}
 		if refused >= togetherRefused && len(group) > 1 {
-			l.settleAlone(ctx, group)
+			l.settleHalves(ctx, group)
 			return
 		}
 		d := l.draft(group)
@@ -43,7 +45,7 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 				group[0].done <- err
 				return
 			}
-			l.settleAlone(ctx, group)
+			l.settleHalves(ctx, group)
 			return
 		}
 		changed := false
@@ -62,10 +64,12 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 	}
 }
 
-func (l *Ledger) settleAlone(ctx context.Context, group []*commit) {
-	for i := range group {
-		l.settle(ctx, group[i:i+1:i+1])
-	}
+// settleHalves settles the halves of a group one after the other: down to single commits, if
+// need be, so that none waits for another that the broker will not have.
+func (l *Ledger) settleHalves(ctx context.Context, group []*commit) {
+	half := len(group) / 2
+	l.settle(ctx, group[:half:half])
+	l.settle(ctx, group[half:])
 }
 
 // publish stores a draft and tells its members.
