@@ -94,7 +94,7 @@ func (k *keeper) named(t *testing.T, name string) tracetest.SpanStub {
 func attribute(s *tracetest.SpanStub, key string) string {
 	for _, a := range s.Attributes {
 		if string(a.Key) == key {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""
