@@ -46,6 +46,9 @@ type dispatcher struct {
 	// running are those with a worker; calling of them hold a slot, the others settle.
 	running map[*flight]struct{}
 	calling int
+	// alone tells that a suspect is being called for: nothing else may be, or a suspect that
+	// kills the process would make suspects of others.
+	alone   bool
 	steps   chan step
 	workers sync.WaitGroup
 	cutOff  atomic.Bool
@@ -174,16 +177,21 @@ func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
 
 // free returns how many more batches may be called for.
 func (d *dispatcher) free() int {
-	if d.pool.gate.backlogged() {
+	if d.alone || d.pool.gate.backlogged() {
 		return 0
 	}
 	return d.pool.cfg.BatchesInFlight - d.calling
 }
 
-// start gives free slots to ready batches.
+// start gives free slots to ready batches. A suspect waits until no call is under way.
 func (d *dispatcher) start() {
 	for len(d.ready) > 0 && d.free() > 0 {
 		f := d.ready[0]
+		suspect := f.batch.Seal == jobs.SealLone
+		if suspect && d.calling > 0 {
+			return
+		}
+		d.alone = suspect
 		d.ready = slices.Delete(d.ready, 0, 1)
 		d.running[f] = struct{}{}
 		d.calling++
@@ -203,6 +211,7 @@ func (d *dispatcher) advance(s step) {
 	if !f.called {
 		f.called = true
 		d.calling--
+		d.alone = false // a suspect was the only one
 		d.pool.gate.settling(f.members)
 	}
 	if s.ended {
