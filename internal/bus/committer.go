@@ -36,6 +36,7 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 		err := ErrStale
 		if !d.contradicted {
 			if err = l.publish(ctx, d); err == nil {
+				l.refusals.over()
 				group, refused = d.later, 0
 				continue
 			}
@@ -57,6 +58,7 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 		}
 		if !changed && len(group) > 0 {
 			l.log.Debug().Err(err).Int("batches", len(group)).Msg("commit is tried again")
+			l.refusals.met(err)
 			if pause(ctx, again.step()) != nil {
 				return
 			}

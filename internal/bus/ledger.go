@@ -31,6 +31,9 @@ type Ledger struct {
 	stopped chan struct{}
 	wake    chan struct{}
 
+	// refusals are those of the committer, see Run.
+	refusals trouble
+
 	mu      sync.Mutex
 	waiting []*commit
 	cache   pageCache
@@ -42,6 +45,7 @@ func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logg
 	return &Ledger{
 		store: store, pool: pool, ttl: ttl, log: log,
 		stopped: make(chan struct{}), wake: make(chan struct{}, 1),
+		refusals: trouble{log: log, what: "committing batches"},
 	}
 }
 
@@ -57,11 +61,14 @@ func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, erro
 		keys[pageKey{ref.Epoch, number}] = struct{}{}
 	}
 	again := backoff{lo: readPause, hi: time.Second}
+	failures := trouble{log: l.log, what: "reading the ledger"}
 	for {
 		pages, err := l.read(ctx, keys, nil)
 		if err == nil {
+			failures.over()
 			return l.records(refs, pages.pages), nil
 		}
+		failures.met(err)
 		if pause(ctx, again.step()) != nil {
 			return nil, fmt.Errorf("read the ledger: %w: %w", context.Cause(ctx), err)
 		}
