@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +16,9 @@ import (
 var errSignal = errors.New("asked to stop by a signal")
 
 func main() {
+	// Only libraries use the standard logger, and net/http prints the beginning of stray
+	// replies to it, whatever they hold.
+	log.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2) // two: the second must not be lost while the first is handled
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

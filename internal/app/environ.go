@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -201,12 +202,15 @@ func explain(t reflect.Type, err error) error {
 
 func shown(v variable, text string) string { return strconv.Quote(mask(v, text)) }
 
-// mask hides secrets: whole ones, and user:password in URLs.
+// query matches the query of a URL in a list; it may hold a key.
+var query = regexp.MustCompile(`\?[^\s,]+`)
+
+// mask hides secrets: whole ones, and user:password and queries in URLs.
 func mask(v variable, text string) string {
 	if v.secret() {
 		return jobs.NewSecret(text).String()
 	}
-	return maskUserInfo(text)
+	return query.ReplaceAllString(maskUserInfo(text), "?***")
 }
 
 // maskUserInfo hides user:password@ in one or more URLs. It hides too much rather than too

@@ -255,7 +255,7 @@ func TestSecretsAreMaskedEverywhere(t *testing.T) {
 	const canary = "hunter2canary"
 	environ := []string{
 		"NATS_URL=nats://ann:" + canary + "@host:4222", "NATS_TOKEN=" + canary, "NATS_PASSWORD_FILE=" + file(t, canary),
-		"ROLLCALL_SERVICES=billing=http://ann:" + canary + "@billing/jobs,ok=http://ok/", "ROLLCALL_SVC_OK_SECRET=" + canary, "ROLLCALL_SVC_OK_TOKEN=" + canary + " x",
+		"ROLLCALL_SERVICES=billing=http://ann:" + canary + "@billing/jobs,ok=http://ok/?key=" + canary + "&x=1", "ROLLCALL_SVC_OK_SECRET=" + canary, "ROLLCALL_SVC_OK_TOKEN=" + canary + " x",
 		"ROLLCALL_BATCH_SIZE=amqp://ann:" + canary + "@host",
 	}
 	all, err := app.Settings(environ)

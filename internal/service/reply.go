@@ -201,14 +201,15 @@ func hasUID(list []*jobs.Job, uid string) bool {
 	return false
 }
 
-// place finds the job that an entry is about.
-func (s *sheet) place(entries int, name string) (int, error) {
+// place finds the job that the k-th of so many entries is about. An error shows nothing of
+// the reply: it ends up in logs and events, and a reply may hold anything.
+func (s *sheet) place(k, entries int, name string) (int, error) {
 	if entries > len(s.jobs) {
 		return 0, fmt.Errorf("the reply lists %d jobs, the call had %d", entries, len(s.jobs))
 	}
 	i, known := s.index[name]
 	if !known {
-		return 0, fmt.Errorf("the reply lists a job that was not in the call: id %q%s", clip(name, 80), s.hint(name))
+		return 0, fmt.Errorf("entry %d of the reply names a job that was not in the call%s", k+1, s.hint(name))
 	}
 	if s.listed[i] {
 		return 0, fmt.Errorf("the reply lists a job twice: id %q", clip(name, 80))
@@ -229,7 +230,7 @@ func (s *sheet) hint(name string) string {
 func (s *sheet) results(entries []resultEntry, retryMax time.Duration) error {
 	for k := range entries {
 		e := &entries[k]
-		i, err := s.place(len(entries), e.ID)
+		i, err := s.place(k, len(entries), e.ID)
 		if err != nil {
 			return err
 		}
@@ -241,7 +242,7 @@ func (s *sheet) results(entries []resultEntry, retryMax time.Duration) error {
 			r.Status = jobs.StatusFail
 		case "retry":
 		default:
-			return fmt.Errorf("the reply gives job %q the status %q; use ok, retry or fail", clip(e.ID, 80), clip(e.Status, 40))
+			return fmt.Errorf("the reply gives job %q a status other than ok, retry and fail", clip(e.ID, 80))
 		}
 		r.Error = clip(e.Error, maxErrorText)
 		r.RetryAfter = pause(e.RetryAfter, retryMax)
@@ -252,7 +253,7 @@ func (s *sheet) results(entries []resultEntry, retryMax time.Duration) error {
 
 func (s *sheet) failures(entries []itemEntry) error {
 	for k := range entries {
-		if _, err := s.place(len(entries), entries[k].ItemIdentifier); err != nil {
+		if _, err := s.place(k, len(entries), entries[k].ItemIdentifier); err != nil {
 			return err
 		}
 	}
@@ -267,7 +268,7 @@ func (s *sheet) failures(entries []itemEntry) error {
 func (s *sheet) statuses(entries []statusEntry) error {
 	for k := range entries {
 		e := &entries[k]
-		i, err := s.place(len(entries), e.EntryID)
+		i, err := s.place(k, len(entries), e.EntryID)
 		if err != nil {
 			return err
 		}
@@ -278,7 +279,7 @@ func (s *sheet) statuses(entries []statusEntry) error {
 			s.replies[i].Status = jobs.StatusFail
 		case "RETRY":
 		default:
-			return fmt.Errorf("the reply gives job %q the status %q; use SUCCESS, RETRY or DROP", clip(e.EntryID, 80), clip(e.Status, 40))
+			return fmt.Errorf("the reply gives job %q a status other than SUCCESS, RETRY and DROP", clip(e.EntryID, 80))
 		}
 	}
 	return nil

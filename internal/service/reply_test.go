@@ -174,7 +174,9 @@ func TestDecodeErrorsTellWhatIsWrongWithoutTheBody(t *testing.T) {
 		`{"results":[{"id":"a0","status":"ok","error":4111111111111111}]}`: "error cannot be a number",
 		`{"results":"4111111111111111"}`:                                   "results cannot be a string",
 		`{"ok":4111111111111111}`:                                          "results, batchItemFailures, statuses",
-		`{"results":[{"id":"zz","status":"ok"}]}`:                          `"zz"`,
+		`{"results":[{"id":"4111","status":"ok"}]}`:                        "entry 1",
+		`{"results":[{"id":"a0","status":"4111"}]}`:                        `job "a0" a status`,
+		`{"statuses":[{"entryId":"a0","status":"4111"}]}`:                  `job "a0" a status`,
 	} {
 		_, failure := service.Decode(call(1), []byte(body), "text/html; charset=utf-8")
 		if failure == nil || !strings.Contains(failure.Error(), want) || strings.Contains(failure.Error(), "4111") || strings.Contains(failure.Error(), "Sign in") {
