@@ -25,7 +25,7 @@ type BrokerOptions struct {
 	// Name of the server, "broker" if empty.
 	Name string
 	// Config is the path of a complete configuration file, used instead of the harness's
-	// own. It must take its ports and store from the variables of [Broker.Env].
+	// own. It says where the store is; ports and addresses are the harness's.
 	Config string
 	// Extra is added to the harness's configuration.
 	Extra string
@@ -49,9 +49,9 @@ type Broker struct {
 	http string
 	args []string
 	env  []string
-	// conf is the path of the configuration, base the part of it that never changes.
-	conf string
-	base string
+	// conf is the path of the configuration.
+	conf    string
+	options BrokerOptions
 }
 
 // StartBroker starts a broker and waits until it is healthy.
@@ -75,28 +75,26 @@ func newBroker(t testing.TB, o BrokerOptions) *Broker {
 	}
 	port, monitor := FreePort(t), FreePort(t)
 	b := &Broker{
-		t: t, name: o.Name, port: port, conf: o.Config, env: o.Env,
+		t: t, name: o.Name, port: port, conf: o.Config, env: o.Env, options: o,
 		URL:  fmt.Sprintf("nats://127.0.0.1:%d", port),
 		http: fmt.Sprintf("http://127.0.0.1:%d", monitor),
 	}
 	if b.conf == "" {
 		b.conf = filepath.Join(t.TempDir(), o.Name+".conf")
-		b.base = fmt.Sprintf("server_name: %s\njetstream { store_dir: %q, max_file_store: %s }\n",
-			o.Name, o.Store, o.MaxFile)
-		b.Configure(o.Extra)
+		b.Configure(o.MaxFile, o.Extra)
 	}
 	b.args = []string{"-c", b.conf, "-a", "127.0.0.1", "-p", fmt.Sprint(port), "-m", fmt.Sprint(monitor)}
-	if o.Config != "" {
-		b.args = append(b.args, "-sd", o.Store)
-	}
 	return b
 }
 
-// Configure replaces what [BrokerOptions.Extra] said; [Broker.Reload] or a restart makes it
-// count. A broker with a configuration file of its own is configured by editing that.
-func (b *Broker) Configure(extra string) {
+// Configure changes what [BrokerOptions] said of MaxFile and Extra; [Broker.Reload] or a
+// restart makes it count. A broker with a configuration file of its own is configured by
+// editing that.
+func (b *Broker) Configure(maxFile, extra string) {
 	b.t.Helper()
-	if err := os.WriteFile(b.conf, []byte(b.base+extra), 0o600); err != nil {
+	text := fmt.Sprintf("server_name: %s\njetstream { store_dir: %q, max_file_store: %s }\n%s\n",
+		b.name, b.options.Store, maxFile, extra)
+	if err := os.WriteFile(b.conf, []byte(text), 0o600); err != nil {
 		b.t.Fatalf("write the configuration of %s: %v", b.name, err)
 	}
 }

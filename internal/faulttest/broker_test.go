@@ -39,7 +39,7 @@ func TestBrokerReloadsItsConfiguration(t *testing.T) {
 		t.Fatalf("max payload %d, want the 1024 of the configuration", got)
 	}
 	nc.Close()
-	b.Configure("max_payload: 2048")
+	b.Configure("1GB", "max_payload: 2048")
 	b.Reload()
 	if got := faulttest.Connect(t, b.URL).MaxPayload(); got != 2048 {
 		t.Errorf("max payload %d after the reload, want 2048", got)

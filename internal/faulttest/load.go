@@ -20,6 +20,9 @@ import (
 // the broker, few enough that a broken one leaves little to repeat.
 const window = 256
 
+// stopLimit is how long the jobs under way at the end of a load may take.
+const stopLimit = time.Minute
+
 // Load publishes jobs and writes down every one that the broker accepted. A publication whose
 // answer is lost is repeated under the same message id, so that its fate becomes known.
 type Load struct {
@@ -49,6 +52,10 @@ func NewLoad(t testing.TB, js jetstream.JetStream, stream, subject string) *Load
 		body: func(n int) []byte { return fmt.Appendf(nil, `{"n":%d}`, n) },
 	}
 }
+
+// Via publishes through another user's connection from now on; the first one only looks the
+// stream up.
+func (l *Load) Via(js jetstream.JetStream) { l.js = js }
 
 // Body decides what job number n, counting from 0, holds.
 func (l *Load) Body(f func(n int) []byte) { l.body = f }
@@ -89,8 +96,13 @@ func (l *Load) Start(rate int) (stop func()) {
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			if err := <-finished; err != nil {
-				l.t.Errorf("background load: %v", err)
+			select {
+			case err := <-finished:
+				if err != nil {
+					l.t.Errorf("background load: %v", err)
+				}
+			case <-time.After(stopLimit):
+				l.t.Errorf("background load: after %v the last jobs still have no PubAck", stopLimit)
 			}
 		})
 	}

@@ -14,6 +14,9 @@ import (
 // logTail is how much of a child's output is shown when a test fails.
 const logTail = 6 << 10
 
+// pollEvery is how often the state of a child is looked at; it has no way to tell.
+const pollEvery = 20 * time.Millisecond
+
 // Process is a child of the test process. It is killed at the end of the test at the
 // latest, and its output is shown if the test failed.
 type Process struct {
@@ -130,15 +133,20 @@ func tail(s string, n int) string {
 // Until polls cond until it is true. The test fails with what if it takes longer than limit.
 func Until(t testing.TB, limit time.Duration, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.After(limit)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
+	deadline := time.Now().Add(limit)
 	for !cond() {
-		select {
-		case <-deadline:
+		if time.Now().After(deadline) {
 			t.Fatalf("after %v still not: %s", limit, what)
-		case <-tick.C:
 		}
+		Tick(t)
+	}
+}
+
+// Tick waits a moment between two looks at a child.
+func Tick(t testing.TB) {
+	select {
+	case <-time.After(pollEvery):
+	case <-t.Context().Done():
 	}
 }
 

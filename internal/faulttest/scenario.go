@@ -40,9 +40,9 @@ type Scenario struct {
 	workers int
 }
 
-// NewScenario starts the services named, sets the streams up through url with the worker's
-// own setup command, and prepares the load. Leases are short, so that faults show quickly.
-func NewScenario(t testing.TB, program, url string, services ...string) *Scenario {
+// NewScenario starts the services named and connects to the broker, with login if it asks for
+// one. Leases are short, so that faults show quickly.
+func NewScenario(t testing.TB, program, url string, services []string, login ...nats.Option) *Scenario {
 	t.Helper()
 	s := &Scenario{t: t, Program: program, URL: url, Rand: seeded(t)}
 	list := make([]string, len(services))
@@ -62,7 +62,7 @@ func NewScenario(t testing.TB, program, url string, services ...string) *Scenari
 		"ROLLCALL_DRAIN_TIMEOUT":     "5s",
 		"ROLLCALL_LOG_FORMAT":        "console",
 	}
-	s.NC = Connect(t, url)
+	s.NC = Connect(t, url, login...)
 	s.JS = JetStream(t, s.NC)
 	return s
 }
@@ -103,6 +103,15 @@ func (s *Scenario) Start(pairs ...string) *Worker {
 	w.WaitReady()
 	return w
 }
+
+// Begin starts one more replica and does not wait for it.
+func (s *Scenario) Begin(pairs ...string) *Worker {
+	s.t.Helper()
+	return s.begin(s.Program, pairs)
+}
+
+// AtRest reports whether nothing is left to do right now.
+func (s *Scenario) AtRest() bool { return unrest(s.t.Context(), s.JS, "JOBS", "default") == "" }
 
 // StartCrasher starts a replica, from the test binary, that kills itself when it passes point
 // for the nth time. It does not wait: the replica may be dead by then.
@@ -156,6 +165,24 @@ func (s *Scenario) Collect(h *history.History) {
 	if h.DeadLetters, err = DeadLetters(s.t.Context(), s.JS); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// Headers is every header of the stored events and dead letters, as lines.
+func (s *Scenario) Headers() []string {
+	s.t.Helper()
+	var lines []string
+	for stream, filter := range map[string]string{"DONE": "done.batch.>", "DEAD": "dead.>"} {
+		err := readAll(s.t.Context(), s.JS, stream, filter, func(m jetstream.Msg) error {
+			for name, values := range m.Headers() {
+				lines = append(lines, name+": "+strings.Join(values, ", "))
+			}
+			return nil
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return lines
 }
 
 // Report fails the test for every promise that h shows broken.

@@ -2,6 +2,7 @@ package faulttest
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"os/exec"
@@ -64,17 +65,35 @@ func (w *Worker) WaitReady() {
 }
 
 // Ready asks /readyz.
-func (w *Worker) Ready() bool { return w.get("/readyz") == http.StatusOK }
+func (w *Worker) Ready() bool { return w.status("/readyz") == http.StatusOK }
 
 // Alive asks /livez.
-func (w *Worker) Alive() bool { return w.get("/livez") == http.StatusOK }
+func (w *Worker) Alive() bool { return w.status("/livez") == http.StatusOK }
 
-func (w *Worker) get(page string) int {
+func (w *Worker) status(page string) int {
+	status, _ := w.get(page)
+	return status
+}
+
+// Page is what the worker serves there, with the status line; empty if it does not answer.
+func (w *Worker) Page(page string) string {
+	status, body := w.get(page)
+	if status == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d\n%s", status, body)
+}
+
+func (w *Worker) get(page string) (status int, body []byte) {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(w.HTTP + page)
 	if err != nil {
-		return 0
+		return 0, nil
 	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, nil
+	}
+	return resp.StatusCode, body
 }

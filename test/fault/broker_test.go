@@ -18,7 +18,7 @@ var absence = flag.Duration("absence", 15*time.Second, "how long the broker is a
 func TestBrokerKilledAndRestarted(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 	s.Setup()
 	workers := []*faulttest.Worker{s.Start(), s.Start()}
 	stop := s.Load.Start(400)
@@ -44,7 +44,7 @@ func TestBrokerKilledAndRestarted(t *testing.T) {
 func TestBrokerAbsence(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
 	s.Setup()
 	w := s.Start()
 	s.Load.Publish(2000, patience)
@@ -77,7 +77,7 @@ func TestBlackhole(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
 	proxy := newProxy(t, broker.Addr())
-	s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 	s.Setup()
 	cutOff := s.Start("NATS_URL", "nats://"+proxy.Addr())
 	s.Start()
@@ -102,7 +102,7 @@ func TestBadNetwork(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
 	proxy := newProxy(t, broker.Addr())
-	s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 	s.Setup()
 	workers := []*faulttest.Worker{
 		s.Start("NATS_URL", "nats://"+proxy.Addr()),

@@ -19,7 +19,7 @@ func TestKilledAtEveryPoint(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-			s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+			s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 			s.Setup()
 			nth := 1 + s.Rand.IntN(5)
 			t.Logf("killed at passage %d", nth)

@@ -20,7 +20,7 @@ const longLease = "120s"
 func TestDrainUnderLoad(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
 	s.Env = s.Env.With("ROLLCALL_ACK_WAIT", longLease, "ROLLCALL_ZOMBIE_HORIZON", "10m")
 	s.Services[0].Answer(func(faulttest.Request) faulttest.Answer {
 		return faulttest.Answer{Wait: 300 * time.Millisecond}
@@ -48,7 +48,7 @@ func TestDrainUnderLoad(t *testing.T) {
 func TestDrainWithAHangingService(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
 	s.Env = s.Env.With("ROLLCALL_ACK_WAIT", longLease, "ROLLCALL_ZOMBIE_HORIZON", "10m", "ROLLCALL_DRAIN_TIMEOUT", "2s")
 	s.Services[0].Hang()
 	s.Setup()
@@ -75,7 +75,7 @@ func TestDrainWithAHangingService(t *testing.T) {
 func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
 	s.Env = s.Env.With("ROLLCALL_DRAIN_TIMEOUT", "120s")
 	s.Services[0].Hang()
 	s.Setup()
@@ -97,7 +97,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 func TestScaleOneTenOne(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 	s.Env = s.Env.With("ROLLCALL_ACK_WAIT", "20s", "ROLLCALL_ZOMBIE_HORIZON", "1m", "ROLLCALL_DRAIN_TIMEOUT", "30s")
 	s.Setup()
 	s.Start()

@@ -15,7 +15,7 @@ import (
 func TestZombieBeforeItsCommit(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing", "search")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search"})
 	s.Setup()
 	s.Load.Publish(300, patience)
 	zombie := s.StartStopper("before_commit", 1+s.Rand.IntN(5))
@@ -40,7 +40,7 @@ func TestZombieBeforeItsCommit(t *testing.T) {
 func TestZombieInItsCalls(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
-	s := faulttest.NewScenario(t, program, broker.URL, "billing")
+	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
 	s.Services[0].Answer(func(faulttest.Request) faulttest.Answer {
 		return faulttest.Answer{Wait: 50 * time.Millisecond}
 	})
