@@ -136,6 +136,21 @@ func TestARecreatedStreamBehindALostConnection(t *testing.T) {
 	}
 }
 
+// TestSequencesRunningBackwardsHoldDeliveries: the one sign of a recreated consumer that
+// needs neither a status nor a reconnect.
+func TestSequencesRunningBackwardsHoldDeliveries(t *testing.T) {
+	t.Parallel()
+	b := bus.Bound("old", 10)
+	var d jobs.Delivery
+	if !b.Admit(&d, 11) || !b.Admit(&d, 15) || d.Ref.Epoch != "old" {
+		t.Fatal("deliveries in sequence are not handed out")
+	}
+	d = jobs.Delivery{}
+	if b.Admit(&d, 1) || b.Admit(&d, 2) || d.Ref.Epoch != "" || b.Held() != 2 {
+		t.Errorf("after 15 came 1, and %d deliveries are held; want both, unstamped", b.Held())
+	}
+}
+
 func TestAMissingStreamIsWaitedForWhenItMayNotBeMade(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))

@@ -69,3 +69,17 @@ func Redact(urls string) string { return redact(urls) }
 
 // Covers is covers for the tests.
 func Covers(a, b string) bool { return covers(a, b) }
+
+// Binding is binding for the tests.
+type Binding struct{ b binding }
+
+// Bound returns a binding that is not doubted, after so many deliveries.
+func Bound(epoch string, lastSeq uint64) *Binding {
+	return &Binding{binding{epoch: epoch, lastSeq: lastSeq}}
+}
+
+// Admit is binding.admit.
+func (b *Binding) Admit(d *jobs.Delivery, consumerSeq uint64) bool { return b.b.admit(d, consumerSeq) }
+
+// Held is how many deliveries wait for the binding to be looked at.
+func (b *Binding) Held() int { return len(b.b.held) }

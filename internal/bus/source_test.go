@@ -138,32 +138,46 @@ func TestJobsOlderThanTheConsumerAreInherited(t *testing.T) {
 }
 
 // TestTheRoomIsNeverExceeded holds what it gets and checks the broker's own count of what is
-// out: whatever was delivered but not handed out counts as well.
+// out: whatever was delivered but not handed out counts as well. A trickle leaves pulls open,
+// then a flood fills all of them.
 func TestTheRoomIsNeverExceeded(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	setup := ensure(t, conn, streams())
-	publish(t, conn, "jobs.a", numbered(500)...)
 	source, intake, _ := openSource(t, setup, conn)
 	js := jetStream(t, conn)
-
 	const room = 100
 	var held []jobs.Delivery
-	for total := 0; total < 500; {
-		chunk := receive(t, intake, source, min(room-len(held), 500-total))
-		total += len(chunk)
+	bytes := int64(0)
+	take := func() {
+		bytes += 8 << 20 // never what limits the next pull
+		chunk, err := within(t, func() ([]jobs.Delivery, error) {
+			return source.Receive(intake, jobs.Room{Jobs: room - len(held), Bytes: bytes})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		held = append(held, chunk...)
 		// Acks take a moment; what was asked for too much would stay out.
 		eventually(t, "no more jobs are out than there is room for", func() bool {
 			consumer, err := js.Consumer(t.Context(), "JOBS", pool)
 			return err == nil && consumer.CachedInfo().NumAckPending <= room
 		})
+	}
+	for range 20 {
+		publish(t, conn, "jobs.a", numbered(1)...)
+		take()
+	}
+	publish(t, conn, "jobs.a", numbered(500)...)
+	for done := 0; done < 520; {
+		if done+len(held) < 520 {
+			take()
+		}
 		// Give back room in odd portions.
 		n := min(len(held), 37)
 		ackAll(t, source, held[:n])
-		held = held[n:]
+		held, done = held[n:], done+n
 	}
-	ackAll(t, source, held)
 }
 
 func TestBytesAreBounded(t *testing.T) {
