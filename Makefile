@@ -32,6 +32,19 @@ test: ## all tests, in random order
 race: ## all tests under the race detector
 	go test -race -shuffle=on -timeout 15m ./...
 
+.PHONY: modules
+modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webhooks against ours; rules of the compose file
+	cd interop && go test ./...
+	cd deploy/composetest && go test ./...
+
+.PHONY: fault
+fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
+	go test -tags fault -count=1 -timeout 20m ./test/fault
+
+.PHONY: e2e
+e2e: ## docker compose under a real engine: scale, kill, restart, drain, and judge the history
+	scripts/e2e.sh
+
 .PHONY: fmt
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
@@ -68,4 +81,4 @@ tidy: ## go.mod and go.sum say what the code needs
 	go mod verify
 
 .PHONY: check
-check: lint tidy race ## what CI runs before anything else
+check: lint tidy race modules ## what CI runs before anything else
