@@ -8,11 +8,14 @@ import (
 
 const (
 	// pullExpiry is how long a pull waits at the broker. A drain waits the last one out, so
-	// that nothing is delivered into the void and comes back only after AckWait.
-	pullExpiry = 2 * time.Second
+	// that nothing is delivered into the void and comes back only after AckWait; an idle
+	// replica asks that often.
+	pullExpiry = time.Second
 	// pullGrace is how much later than its expiry a pull is written off whose end was never
 	// told: a reconnect, a change of leader, or a lost status message.
 	pullGrace = time.Second
+	// pullLag is how late the broker may be in ending a pull whose time is over.
+	pullLag = 250 * time.Millisecond
 	// messageOverhead is what a message can weigh besides its payload: subject and reply
 	// (server/consumer.go, loopAndGatherMsgs, counts both).
 	messageOverhead = 8 << 10

@@ -64,7 +64,7 @@ func (s *Source) openPulls() time.Duration {
 			last = p.ends
 		}
 	}
-	return max(time.Until(last)-pullGrace/2, 0)
+	return max(time.Until(last)-pullGrace+pullLag, 0)
 }
 
 // giveBack naks a delivery that nobody will work on here. If that fails it comes back by
