@@ -142,6 +142,9 @@ func (l *Lab) awaitEmpty(ctx context.Context) error {
 	for {
 		info, err := stream.Info(ctx)
 		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 			return fmt.Errorf("count the jobs left (last %d): %w", left, err)
 		}
 		if left = info.State.Msgs; left == 0 {
