@@ -6,7 +6,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -104,18 +103,30 @@ func (r *run) jobsFlow(t *testing.T) {
 	r.compose("exec", "-T", "worker", "/worker", "publish", "jobs.demo", `{"to":"ann"}`, "--wait", "--timeout=60s")
 	for i := range 2 {
 		address := r.compose("port", fmt.Sprintf("--index=%d", i+1), "worker", "8080")
-		eventually(t, 30*time.Second, func() error { return ready("http://" + address + "/readyz") })
+		for _, page := range []string{"/readyz", "/metrics", "/"} {
+			eventually(t, 30*time.Second, func() error { return served("http://" + address + page) })
+		}
+	}
+	var status struct {
+		Replicas []json.RawMessage
+	}
+	if err := json.Unmarshal([]byte(r.compose("exec", "-T", "worker", "/worker", "status", "--output=json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	if len(status.Replicas) != 2 {
+		t.Errorf("status lists %d replicas, want 2", len(status.Replicas))
 	}
 }
 
-func ready(url string) error {
+// served tells why a page is not there.
+func served(url string) error {
 	response, err := http.Get(url)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return errors.New(response.Status)
+		return fmt.Errorf("%s: %s", url, response.Status)
 	}
 	return nil
 }
