@@ -147,14 +147,14 @@ func (s *Source) look(ctx context.Context) (binding, error) {
 func (s *Source) find(ctx context.Context) (binding, error) {
 	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return binding{}, fmt.Errorf("stream %s is %w", s.setup.streams.Stream, ErrMissing)
+		return binding{}, fmt.Errorf("stream %s is %w; 'worker setup' creates it", s.setup.streams.Stream, ErrMissing)
 	}
 	if err != nil {
 		return binding{}, explain("look up stream "+s.setup.streams.Stream, err)
 	}
 	consumer, err := stream.Consumer(ctx, s.setup.pool)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return binding{}, fmt.Errorf("consumer %s of stream %s is %w", s.setup.pool, s.setup.streams.Stream, ErrMissing)
+		return binding{}, fmt.Errorf("consumer %s of stream %s is %w; 'worker setup' creates it", s.setup.pool, s.setup.streams.Stream, ErrMissing)
 	}
 	if err != nil {
 		return binding{}, explain("look up consumer "+s.setup.pool, err)

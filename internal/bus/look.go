@@ -27,7 +27,7 @@ func (s *Setup) Backlog(ctx context.Context) (Backlog, error) {
 	}
 	consumer, err := stream.Consumer(ctx, s.pool)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return Backlog{}, fmt.Errorf("consumer %s/%s: %w", s.streams.Stream, s.pool, ErrMissing)
+		return Backlog{}, fmt.Errorf("consumer %s/%s: %w: 'worker setup' creates it", s.streams.Stream, s.pool, ErrMissing)
 	}
 	if err != nil {
 		return Backlog{}, explain("look up consumer "+s.pool, err)
@@ -54,7 +54,7 @@ func (s *Setup) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 func (s *Setup) jobStream(ctx context.Context) (jetstream.Stream, error) {
 	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("stream %s: %w", s.streams.Stream, ErrMissing)
+		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", s.streams.Stream, ErrMissing)
 	}
 	if err != nil {
 		return nil, explain("look up stream "+s.streams.Stream, err)
