@@ -71,6 +71,24 @@ func (l *Load) Publish(n int, limit time.Duration) {
 	}
 }
 
+// Send publishes one message as it is and waits for its PubAck. The job's id is what a worker
+// makes of the headers.
+func (l *Load) Send(m *nats.Msg, limit time.Duration) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), limit)
+	defer cancel()
+	ack, err := l.js.PublishMsg(ctx, m)
+	if err != nil {
+		l.t.Fatalf("publish to %s: %v", m.Subject, err)
+	}
+	source := "/rollcall/" + l.stream + "/" + l.epoch
+	ref := jobs.Ref{Epoch: l.epoch, Seq: ack.Sequence}
+	decoded := jobs.Decode(jobs.Delivery{Subject: m.Subject, Header: m.Header, Data: m.Data, Ref: ref, Source: source}, 0)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepted = append(l.accepted, history.Job{ID: decoded.ID, UID: ref.UID(), Source: source})
+}
+
 // Start publishes rate jobs a second in the background, through whatever happens to the
 // broker. The returned function ends it and returns when every job begun has a PubAck.
 func (l *Load) Start(rate int) (stop func()) {

@@ -104,7 +104,7 @@ func TestFiftyThousandWaitingJobs(t *testing.T) {
 			s.Load.Publish(c.jobs, 3*patience)
 			w := s.Start()
 			// Time-outs, retries and naks of whole batches, again and again.
-			faulttest.Until(t, patience, "calls were given up and repeated", func() bool { return s.Services[0].Count() >= 40 })
+			faulttest.Until(t, 2*patience, "calls were given up and repeated", func() bool { return s.Services[0].Count() >= 20 })
 			peak := w.PeakRSS()
 			t.Logf("at most %d MiB resident", peak>>20)
 			if peak > c.bound {

@@ -49,7 +49,7 @@ func TestStoreLimit(t *testing.T) {
 		}
 	}
 	w := s.Start()
-	faulttest.Until(t, patience, "all jobs were called for", func() bool { return len(s.Services[0].Calls()) >= 64 })
+	faulttest.Until(t, patience, "batches wait for their commit", func() bool { return len(s.Services[0].Calls()) >= 16 })
 	stop := s.Load.Start(50)
 	faulttest.Until(t, patience, "producers are told", func() bool { return len(s.Load.Refused()) > 3 })
 	h := history.History{}
@@ -83,7 +83,7 @@ func TestStoreFullOfJobs(t *testing.T) {
 	stop := s.Load.Start(5000)
 	faulttest.Until(t, patience, "producers are told", func() bool { return len(s.Load.Refused()) > 3 })
 	w := s.Start()
-	faulttest.Until(t, patience, "every slot holds a batch", func() bool { return len(s.Services[0].Calls()) >= 64 })
+	faulttest.Until(t, patience, "batches wait for their commit", func() bool { return len(s.Services[0].Calls()) >= 16 })
 	faulttest.Until(t, patience, "the log says what is wrong", func() bool { return strings.Contains(w.Log(), fmt.Sprint(errInsufficient)) })
 	broker.Configure("1GB", "")
 	broker.Reload()
@@ -198,8 +198,9 @@ func TestJobStreamDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	faulttest.Until(t, patience, "not ready without its stream", func() bool { return !w.Ready() })
-	if !w.Alive() || !strings.Contains(w.Log(), "worker setup") {
-		t.Error("the worker died, or does not say what mends a missing stream")
+	faulttest.Until(t, patience, "the log says what mends it", func() bool { return strings.Contains(w.Log(), "worker setup") })
+	if !w.Alive() {
+		t.Error("the worker did not survive that its stream was deleted")
 	}
 	s.Setup()
 	faulttest.Until(t, patience, "ready again", w.Ready)
@@ -230,7 +231,7 @@ func TestLedgerStreamDeleted(t *testing.T) {
 	s.Load = faulttest.NewLoad(t, s.JS, "JOBS", "jobs.again")
 	s.Load.Publish(100, patience)
 	called := len(s.Services[0].Calls())
-	faulttest.Until(t, patience, "every slot holds a batch", func() bool { return len(s.Services[0].Calls()) >= called+64 })
+	faulttest.Until(t, patience, "batches wait for their commit", func() bool { return len(s.Services[0].Calls()) >= called+16 })
 	if out, err := s.Command(s.Env, "setup"); err != nil {
 		t.Fatalf("worker setup: %v\n%s", err, out)
 	}
