@@ -41,6 +41,14 @@ modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webh
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
 	go test -tags fault -count=1 -timeout 20m ./test/fault
 
+.PHONY: chart
+chart: ## check the Helm chart
+	scripts/chart.sh
+
+.PHONY: up
+up: ## docker compose up, and what to look at
+	scripts/up.sh
+
 .PHONY: e2e
 e2e: ## docker compose under a real engine: scale, kill, restart, drain, and judge the history
 	scripts/e2e.sh
@@ -54,6 +62,14 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
+
+.PHONY: bench
+bench: ## every workload against the hand-written floor, in one run
+	go run ./bench
+
+.PHONY: profile
+profile: ## CPU, heap, mutex and block profiles of W1 into out/
+	go run ./bench profile
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each (default 20s)

@@ -45,18 +45,26 @@ engine() {
 		install_packages docker.io iptables
 	fi
 	[ "$(id -u)" = 0 ] || die "root is needed to start dockerd"
-	# A pid file that outlived its daemon keeps the next one from starting.
+	# A daemon that starts or stops at this moment does not answer either.
 	local pid=/var/run/docker.pid
+	for _ in $(seq 60); do
+		if docker info >/dev/null 2>&1; then return; fi
+		if [ ! -f $pid ] || ! kill -0 "$(cat $pid)" 2>/dev/null; then break; fi
+		sleep 0.5
+	done
+	# A pid file that outlived its daemon keeps the next one from starting.
 	if [ -f $pid ] && ! kill -0 "$(cat $pid)" 2>/dev/null; then rm -f $pid; fi
 	say "starting dockerd, its log is $cache/dockerd.log"
 	setsid nohup dockerd --bip "$BRIDGE" --default-address-pool "base=$POOL,size=24" \
 		>"$cache/dockerd.log" 2>&1 </dev/null &
+	local daemon=$!
 	for _ in $(seq 120); do
 		if docker info >/dev/null 2>&1; then return; fi
+		kill -0 $daemon 2>/dev/null || break
 		sleep 0.5
 	done
 	tail -n 30 "$cache/dockerd.log" >&2
-	die "dockerd did not come up within a minute; the end of its log is above"
+	die "dockerd did not come up; the end of its log is above"
 }
 
 compose() {

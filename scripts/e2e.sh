@@ -29,5 +29,7 @@ export IMAGE=rollcall:e2e VERSION=e2e
 REVISION=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 export REVISION
 docker compose build --quiet worker
+# Images of earlier runs, which lost their name to this one.
+docker image prune --force --filter label=org.opencontainers.image.title=rollcall >/dev/null
 cd deploy/composetest
 go test -tags e2e -count=1 -timeout 12m -v ./e2e

@@ -17,7 +17,6 @@ import (
 // given, services that say ok, a ledger that always agrees. What is left is the engine.
 type machine struct {
 	stock   []jobs.Delivery
-	batch   int
 	orders  chan int
 	left    int
 	acked   atomic.Int64

@@ -1,0 +1,157 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// letterOf is a dead letter for a job with the given subject, body and headers.
+func letterOf(seq uint64, subject string, body []byte, header map[string][]string) jobs.DeadLetter {
+	ref := jobs.Ref{Epoch: epoch, Seq: seq}
+	return jobs.DeadLetter{
+		BatchID: "b1",
+		Job:     &jobs.Job{Delivery: jobs.Delivery{Ref: ref, UID: ref.UID(), Subject: subject, Data: body, Header: header}},
+		Ruling:  &jobs.Ruling{Outcome: jobs.Failed, Attempt: 3, Reason: "no such customer", Service: "billing"},
+	}
+}
+
+// deadLetters returns what the DEAD stream holds.
+func deadLetters(t *testing.T, conn *bus.Conn) []*jetstream.RawStreamMsg {
+	t.Helper()
+	stream, err := jetStream(t, conn).Stream(t.Context(), bus.StreamDead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+		m, err := stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func TestADeadLetterCarriesTheJobAndTheReason(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	letter := letterOf(7, "jobs.mail.send", []byte("body\x00"), map[string][]string{
+		"Nats-Msg-Id": {"order-1"}, "nats-expected-stream": {"JOBS"}, "X-Own": {"kept", "twice"},
+		"rollcall-reason": {"forged"}, "Rollcall-Deadline": {"2026-01-01T00:00:00Z"},
+	})
+	dead := bus.NewDeadLetters(conn, pool)
+	for range 2 {
+		// A second time, as after a lost PubAck.
+		if err := dead.Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := deadLetters(t, conn)
+	if len(all) != 1 {
+		t.Fatalf("%d dead letters, want one: the message id keeps the second out", len(all))
+	}
+	m := all[0]
+	if m.Subject != "dead.test.jobs.mail.send" || string(m.Data) != "body\x00" {
+		t.Errorf("letter %s with %q", m.Subject, m.Data)
+	}
+	for name, want := range map[string]string{
+		"Nats-Msg-Id": "e1.7.b1", "Rollcall-Reason": "no such customer", "Rollcall-Outcome": "failed", "Rollcall-Attempts": "3",
+		"Rollcall-Service": "billing", "Rollcall-Batch": "b1", "Rollcall-Uid": "e1.7", "Rollcall-Subject": "jobs.mail.send",
+		"Rollcall-Deadline": "2026-01-01T00:00:00Z", "Rollcall-Truncated": "",
+	} {
+		if got := m.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if got := m.Header["X-Own"]; !slices.Equal(got, []string{"kept", "twice"}) {
+		t.Errorf("X-Own: %q, want both values", got)
+	}
+	for name := range m.Header {
+		if strings.EqualFold(name, "nats-expected-stream") || name == "rollcall-reason" {
+			t.Errorf("header %s came through", name)
+		}
+	}
+	if at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Rollcall-Failed-At")); err != nil || time.Since(at).Abs() > time.Minute {
+		t.Errorf("Rollcall-Failed-At %v, %v; want now", at, err)
+	}
+}
+
+func TestWhatDoesNotFitIsCutAndMarked(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	const maxPayload = 1 << 20
+	full := letterOf(1, "jobs.a", make([]byte, maxPayload), nil)
+	wide := letterOf(2, "jobs.a", []byte("small"), map[string][]string{"X-Wide": {strings.Repeat("h", 65_400)}})
+	long := letterOf(3, "jobs."+strings.Repeat("x", 4000), []byte("small"), nil)
+	if err := bus.NewDeadLetters(conn, pool).Publish(patient(t), []jobs.DeadLetter{full, wide, long}); err != nil {
+		t.Fatal(err)
+	}
+	all := deadLetters(t, conn)
+	if len(all) != 3 {
+		t.Fatalf("%d dead letters, want 3", len(all))
+	}
+	if n := len(all[0].Data); n < maxPayload-1000 || n >= maxPayload || all[0].Header.Get("Rollcall-Truncated") != "true" {
+		t.Errorf("a full body became %d bytes, Rollcall-Truncated %q", n, all[0].Header.Get("Rollcall-Truncated"))
+	}
+	if h := all[1].Header; h.Get("X-Wide") != "" || h.Get("Rollcall-Truncated") != "true" || h.Get("Rollcall-Uid") != "e1.2" || string(all[1].Data) != "small" {
+		t.Errorf("headers too wide for a stream: %d left, body %q; want ours alone, and the body", len(h), all[1].Data)
+	}
+	if m := all[2]; len(m.Subject) > 3200 || m.Header.Get("Rollcall-Subject") != long.Job.Subject {
+		t.Errorf("a subject too long for a protocol line became %d bytes", len(m.Subject))
+	}
+	if err := conn.Healthy(); err != nil {
+		t.Errorf("the connection did not survive: %v", err)
+	}
+}
+
+func TestDeadLettersAreRepeatedUntilConfirmed(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	dead := bus.NewDeadLetters(conn, pool)
+	var letters []jobs.DeadLetter
+	for seq := range uint64(300) {
+		letters = append(letters, letterOf(seq, "jobs.a", fmt.Append(nil, seq), nil))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := dead.Publish(ctx, letters); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Publish() = %v without a stream, want the end of its context", err)
+	}
+	published := make(chan error, 1)
+	go func() { published <- dead.Publish(patient(t), letters) }()
+	ensure(t, conn, streams())
+	if err := <-published; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(deadLetters(t, conn)); n != 300 {
+		t.Errorf("%d dead letters, want 300", n)
+	}
+}
+
+func TestCoreDeadLettersWaitForNobody(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	heard, err := conn.NATS().SubscribeSync("dead.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bus.NewCoreDeadLetters(conn, pool).Publish(t.Context(), []jobs.DeadLetter{letterOf(1, "jobs.a", []byte("x"), nil)}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := heard.NextMsg(patience); err != nil || m.Subject != "dead.test.jobs.a" || m.Header.Get("Rollcall-Reason") == "" {
+		t.Errorf("heard %v, %v; want the letter", m, err)
+	}
+}
