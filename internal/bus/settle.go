@@ -9,15 +9,22 @@ import (
 	"rollcall/internal/jobs"
 )
 
+// bodies of settlements. Publishing copies them; kept, they cost no allocation per job.
+type bodies struct{ ack, nak, extend []byte }
+
+func newBodies() bodies {
+	return bodies{ack: []byte("+ACK"), nak: []byte("-NAK"), extend: []byte("+WPI")}
+}
+
 // Ack implements pool.Settler.
-func (s *Source) Ack(d *jobs.Delivery) error { return s.settle(d, "ack", ackBody) }
+func (s *Source) Ack(d *jobs.Delivery) error { return s.settle(d, "ack", s.bodies.ack) }
 
 // Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
 // processNak): the job stays pending until it is due. While draining it is no shorter than
 // the last pull of this replica is open.
 func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
 	if delay = max(delay, s.openPulls()); delay <= 0 {
-		return s.settle(d, "nak", nakBody)
+		return s.settle(d, "nak", s.bodies.nak)
 	}
 	body := make([]byte, 0, 48)
 	body = append(body, `-NAK {"delay":`...)
@@ -31,15 +38,8 @@ func (s *Source) Extend(d *jobs.Delivery) error {
 	if err := s.conn.Healthy(); err != nil {
 		return fmt.Errorf("extend job %s: %w", d.Ref.UID(), err)
 	}
-	return s.settle(d, "extend", extendBody)
+	return s.settle(d, "extend", s.bodies.extend)
 }
-
-// The bodies of settlements; publishing copies them.
-var (
-	ackBody    = []byte("+ACK")
-	nakBody    = []byte("-NAK")
-	extendBody = []byte("+WPI")
-)
 
 func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
 	if err := s.conn.nc.Publish(d.Reply, body); err != nil {

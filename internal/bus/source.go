@@ -34,6 +34,7 @@ type Source struct {
 	next   string
 	inbox  string
 	wake   chan struct{}
+	bodies bodies
 	intake sync.Once
 	// missing is since when stream or consumer are, as far as Receive knows.
 	missing time.Time
@@ -54,6 +55,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		next:    nextSubject(setup.streams.Stream, setup.pool),
 		inbox:   conn.nc.NewInbox() + ".",
 		wake:    make(chan struct{}, 1),
+		bodies:  newBodies(),
 		binding: newBinding(),
 	}
 	conn.onResume(s.doubt)

@@ -1,0 +1,88 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// BenchmarkReceiveAndAck is the way of a job through the source, 256 bytes without headers.
+// Allocations are those of client and embedded server together.
+func BenchmarkReceiveAndAck(b *testing.B) {
+	conn := connect(b, startServer(b))
+	setup := ensure(b, conn, streams())
+	source := bus.NewSource(conn, setup, nopLog())
+	intake, stop := context.WithCancel(context.Background())
+	defer func() {
+		stop()
+		closeSource(b, source)
+	}()
+	body := []byte(strings.Repeat("x", 256))
+	const refill = 8192
+	published := 0
+	fill := func() {
+		for range refill {
+			if err := conn.NATS().Publish("jobs.a", body); err != nil {
+				b.Fatal(err)
+			}
+		}
+		published += refill
+		if err := conn.NATS().Flush(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		if n++; n > published {
+			b.StopTimer()
+			fill()
+			b.StartTimer()
+		}
+		if n%1024 != 1 {
+			continue // received with the first of its thousand
+		}
+		for got := 0; got < 1024; {
+			chunk, err := source.Receive(intake, jobs.Room{Jobs: 1024 - got, Bytes: 64 << 20})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for i := range chunk {
+				if err := source.Ack(&chunk[i]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			got += len(chunk)
+		}
+	}
+}
+
+// BenchmarkCommit commits batches of 96 jobs, eight at a time, as one replica does.
+func BenchmarkCommit(b *testing.B) {
+	conn := connect(b, startServer(b))
+	ensure(b, conn, streams())
+	ledger := runLedger(b, bus.NewPageStore(conn))
+	const size, atOnce = 96, 8
+	var wg sync.WaitGroup
+	tokens := make(chan struct{}, atOnce)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		tokens <- struct{}{}
+		s := settlement(fmt.Sprintf("b%d", n), jobs.Succeeded, span(uint64(n*size+1), uint64((n+1)*size+1))...)
+		n++
+		wg.Go(func() {
+			defer func() { <-tokens }()
+			if err := ledger.Commit(context.Background(), s); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(n*size)/b.Elapsed().Seconds(), "jobs/s")
+}
