@@ -35,7 +35,7 @@ race: ## all tests under the race detector
 .PHONY: modules
 modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webhooks against ours; rules of the compose file
 	cd interop && go test ./...
-	cd deploy/composetest && go test ./...
+	cd deploy/composetest && go vet -tags e2e ./... && go test ./...
 
 .PHONY: fault
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
@@ -61,6 +61,7 @@ fmt: ## format the code
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags fault ./test/...
 	go run $(STATICCHECK) ./...
 
 .PHONY: bench
@@ -94,6 +95,9 @@ vuln: ## known vulnerabilities in what we depend on; needs vuln.go.dev
 .PHONY: tidy
 tidy: ## go.mod and go.sum say what the code needs
 	go mod tidy -diff
+	cd interop && go mod tidy -diff
+	cd deploy/composetest && go mod tidy -diff
+	cd deploy/helm/charttest && go mod tidy -diff
 	go mod verify
 
 .PHONY: check

@@ -115,7 +115,7 @@ var mutants = []mutant{
 	},
 	{
 		"more is taken than the slots hold", "memory is bounded",
-		"internal/pool/intake.go", "p.gate.take(deliveries)", "p.gate.take(deliveries[:0])", sim,
+		"internal/pool/intake.go", "p.gate.take(deliveries)", "p.gate.take(deliveries[:0])", poolPkg,
 	},
 	{
 		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",

@@ -369,6 +369,7 @@ func TestLostLeaseForgetsTheBatchWithoutAnAck(t *testing.T) {
 		if r.counter.of(jobs.LeaseLost) != 2 || r.pool.Held().Jobs != 0 {
 			t.Errorf("%d leases lost, %d jobs held", r.counter.of(jobs.LeaseLost), r.pool.Held().Jobs)
 		}
+		close(r.ledger.hold)
 		if err := r.stop(); err != nil {
 			t.Fatalf("run: %v", err)
 		}
