@@ -41,6 +41,10 @@ modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webh
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
 	go test -tags fault -count=1 -timeout 20m ./test/fault
 
+.PHONY: soak
+soak: ## load and random faults on real processes for MINUTES (default 20)
+	go test -tags fault -count=1 -v -timeout 24h -run '^TestSoak$$' ./test/fault -minutes $(MINUTES)
+
 .PHONY: chart
 chart: ## check the Helm chart
 	scripts/chart.sh
