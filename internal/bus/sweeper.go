@@ -19,6 +19,9 @@ const (
 	minSweep = 2 * time.Second
 	// sweepChunk is how many pages are looked at in one request.
 	sweepChunk = 512
+	// maxFruitless chunks in a row in which nothing could be removed end a sweep: the oldest
+	// pages mostly belong to the lowest jobs, and all above the ack floor must stay.
+	maxFruitless = 16
 	// sweepTimeout bounds one sweep.
 	sweepTimeout = time.Minute
 )
@@ -28,9 +31,8 @@ const (
 // older than a zombie may be that must still be refused. Any one replica suffices, and
 // sweeping twice is harmless.
 //
-// A sweep reads the pages oldest first, in chunks, and ends with the first chunk in which
-// nothing could be removed: what is younger than that is not due either, or waits for the
-// same job at the broker.
+// A sweep reads the pages oldest first, in chunks, until one is too young, or until nothing
+// could be removed for a while: what comes then waits for the same job at the broker.
 type Sweeper struct {
 	conn  *Conn
 	setup *Setup
@@ -86,7 +88,7 @@ func (s *Sweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	}
 	// The broker's clock, like the times of the pages.
 	due := done.CachedInfo().TimeStamp.Add(-s.setup.streams.ZombieHorizon)
-	for next := uint64(1); ; {
+	for next, fruitless := uint64(1), 0; fruitless < maxFruitless; {
 		pages, err := s.pagesFrom(ctx, next)
 		if err != nil {
 			return purged, fmt.Errorf("sweep the ledger: %w", err)
@@ -96,11 +98,15 @@ func (s *Sweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 		if err != nil {
 			return purged, fmt.Errorf("sweep the ledger: %w", err)
 		}
-		if n == 0 {
+		if len(pages) == 0 || !pages[len(pages)-1].stored.Before(due) {
 			return purged, nil
 		}
 		next = pages[len(pages)-1].seq + 1
+		if fruitless++; n > 0 {
+			fruitless = 0
+		}
 	}
+	return purged, nil
 }
 
 // floor is what is settled at the broker: every job of the epoch up to seq, and of every
