@@ -52,6 +52,16 @@ func (c *commit) abandoned() bool {
 	}
 }
 
+// blocked returns why the commit can never be stored, if one of its pages is among those.
+func (c *commit) blocked(unreadable map[pageKey]error) error {
+	for _, key := range c.pages {
+		if err := unreadable[key]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // verdict returns a conflict if some jobs are final in pages, else nil.
 func (c *commit) verdict(pages map[pageKey]knownPage) *jobs.ConflictError {
 	var conflict *jobs.ConflictError

@@ -113,6 +113,8 @@ func (l *Ledger) sortOut(ctx context.Context, group []*commit) (rest []*commit, 
 		switch conflict = c.verdict(found.pages); {
 		case found.events[c.event.Subject]:
 			c.done <- nil
+		case c.blocked(found.unreadable) != nil:
+			c.done <- c.blocked(found.unreadable)
 		case conflict != nil:
 			c.done <- conflict
 		default:

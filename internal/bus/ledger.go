@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -37,6 +36,8 @@ type Ledger struct {
 	mu      sync.Mutex
 	waiting []*commit
 	cache   pageCache
+	// told are the unreadable pages that the log names already.
+	told map[pageKey]bool
 }
 
 // NewLedger returns the ledger of a pool. Pages are removed ttl after their last write.
@@ -46,6 +47,7 @@ func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logg
 		store: store, pool: pool, ttl: ttl, log: log,
 		stopped: make(chan struct{}), wake: make(chan struct{}, 1),
 		refusals: trouble{log: log, what: "committing batches"},
+		told:     map[pageKey]bool{},
 	}
 }
 
@@ -53,7 +55,8 @@ func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logg
 const readPause = 20 * time.Millisecond
 
 // Load implements pool.Ledger: all pages are read in one request, again and again until that
-// succeeds or ctx ends.
+// succeeds or ctx ends. What stands on an unreadable page counts as unknown; it cannot be
+// committed again.
 func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error) {
 	keys := make(map[pageKey]struct{}, len(refs))
 	for _, ref := range refs {
@@ -199,15 +202,16 @@ func (l *Ledger) take() []*commit {
 }
 
 // pagesRead is what a read found: the pages asked for, with a zero one for each that does not
-// exist, and the subjects of the events that do.
+// exist and none for each that cannot be decoded, and the subjects of the events that do.
 type pagesRead struct {
-	pages  map[pageKey]knownPage
-	events map[string]bool
+	pages      map[pageKey]knownPage
+	unreadable map[pageKey]error
+	events     map[string]bool
 }
 
 // read reads pages and events at one moment.
 func (l *Ledger) read(ctx context.Context, keys map[pageKey]struct{}, events []string) (pagesRead, error) {
-	found := pagesRead{pages: make(map[pageKey]knownPage, len(keys)), events: make(map[string]bool, len(events))}
+	found := pagesRead{pages: make(map[pageKey]knownPage, len(keys)), events: make(map[string]bool, len(events)), unreadable: map[pageKey]error{}}
 	bySubject := make(map[string]pageKey, len(keys))
 	subjects := make([]string, 0, len(keys)+len(events))
 	for key := range keys {
@@ -220,7 +224,6 @@ func (l *Ledger) read(ctx context.Context, keys map[pageKey]struct{}, events []s
 	if err != nil {
 		return found, err
 	}
-	var faults []error
 	for _, entry := range entries {
 		key, ok := bySubject[entry.Subject]
 		if !ok {
@@ -229,9 +232,28 @@ func (l *Ledger) read(ctx context.Context, keys map[pageKey]struct{}, events []s
 		}
 		page, err := jobs.DecodePage(entry.Data)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("%s: %w", entry.Subject, err))
+			delete(found.pages, key)
+			found.unreadable[key] = l.unreadable(key, entry.Subject, err)
+			continue
 		}
 		found.pages[key] = knownPage{seq: entry.Seq, page: page}
 	}
-	return found, errors.Join(faults...)
+	return found, nil
+}
+
+// unreadable returns the error of a page that cannot be decoded, and tells a person the first
+// time. Such a page is not Rollcall's, or that of a newer version, which would lose it if it
+// were overwritten. So its jobs cannot end, and must not hold up others.
+func (l *Ledger) unreadable(key pageKey, subject string, cause error) error {
+	l.mu.Lock()
+	told := l.told[key]
+	if !told && len(l.told) < cachedPages {
+		l.told[key] = true
+	}
+	l.mu.Unlock()
+	if !told {
+		l.log.Error().Err(cause).Str("subject", subject).
+			Msg("a page of the ledger cannot be read, so its jobs cannot end; upgrade the worker, or purge the subject and have its jobs done again")
+	}
+	return fmt.Errorf("%w: the ledger page %s cannot be read: %w", ErrRefused, subject, cause)
 }
