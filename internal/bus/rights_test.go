@@ -92,6 +92,9 @@ func TestMissingRightsChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	eventually(t, "the server tells its consumer of the job", func() bool {
+		return strings.Contains(serverState(t, admin)["CONSUMER.INFO.JOBS.test"], `"num_pending":1`)
+	})
 	before := serverState(t, admin)
 	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
 	if err != nil || len(missing) != 0 {
