@@ -216,7 +216,7 @@ func TestADelayedJobComesWhenItIsDue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := consumer.Next(jetstream.FetchMaxWait(30 * time.Second))
+	m, err := consumer.Next(jetstream.FetchMaxWait(30*time.Second), jetstream.FetchPriorityGroup("replicas"))
 	if err != nil {
 		t.Fatal(err)
 	}

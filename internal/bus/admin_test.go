@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -80,7 +81,7 @@ func TestStuckJobsAreSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish(t, conn, "jobs.a", numbered(3)...)
-	batch, err := consumer.Fetch(3)
+	batch, err := consumer.Fetch(3, jetstream.FetchPriorityGroup("replicas"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func TestStuckJobsAreSeen(t *testing.T) {
 	}
 	// The server gives the jobs up when they would be due once more.
 	eventually(t, "3 jobs are stuck", func() bool {
-		if _, err := consumer.FetchNoWait(3); err != nil {
+		if _, err := consumer.Fetch(3, jetstream.FetchPriorityGroup("replicas"), jetstream.FetchMaxWait(time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		return state(t, admin).Stuck == 3

@@ -147,10 +147,21 @@ func consumerFields(have, want *jetstream.ConsumerConfig) []Difference {
 	if have.MaxAckPending > 0 && have.MaxAckPending < want.MaxAckPending {
 		c.differ("max_ack_pending", have.MaxAckPending, want.MaxAckPending, "jobs waiting out a back-off stall all others sooner")
 	}
+	if have.PriorityPolicy != want.PriorityPolicy || !slices.Equal(have.PriorityGroups, want.PriorityGroups) {
+		c.differ("priority_policy", priorityText(have), priorityText(want), "neighbouring jobs are dealt out to all replicas in turn, which then refuse each other's commits: slow with several replicas")
+	}
 	if len(have.BackOff) > 0 {
 		c.differ("backoff", have.BackOff, "none", "leases end at other times than ROLLCALL_ACK_WAIT")
 	}
 	return c
+}
+
+func priorityText(cfg *jetstream.ConsumerConfig) string {
+	policy, err := cfg.PriorityPolicy.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(append([]string{strings.Trim(string(policy), `"`)}, cfg.PriorityGroups...), " ")
 }
 
 // filters returns the subjects of a consumer, sorted.

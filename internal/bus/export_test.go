@@ -43,6 +43,12 @@ func (p *Pulls) WriteOff(number uint64) { p.p.writeOff(number) }
 // Expire is pulls.expire.
 func (p *Pulls) Expire(now time.Time) time.Time { return p.p.expire(now) }
 
+// Turn is pulls.turn.
+func (p *Pulls) Turn(now time.Time, draw func(int) int) int { return p.p.turn(now, draw) }
+
+// Draw replaces the source's random numbers.
+func (s *Source) Draw(draw func(n int) int) { s.draw = draw }
+
 // Outstanding is what was asked for and may still come.
 func (p *Pulls) Outstanding() (int, int64) { return p.p.jobs, p.p.bytes }
 

@@ -22,6 +22,8 @@ const (
 	// pullShare is the part of the pool's room that must be free before more is asked for:
 	// an eighth, so that a trickle of jobs does not become a trickle of pulls.
 	pullShare = 8
+	// ranks is how many ranks a pull can have at the broker; 0 is served first.
+	ranks = 10
 )
 
 // pulls is the account of what was asked for at the broker. Deliveries carry their own
@@ -36,6 +38,9 @@ type pulls struct {
 	bytes int64
 	// capacity is the largest room the pool ever had.
 	capacity int
+	// rank is that of all pulls until rankEnds.
+	rank     int
+	rankEnds time.Time
 }
 
 type pull struct {
@@ -60,6 +65,19 @@ func (p *pulls) size(room, waiting jobs.Room, minBytes int64) (n int, bytes int6
 		free -= free % jobs.PageSize
 	}
 	return free, max(bytes, minBytes)
+}
+
+// turn returns the rank of a pull that begins now. The broker deals messages out one by one to
+// the waiting pulls of the lowest rank, in turn (server/consumer.go, waitQueue.popAndRequeue).
+// With equal ranks neighbouring jobs would go to as many replicas as wait, and each page of
+// the ledger would be written by all of them at once. So each replica draws a rank and keeps
+// it as long as a pull may wait: the replica that drew the lowest gets whole pulls, and when
+// it has no room left the next one does. Draws being equal now and then does no harm.
+func (p *pulls) turn(now time.Time, draw func(n int) int) int {
+	if !now.Before(p.rankEnds) {
+		p.rank, p.rankEnds = draw(ranks), now.Add(pullExpiry)
+	}
+	return p.rank
 }
 
 // begin notes a pull and returns its number.

@@ -44,6 +44,25 @@ func TestHowMuchIsAskedFor(t *testing.T) {
 	}
 }
 
+func TestARankIsKeptAsLongAsAPullMayWait(t *testing.T) {
+	t.Parallel()
+	var p bus.Pulls
+	start := time.Now()
+	drawn := 0
+	draw := func(n int) int {
+		if n != 10 {
+			t.Errorf("drew below %d; the server takes ranks 0 to 9", n)
+		}
+		drawn++
+		return drawn
+	}
+	for after, want := range []int{1, 1, 1, 1, 2, 2, 2, 2, 3} { // every quarter of a second
+		if got := p.Turn(start.Add(time.Duration(after)*250*time.Millisecond), draw); got != want {
+			t.Errorf("after %d quarters the rank is of draw %d, want %d", after, got, want)
+		}
+	}
+}
+
 func TestAPullWithoutAnEndIsWrittenOff(t *testing.T) {
 	t.Parallel()
 	var p bus.Pulls

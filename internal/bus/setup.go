@@ -22,6 +22,8 @@ const (
 	maxAckPending = 500_000
 	// maxWaiting bounds the pull requests of all replicas together.
 	maxWaiting = 4096
+	// priorityGroup is what a consumer with ranked pulls wants named in each.
+	priorityGroup = "replicas"
 )
 
 // The oldest server with atomic publishes, message TTLs and schedules as the ledger and

@@ -96,6 +96,7 @@ func TestDriftIsReportedAndLeftAlone(t *testing.T) {
 		"stream DEAD retention":          false,
 		"consumer JOBS/test max_deliver": true, "consumer JOBS/test ack_wait": false,
 		"consumer JOBS/test max_ack_pending": false, "consumer JOBS/test filter_subjects": true,
+		"consumer JOBS/test priority_policy": false,
 	} {
 		got, reported := fatal[field]
 		if !reported || got != want {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,8 @@ type Source struct {
 	wake   chan struct{}
 	bodies bodies
 	intake sync.Once
+	// draw returns a random number in [0, n), for ranks.
+	draw func(n int) int
 	// missing is since when stream or consumer are, as far as Receive knows.
 	missing time.Time
 
@@ -55,6 +58,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		next:    nextSubject(setup.streams.Stream, setup.pool),
 		inbox:   conn.nc.NewInbox() + ".",
 		wake:    make(chan struct{}, 1),
+		draw:    rand.IntN,
 		bodies:  newBodies(),
 		binding: newBinding(),
 	}
@@ -161,7 +165,9 @@ func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
 		}
 	}
 	number := s.pulls.begin(n, bytes, now)
-	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d}`, n, bytes, pullExpiry.Nanoseconds())
+	// A consumer without ranks, such as one that a person made, ignores group and priority.
+	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"group":%q,"priority":%d}`,
+		n, bytes, pullExpiry.Nanoseconds(), priorityGroup, s.pulls.turn(now, s.draw))
 	err = s.conn.nc.PublishRequest(s.next, s.inbox+strconv.FormatUint(number, 10), request)
 	if errors.Is(err, nats.ErrReconnectBufExceeded) {
 		// Nothing was sent. The reconnect wakes us.

@@ -74,16 +74,19 @@ func (s *Setup) deadConfig() jetstream.StreamConfig {
 
 // consumerConfig returns the durable consumer that all replicas of the pool share. The limit
 // on attempts is Rollcall's own: a job past MaxDeliver would stay in the stream, invisible.
+// Pulls have ranks, see [pulls.turn].
 func (s *Setup) consumerConfig() jetstream.ConsumerConfig {
 	config := jetstream.ConsumerConfig{
-		Durable:       s.pool,
-		Description:   "Rollcall pool " + s.pool,
-		DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       s.streams.AckWait,
-		MaxDeliver:    -1,
-		MaxAckPending: maxAckPending,
-		MaxWaiting:    maxWaiting,
+		Durable:        s.pool,
+		Description:    "Rollcall pool " + s.pool,
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckWait:        s.streams.AckWait,
+		MaxDeliver:     -1,
+		MaxAckPending:  maxAckPending,
+		MaxWaiting:     maxWaiting,
+		PriorityPolicy: jetstream.PriorityPolicyPrioritized,
+		PriorityGroups: []string{priorityGroup},
 	}
 	if len(s.streams.Subjects) == 1 {
 		config.FilterSubject = s.streams.Subjects[0]
