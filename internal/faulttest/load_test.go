@@ -65,7 +65,7 @@ func TestLoadKnowsTheFateOfEveryJobOverABrokerCrash(t *testing.T) {
 	if stored, accepted := s.CachedInfo().State.Msgs, len(load.Accepted()); stored != uint64(accepted) {
 		t.Errorf("%d jobs stored, %d accepted", stored, accepted)
 	}
-	if len(load.Refused()) == 0 {
+	if load.Refusals() == 0 {
 		t.Error("a broker that was killed twice refused nothing: the load ran past the fault")
 	}
 }

@@ -61,8 +61,8 @@ func TestClusterLosesLeaders(t *testing.T) {
 	for _, node := range cluster.Nodes[:2] {
 		node.Kill()
 	}
-	refused := len(s.Load.Refused())
-	faulttest.Until(t, clusterPatience, "without a quorum nothing is accepted", func() bool { return len(s.Load.Refused()) > refused })
+	refused := s.Load.Refusals()
+	faulttest.Until(t, clusterPatience, "without a quorum nothing is accepted", func() bool { return s.Load.Refusals() > refused })
 	for _, node := range cluster.Nodes[:2] {
 		node.Restart()
 	}

@@ -51,7 +51,7 @@ func TestStoreLimit(t *testing.T) {
 	w := s.Start()
 	faulttest.Until(t, patience, "batches wait for their commit", func() bool { return len(s.Services[0].Calls()) >= 16 })
 	stop := s.Load.Start(50)
-	faulttest.Until(t, patience, "producers are told", func() bool { return len(s.Load.Refused()) > 3 })
+	faulttest.Until(t, patience, "producers are told", func() bool { return s.Load.Refusals() > 3 })
 	h := history.History{}
 	s.Collect(&h)
 	if len(h.Events) != 0 {
@@ -81,7 +81,7 @@ func TestStoreFullOfJobs(t *testing.T) {
 	s.Setup()
 	s.Load.Body(fat)
 	stop := s.Load.Start(5000)
-	faulttest.Until(t, patience, "producers are told", func() bool { return len(s.Load.Refused()) > 3 })
+	faulttest.Until(t, patience, "producers are told", func() bool { return s.Load.Refusals() > 3 })
 	w := s.Start()
 	faulttest.Until(t, patience, "batches wait for their commit", func() bool { return len(s.Services[0].Calls()) >= 16 })
 	faulttest.Until(t, patience, "the log says what is wrong", func() bool { return strings.Contains(w.Log(), fmt.Sprint(errInsufficient)) })
@@ -108,7 +108,7 @@ func TestDiskFull(t *testing.T) {
 	faulttest.Progress(t, patience, "calls", s.Services[0].Count)
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
-	faulttest.Until(t, patience, "producers are told", func() bool { return len(s.Load.Refused()) > 0 })
+	faulttest.Until(t, patience, "producers are told", func() bool { return s.Load.Refusals() > 0 })
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
