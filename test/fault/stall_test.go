@@ -60,7 +60,7 @@ func TestZombieInItsCalls(t *testing.T) {
 		longest = max(longest, time.Since(asleep))
 	}
 	stop()
-	s.Judge(patience, history.History{Grace: longest + time.Second})
+	s.Judge(patience, history.History{Grace: longest + 2*lease})
 	if !zombie.Ready() {
 		t.Error("the worker that was paused is not ready afterwards")
 	}

@@ -180,7 +180,7 @@ func TestConsumerDeletedAndAltered(t *testing.T) {
 	}
 	faulttest.Progress(t, patience, "calls", s.Services[0].Count)
 	stop()
-	s.Judge(patience, history.History{Grace: 5 * time.Second})
+	s.Judge(patience, history.History{Grace: 15 * time.Second})
 	faulttest.Until(t, patience, "ready", w.Ready)
 }
 
