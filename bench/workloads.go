@@ -72,6 +72,10 @@ func workloads() []workload {
 		},
 		latency(), replicas(), retries(),
 		{
+			name: "batch", title: "a full batch of 96 at once, every 200 ms, for an idle replica: time from publish to event", scale: 0.02,
+			cases: versus(with(func(s *lab.Spec) { s.Rate, s.Burst = 480, 96 })),
+		},
+		{
 			name: "idle", title: "a replica that has nothing to do",
 			cases: []benchCase{{"pool", false, with(func(s *lab.Spec) { s.Idle = 10 * time.Second })}},
 			bars:  []bar{{text: "CPU in % of a core", of: "pool", metric: idleCPU, limit: 0.5}},

@@ -257,3 +257,18 @@ func TestBatchesPerCommit(t *testing.T) {
 		t.Errorf("got %g without atomic commits, want 0", got)
 	}
 }
+
+func TestJobsOfABurstAreSentTogether(t *testing.T) {
+	t.Parallel()
+	s := small()
+	s.Jobs, s.Rate, s.Burst, s.Batch, s.Linger = 192, 480, 96, 96, 10*time.Second
+	began := time.Now()
+	result, err := measure(t, lab.Floor(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The second burst is due after 0.4 s; its 96 jobs make one batch, like those of the first.
+	if result.Batches != 2 || time.Since(began) < 400*time.Millisecond {
+		t.Errorf("%d batches, want the 2 bursts", result.Batches)
+	}
+}

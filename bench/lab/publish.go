@@ -39,7 +39,7 @@ func (l *Lab) publishEvenly(ctx context.Context, s Spec) ([]time.Time, error) {
 	sent := make([]time.Time, 0, s.Jobs)
 	start := time.Now()
 	for len(sent) < s.Jobs {
-		due := min(s.Jobs, int(time.Since(start).Seconds()*s.Rate))
+		due := s.due(time.Since(start))
 		for n := len(sent); n < due; n++ {
 			m := &nats.Msg{Subject: jobSubject, Data: Payload(n, s.Payload)}
 			sent = append(sent, time.Now())
@@ -54,6 +54,15 @@ func (l *Lab) publishEvenly(ctx context.Context, s Spec) ([]time.Time, error) {
 		}
 	}
 	return sent, l.published(ctx)
+}
+
+// due returns how many jobs are to be out after so long: whole bursts, until all are.
+func (s *Spec) due(after time.Duration) int {
+	n := min(s.Jobs, int(after.Seconds()*s.Rate))
+	if n < s.Jobs {
+		n -= n % max(s.Burst, 1)
+	}
+	return n
 }
 
 // fillLedger stores n records of a pool that is not running, so that the broker has that

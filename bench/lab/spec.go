@@ -29,6 +29,8 @@ type Spec struct {
 	// Rate publishes the jobs evenly, per second, while the replicas work; 0 = all jobs wait
 	// in the stream before the clock starts.
 	Rate float64 `json:"rate"`
+	// Burst publishes so many jobs at once, at the same rate over all; 0 and 1 = one by one.
+	Burst int `json:"burst"`
 	// Idle is how long an idle replica is watched.
 	Idle time.Duration `json:"idle_ns"`
 	// Ledger is how many records of another pool lie in the ledger before the start.
