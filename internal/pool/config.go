@@ -20,8 +20,10 @@ const (
 	// settleJobs and settleBytes are in proportion to what the slots hold.
 	settleJobs  = 8
 	settleBytes = 4
-	// minSettle jobs may wait however small the batches are: as much as one commit holds.
+	// minSettle jobs may wait however small the batches are, as much as one commit holds of
+	// batches of one; and maxSettle suffice for full batches, however many slots there are.
 	minSettle = 1000
+	maxSettle = 8192
 )
 
 // Config is the settings of a pool.
@@ -75,7 +77,7 @@ func (c *Config) intake() jobs.Room {
 // called for. The slots may be full at that moment.
 func (c *Config) settle() jobs.Room {
 	in := c.intake()
-	return jobs.Room{Jobs: max(settleJobs*in.Jobs, minSettle), Bytes: settleBytes * in.Bytes}
+	return jobs.Room{Jobs: max(min(settleJobs*in.Jobs, maxSettle), minSettle), Bytes: settleBytes * in.Bytes}
 }
 
 // Capacity is the most that a replica holds. Its bytes are exceeded only by jobs that are

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"rollcall/internal/jobs"
 )
@@ -13,11 +14,24 @@ type arrival struct {
 	lone bool
 }
 
-// intake takes deliveries as long as there is room, decodes them, looks up what the ledger
-// knows of the redelivered ones, and hands the rest to the dispatcher. It returns nil at the
-// soft stop, or the error that ended the source.
+// intake takes deliveries as long as there is room, decodes them and hands them to the
+// dispatcher; the redelivered ones once it is known what the ledger says of them. It returns
+// nil at the soft stop, or the error that ended the source.
 func (p *Pool) intake(ctx context.Context, arrivals chan<- []arrival) error {
 	defer close(arrivals)
+	// One look-up at a time, beside the intake: what is redelivered meanwhile waits together
+	// for the next. Of capacity 1, and only this goroutine sends, after it emptied it.
+	lookups := make(chan []*jobs.Job, 1)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for again := range lookups {
+			if admitted := p.readmit(ctx, again); len(admitted) > 0 {
+				arrivals <- admitted
+			}
+		}
+	})
+	defer reading.Wait()
+	defer close(lookups)
 	for {
 		room, err := p.gate.wait(ctx)
 		if err != nil {
@@ -32,17 +46,26 @@ func (p *Pool) intake(ctx context.Context, arrivals chan<- []arrival) error {
 		}
 		p.gate.take(deliveries)
 		p.worker.observer.Event(jobs.Received, len(deliveries))
-		if admitted := p.admit(ctx, deliveries); len(admitted) > 0 {
+		admitted, again := p.admit(deliveries)
+		if len(admitted) > 0 {
 			arrivals <- admitted
+		}
+		if len(again) > 0 {
+			p.worker.observer.Event(jobs.Redelivered, len(again))
+			select {
+			case waiting := <-lookups:
+				again = append(waiting, again...)
+			default:
+			}
+			lookups <- again
 		}
 	}
 }
 
-// admit decodes deliveries and sorts out those that are not to be worked on.
-func (p *Pool) admit(ctx context.Context, deliveries []jobs.Delivery) []arrival {
+// admit decodes deliveries and tells the first ones from those that come again.
+func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*jobs.Job) {
 	decoded := make([]jobs.Job, len(deliveries))
-	admitted := make([]arrival, 0, len(deliveries))
-	var again []*jobs.Job
+	admitted = make([]arrival, 0, len(deliveries))
 	for i := range deliveries {
 		decoded[i] = jobs.Decode(deliveries[i], p.cfg.JobMaxAge)
 		if j := &decoded[i]; j.First() {
@@ -51,11 +74,7 @@ func (p *Pool) admit(ctx context.Context, deliveries []jobs.Delivery) []arrival 
 			again = append(again, j)
 		}
 	}
-	if len(again) == 0 {
-		return admitted
-	}
-	p.worker.observer.Event(jobs.Redelivered, len(again))
-	return append(admitted, p.readmit(ctx, again)...)
+	return admitted, again
 }
 
 // readmit looks up redelivered jobs, all pages in one request. What is final is acked and
@@ -86,14 +105,14 @@ func (p *Pool) readmit(ctx context.Context, again []*jobs.Job) (admitted []arriv
 	return admitted
 }
 
-// load reads the records of redelivered jobs. It waits no longer than their lease lasts,
-// nor than the soft stop allows.
+// load reads the records of redelivered jobs. It waits no longer than the lease of the oldest
+// lasts, nor than the soft stop allows.
 func (p *Pool) load(ctx context.Context, again []*jobs.Job) ([]jobs.Record, error) {
 	refs := make([]jobs.Ref, len(again))
 	for i, j := range again {
 		refs[i] = j.Ref
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.AckWait)
+	ctx, cancel := context.WithDeadline(ctx, again[0].Received.Add(p.cfg.AckWait))
 	defer cancel()
 	return p.worker.ledger.Load(ctx, refs)
 }
