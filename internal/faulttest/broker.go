@@ -1,7 +1,6 @@
 package faulttest
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -186,15 +185,24 @@ func JetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 
 // FreePort finds a loopback port below the kernel's ephemeral range, so that neither an
 // outgoing connection nor a listener on port 0 takes it while a server is being restarted.
+// Until the test ends the UDP port of the same number is held: it is in nobody's way, and tells
+// every other FreePort, in any process, that the number is taken.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		port := 20000 + rand.IntN(12000)
-		listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = listener.Close()
-			return port
+		mark, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err != nil {
+			continue
 		}
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			_ = mark.Close()
+			continue
+		}
+		_ = listener.Close()
+		t.Cleanup(func() { _ = mark.Close() })
+		return port
 	}
 	t.Fatal("no free loopback port found")
 	return 0

@@ -46,10 +46,15 @@ func TestBrokerReloadsItsConfiguration(t *testing.T) {
 	}
 }
 
-func TestFreePortCanBeBound(t *testing.T) {
+func TestFreePortsDiffer(t *testing.T) {
 	t.Parallel()
-	if port := faulttest.FreePort(t); port < 20000 || port >= 32000 {
-		t.Errorf("port %d is outside the range kept for brokers", port)
+	seen := map[int]bool{}
+	for range 1000 {
+		port := faulttest.FreePort(t)
+		if port < 20000 || port >= 32000 || seen[port] {
+			t.Fatalf("port %d is outside the range kept for this, or was given out before", port)
+		}
+		seen[port] = true
 	}
 }
 
