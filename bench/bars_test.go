@@ -168,3 +168,45 @@ func TestHelpNamesEveryWorkload(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryPointOfAnAxisIsAnotherSpec(t *testing.T) {
+	t.Parallel()
+	for _, w := range sweeps(axes()) {
+		seen := map[lab.Spec]string{}
+		for _, c := range w.cases {
+			if other, again := seen[c.spec]; again || c.floor || c.scale <= 0 || c.scale > 1 {
+				t.Errorf("%s %s: the same as %q, or at a scale of %g", w.name, c.label, other, c.scale)
+			}
+			seen[c.spec] = c.label
+		}
+	}
+	if _, err := chooseAxes("payload,paylode"); err == nil || !strings.Contains(err.Error(), `"paylode"`) {
+		t.Errorf("an unknown axis: %v", err)
+	}
+	if some, err := chooseAxes("Batch, ledger"); err != nil || len(some) != 2 || some[0].name != "batch" {
+		t.Errorf("two axes: %v, %v", some, err)
+	}
+}
+
+func TestTheGuardHoldsProcessorTimeOnly(t *testing.T) {
+	t.Parallel()
+	cheap := lab.Result{WorkerCPU: 5, BrokerCPU: 10, ServicesCPU: 2, JobsPerSecond: 100}
+	for _, tc := range []struct {
+		name string
+		pool lab.Result
+		met  bool
+	}{
+		{"slower, as dear", lab.Result{WorkerCPU: 7, BrokerCPU: 13, ServicesCPU: 2, JobsPerSecond: 1}, true},
+		{"a dear worker", lab.Result{WorkerCPU: 11, BrokerCPU: 10, ServicesCPU: 2, JobsPerSecond: 100}, false},
+		{"a dear broker", lab.Result{WorkerCPU: 7, BrokerCPU: 32, ServicesCPU: 2, JobsPerSecond: 100}, false},
+	} {
+		measured := []caseReport{{Label: "floor", Runs: []lab.Result{cheap}}, {Label: "pool", Runs: []lab.Result{tc.pool}}}
+		met := true
+		for _, b := range guarded().bars {
+			met = met && b.judge(measured).Met
+		}
+		if met != tc.met {
+			t.Errorf("%s: met %t, want %t", tc.name, met, tc.met)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,9 @@ func (s *session) measureAll(ctx context.Context, chosen []workload) ([]report, 
 func (s *session) measure(ctx context.Context, w workload) (report, error) {
 	r := report{Name: w.name, Title: w.title, Cases: make([]caseReport, len(w.cases))}
 	for i, c := range w.cases {
-		c.spec.Jobs = int(float64(s.jobs) * w.scale)
+		if c.spec.Jobs == 0 { // a backlog is what it is
+			c.spec.Jobs = int(float64(s.jobs) * w.scale * cmp.Or(c.scale, 1))
+		}
 		r.Cases[i] = caseReport{Label: c.label, Spec: c.spec}
 	}
 	for n := range s.runs {

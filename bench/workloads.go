@@ -23,6 +23,8 @@ type benchCase struct {
 	label string
 	floor bool
 	spec  lab.Spec
+	// scale is a further share of the jobs; 0 = all of them.
+	scale float64
 }
 
 // base is W1: jobs of 256 bytes, three services that answer at once, and the worker's own
@@ -38,8 +40,14 @@ func with(change func(*lab.Spec)) lab.Spec {
 }
 
 func versus(spec lab.Spec) []benchCase {
-	return []benchCase{{"floor", true, spec}, {"pool", false, spec}}
+	return []benchCase{floor("floor", spec), pool("pool", spec)}
 }
+
+func floor(label string, spec lab.Spec) benchCase {
+	return benchCase{label: label, floor: true, spec: spec}
+}
+
+func pool(label string, spec lab.Spec) benchCase { return benchCase{label: label, spec: spec} }
 
 func describeWorkloads() string {
 	var b strings.Builder
@@ -77,13 +85,11 @@ func workloads() []workload {
 		},
 		{
 			name: "idle", title: "a replica that has nothing to do",
-			cases: []benchCase{{"pool", false, with(func(s *lab.Spec) { s.Idle = 10 * time.Second })}},
+			cases: []benchCase{pool("pool", with(func(s *lab.Spec) { s.Idle = 10 * time.Second }))},
 			bars:  []bar{{text: "CPU in % of a core", of: "pool", metric: idleCPU, limit: 0.5}},
 		},
 	}
 }
-
-func slow(s *lab.Spec) { s.Delay, s.Jitter = 20*time.Millisecond, 5*time.Millisecond }
 
 func latency() workload {
 	at := func(linger time.Duration) lab.Spec {
@@ -92,8 +98,8 @@ func latency() workload {
 	w := workload{
 		name: "W4", title: "2,000 jobs/s, time from publish to event, linger 0 and 5 ms", scale: 0.2,
 		cases: []benchCase{
-			{"floor, no linger", true, at(0)}, {"pool, no linger", false, at(0)},
-			{"floor, 5 ms", true, at(5 * time.Millisecond)}, {"pool, 5 ms", false, at(5 * time.Millisecond)},
+			floor("floor, no linger", at(0)), pool("pool, no linger", at(0)),
+			floor("floor, 5 ms", at(5*time.Millisecond)), pool("pool, 5 ms", at(5*time.Millisecond)),
 		},
 	}
 	for _, linger := range []string{", no linger", ", 5 ms"} {
@@ -109,8 +115,8 @@ func replicas() workload {
 	return workload{
 		name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 1,
 		cases: []benchCase{
-			{"pool ×1", false, n(1)}, {"pool ×2", false, n(2)}, {"pool ×4", false, n(4)},
-			{"floor ×1", true, n(1)}, {"floor ×4", true, n(4)},
+			pool("pool ×1", n(1)), pool("pool ×2", n(2)), pool("pool ×4", n(4)),
+			floor("floor ×1", n(1)), floor("floor ×4", n(4)),
 		},
 		bars: []bar{{text: "four replicas against one", of: "pool ×4", against: "pool ×1", metric: jobsPerSecond, limit: 3.5, atLeast: true}},
 	}
@@ -120,8 +126,8 @@ func retries() workload {
 	return workload{
 		name: "W6", title: "as W1, 10 % of the jobs need a second attempt", scale: 1,
 		cases: []benchCase{
-			{"pool, W1", false, base()},
-			{"pool, 10 % retried", false, with(func(s *lab.Spec) { s.RetryShare = 0.1 })},
+			pool("pool, W1", base()),
+			pool("pool, 10 % retried", with(func(s *lab.Spec) { s.RetryShare = 0.1 })),
 		},
 		bars: []bar{{text: "jobs/s against our own W1", of: "pool, 10 % retried", against: "pool, W1", metric: jobsPerSecond, limit: 0.8, atLeast: true}},
 	}

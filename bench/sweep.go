@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/bench/lab"
+)
+
+// axis is one thing that costs grow with; everything else stays as in W1.
+type axis struct {
+	name, title string
+	points      []point
+}
+
+// point is one value on an axis. Heavy points take a share of the session's jobs.
+type point struct {
+	label string
+	scale float64
+	set   func(*lab.Spec)
+}
+
+func axes() []axis {
+	return []axis{
+		{"payload", "bytes of a job's body", points([]int{64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10},
+			func(s *lab.Spec, n int) { s.Payload = n },
+			func(n int) float64 { return min(1, 1024/float64(n)) })},
+		{"batch", "jobs in a batch", points([]int{1, 4, 16, 48, 96, 192, 384, 900},
+			func(s *lab.Spec, n int) { s.Batch = n },
+			func(n int) float64 { return min(1, float64(n)/16) })},
+		{"services", "services that every batch is sent to", points([]int{1, 2, 3, 4, 8, 16},
+			func(s *lab.Spec, n int) { s.Services = n }, same)},
+		{"slots", "batches in flight, services answer after 20 ms ± 5 ms", points([]int{1, 4, 8, 16, 64},
+			func(s *lab.Spec, n int) { slow(s); s.InFlight = n }, same)},
+		{"replicas", "replicas, services answer after 20 ms ± 5 ms", points([]int{1, 2, 4, 8, 16},
+			func(s *lab.Spec, n int) { slow(s); s.Replicas = n }, same)},
+		{"ledger", "records of other jobs in the ledger", points([]int{0, 10_000, 100_000, 1_000_000},
+			func(s *lab.Spec, n int) { s.Ledger = n }, same)},
+		{"backlog", "jobs waiting at the start", backlogs(10_000, 100_000, 1_000_000, 5_000_000)},
+	}
+}
+
+func same(int) float64 { return 1 }
+
+func points(values []int, set func(*lab.Spec, int), scale func(int) float64) []point {
+	out := make([]point, len(values))
+	for i, n := range values {
+		out[i] = point{label: strconv.Itoa(n), scale: scale(n), set: func(s *lab.Spec) { set(s, n) }}
+	}
+	return out
+}
+
+// backlogs are the points of the axis whose value is the number of jobs itself.
+func backlogs(values ...int) []point {
+	return points(values, func(s *lab.Spec, n int) { s.Jobs = n }, same)
+}
+
+func (s *session) sweepCommand(stdout io.Writer, output *string) *cobra.Command {
+	names := ""
+	command := &cobra.Command{
+		Use:   "sweep",
+		Short: "Show how cost grows with payload, batch size, services, replicas, ledger and backlog",
+		Long:  "Sweep changes one thing at a time and leaves the rest as in W1. Axes:\n" + describeAxes(),
+		Example: `  bench sweep --axes payload,batch --runs 3
+  bench sweep --axes backlog --timeout 10m -o json > out/backlog.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			chosen, err := chooseAxes(names)
+			if err != nil {
+				return err
+			}
+			return s.with(cmd.Context(), func() error {
+				reports, err := s.measureAll(cmd.Context(), sweeps(chosen))
+				if err != nil {
+					return err
+				}
+				return printReports(stdout, *output, reports)
+			})
+		},
+	}
+	command.Flags().StringVar(&names, "axes", "", "comma list of axes; empty = all")
+	return command
+}
+
+func describeAxes() string {
+	var b strings.Builder
+	for _, a := range axes() {
+		fmt.Fprintf(&b, "  %-9s %s\n", a.name, a.title)
+	}
+	return b.String()
+}
+
+func chooseAxes(names string) ([]axis, error) {
+	all := axes()
+	if names == "" {
+		return all, nil
+	}
+	var chosen []axis
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(all, func(a axis) bool { return strings.EqualFold(a.name, strings.TrimSpace(name)) })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no axis %q; want some of:\n%s", name, describeAxes())
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// sweeps turns axes into workloads of the pool alone, a case for each point.
+func sweeps(chosen []axis) []workload {
+	var out []workload
+	for _, a := range chosen {
+		w := workload{name: a.name, title: a.title, scale: 1}
+		for _, p := range a.points {
+			w.cases = append(w.cases, benchCase{label: p.label, spec: with(p.set), scale: p.scale})
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func slow(s *lab.Spec) { s.Delay, s.Jitter = 20*time.Millisecond, 5*time.Millisecond }
