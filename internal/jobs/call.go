@@ -49,7 +49,8 @@ type Call struct {
 	Key string
 	// Jobs are the jobs called for, in the order of Body.
 	Jobs []*Job
-	// Body is a JSON array of CloudEvents 1.0. It may be shared by several calls and must not be written to.
+	// Body is a JSON array of CloudEvents 1.0. It may be shared by several calls, and a call
+	// that was cut short may leave a reader behind: it must never be written to.
 	Body []byte
 	// Traceparent is the W3C trace context to send, empty for none.
 	Traceparent string

@@ -28,7 +28,7 @@ type column struct {
 // under one WaitGroup, and returns their columns in the order of the services.
 func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	columns := make([]column, len(w.services))
-	var whole *[]byte
+	var whole []byte
 	var wg sync.WaitGroup
 	for i, service := range w.services {
 		missing := jobs.Missing(b.Jobs, service.Name())
@@ -38,10 +38,9 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 		var body []byte
 		if len(missing) == len(b.Jobs) {
 			if whole == nil {
-				whole = w.bodies.encode(missing)
-				defer w.bodies.release(whole) // runs behind wg.Wait
+				whole = encodeBody(missing)
 			}
-			body = *whole
+			body = whole
 		}
 		wg.Go(func() {
 			a := asking{worker: w, service: service, batch: b, column: &columns[i]}
@@ -50,6 +49,12 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	}
 	wg.Wait()
 	return columns
+}
+
+// encodeBody makes the body of a call. It is never used again: net/http may still be reading
+// it when a call that was cut short has returned.
+func encodeBody(part []*jobs.Job) []byte {
+	return jobs.AppendCall(make([]byte, 0, jobs.CallSize(part)), part)
 }
 
 // asking is the conversation with one service about one batch.
@@ -74,9 +79,7 @@ func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
 // caused, it halves the part, so that the culprit ends up alone after log₂ steps.
 func (a *asking) ask(ctx context.Context, part []*jobs.Job, body []byte, from int) (next int) {
 	if body == nil {
-		own := a.worker.bodies.encode(part)
-		defer a.worker.bodies.release(own)
-		body = *own
+		body = encodeBody(part)
 	}
 	result := a.call(ctx, part, body)
 	a.column.tries += result.Tries

@@ -308,35 +308,6 @@ func TestASlowDiskDoesNotFillTheMemory(t *testing.T) {
 	})
 }
 
-func TestABodyStaysWhatItIsUntilTheCallReturns(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		check := func(ctx context.Context, c *jobs.Call) jobs.CallResult {
-			want := string(jobs.AppendCall(nil, c.Jobs))
-			for range 3 {
-				if string(c.Body) != want {
-					t.Errorf("the body of %s changed under the call", c.Key)
-				}
-				time.Sleep(time.Duration(len(c.Jobs[0].UID)+len(c.Service)) * time.Millisecond)
-			}
-			if c.Service == "b" && len(c.Jobs) > 1 { // halves have bodies of their own
-				return jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Final: true, Code: 400, Err: errors.New("no")}}
-			}
-			return allOK(ctx, c)
-		}
-		r := start(t, settings(), service{name: "aaa", answer: check}, service{name: "b", answer: check})
-		r.push(deliveries(1, 200)...)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		if n := len(r.ledger.settlements()); n != 100 {
-			t.Errorf("%d batches settled, want 100", n)
-		}
-		if err := r.stop(); err != nil {
-			t.Fatalf("run: %v", err)
-		}
-	})
-}
-
 func TestLeaseIsExtendedWhileHeld(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -54,7 +54,7 @@ type Service interface {
 	Name() string
 	Required() bool
 	// Call sends the call, with the tries and policies of the service, and reads the reply.
-	// It returns when ctx is done at the latest. It must not keep call.Body.
+	// It returns when ctx is done at the latest.
 	Call(ctx context.Context, call *jobs.Call) jobs.CallResult
 }
 

@@ -25,7 +25,6 @@ type worker struct {
 	observer    Observer
 	log         zerolog.Logger
 	maxEvent    int
-	bodies      bodies
 	probe       func(point string)
 }
 

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -104,15 +105,13 @@ func (t *httpTransport) close() { t.rt.CloseIdleConnections() }
 
 // send implements transport.
 func (t *httpTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
-	body := &gate{data: call.Body}
-	defer body.shut()
 	req := t.request.WithContext(ctx)
 	req.Header = t.header(call)
 	req.ContentLength = int64(len(call.Body))
-	req.Body = &gateReader{gate: body}
+	req.Body = io.NopCloser(bytes.NewReader(call.Body))
 	// net/http may send again on a fresh connection when a kept one turns out to be closed:
 	// the Idempotency-Key allows it.
-	req.GetBody = func() (io.ReadCloser, error) { return &gateReader{gate: body}, nil }
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
 		return nil, broken(ctx, t.target, err)
@@ -199,43 +198,3 @@ func readCapped(b []byte, r io.Reader, limit int) ([]byte, error) {
 		}
 	}
 }
-
-// gate lends a body to net/http for the time of one try. The transport may still be writing
-// when it has already returned; after shut it gets an error instead of bytes that the caller
-// of [Service.Call] may be using for something else.
-type gate struct {
-	mu   sync.Mutex
-	data []byte
-	done bool
-}
-
-var errShut = errors.New("the call is over")
-
-func (g *gate) shut() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.data, g.done = nil, true
-}
-
-type gateReader struct {
-	*gate
-	off int
-}
-
-// Read implements [io.Reader].
-func (r *gateReader) Read(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.done {
-		return 0, errShut
-	}
-	if r.off == len(r.data) {
-		return 0, io.EOF
-	}
-	n := copy(p, r.data[r.off:])
-	r.off += n
-	return n, nil
-}
-
-// Close implements [io.Closer].
-func (r *gateReader) Close() error { return nil }

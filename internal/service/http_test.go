@@ -13,32 +13,6 @@ import (
 	"rollcall/internal/service"
 )
 
-// TestTheBodyIsNotReadAfterTheCall writes over the body when a call is over. The service has
-// answered without reading it, and reads on only then: net/http is still sending.
-func TestTheBodyIsNotReadAfterTheCall(t *testing.T) {
-	t.Parallel()
-	overwritten, done := make(chan struct{}), make(chan struct{})
-	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		conn, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(err)
-		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-		<-overwritten
-		if body, _ := io.ReadAll(buffered); bytes.Contains(body, []byte("overwritten")) {
-			t.Error("the service got what was written after the call")
-		}
-		_ = conn.Close()
-		close(done)
-	})
-	c := call(1)
-	c.Body = bytes.Repeat([]byte("0123456789"), 3<<20) // more than the kernel buffers
-	want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 400, final: true}.check(t, newService(t, url, config(), service.Deps{}).Call(t.Context(), c))
-	copy(c.Body, bytes.Repeat([]byte("overwritten"), 1<<21))
-	close(overwritten)
-	<-done
-}
-
 func TestConnectionsAreKeptAndBounded(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
