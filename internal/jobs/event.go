@@ -13,10 +13,14 @@ type detail int
 
 const (
 	detailAll     detail = iota
-	detailNoData         // without the services' data
+	detailNoData         // without the services' data and what is beyond maxKey of a key
 	detailNoTexts        // and without reasons and the answers of each service
 	detailUIDs           // and without ids and subjects
 )
+
+// maxKey is how much of a batch's key an event keeps that has to be cut, in bytes: a key is
+// the text of a producer's header, and may be as long as a whole message.
+const maxKey = 256
 
 // EncodeEvent sets the outcome and the encoded completion event of s, a CloudEvent in
 // structured JSON. Where it would be longer than limit bytes it is cut, data first, and says
@@ -64,7 +68,11 @@ func (s *Settlement) appendEvent(b []byte, counts Counts, d detail) []byte {
 	b = appendField(b, "replica", batch.Replica)
 	b = appendField(b, "outcome", string(s.Outcome))
 	b = appendField(b, "seal", string(batch.Seal))
-	b = appendField(b, "key", batch.Key)
+	key := batch.Key
+	if d > detailAll {
+		key = clip(key, maxKey)
+	}
+	b = appendField(b, "key", key)
 	b = appendTime(b, "sealed_at", batch.SealedAt)
 	b = appendTime(b, "settled_at", s.SettledAt)
 	b = appendMillis(b, "duration_ms", s.SettledAt.Sub(batch.SealedAt))

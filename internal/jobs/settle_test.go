@@ -193,6 +193,20 @@ func TestEventIsCutDataFirstCountsAndUIDsNever(t *testing.T) {
 	}
 }
 
+func TestALongKeyDoesNotKeepAnEventFromFitting(t *testing.T) {
+	t.Parallel()
+	s := settlement()
+	s.Batch.Key = strings.Repeat("kö", 2000)
+	s.EncodeEvent(2000)
+	e, err := jobs.DecodeEvent(s.Event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Event) > 2000 || !e.Data.Truncated || len(e.Data.Key) < 250 || !strings.HasPrefix(s.Batch.Key, e.Data.Key) || e.Data.Jobs[0].ID == "" {
+		t.Errorf("%d bytes, key %q", len(s.Event), e.Data.Key)
+	}
+}
+
 func TestBatchOutcome(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[jobs.BatchOutcome][]jobs.Counts{
