@@ -179,6 +179,11 @@ func parse(v variable, text string) error {
 		return err
 	}
 	v.field.Set(spec.Elem().Field(0))
+	if list, ok := v.field.Interface().([]string); ok {
+		for i := range list {
+			list[i] = strings.TrimSpace(list[i]) // people write a blank behind a comma
+		}
+	}
 	return nil
 }
 

@@ -70,7 +70,7 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 func TestValuesAreRead(t *testing.T) {
 	t.Parallel()
 	c, err := app.LoadRun([]string{
-		services, "ROLLCALL_POOL=mail-2", "ROLLCALL_SUBJECTS=jobs.a,jobs.b.>", "ROLLCALL_BATCH_BYTES=64KiB", "ROLLCALL_ENSURE=false",
+		services, "ROLLCALL_POOL=mail-2", "ROLLCALL_SUBJECTS=jobs.a, jobs.b.>", "ROLLCALL_BATCH_BYTES=64KiB", "ROLLCALL_ENSURE=false",
 		"ROLLCALL_BATCH_KEY=header:Tenant", "ROLLCALL_SVC_E_MAIL_REQUIRED=false", "ROLLCALL_SVC_E_MAIL_RATE=2.5",
 		`NATS_PASSWORD=a"b\c,=d ü`, "NATS_USER=ann", "ROLLCALL_RETRY_MAX=", "UNRELATED=x", "TIMEOUT=1ms", "broken",
 	})
