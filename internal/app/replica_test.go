@@ -23,9 +23,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const limit = time.Minute
 
 // embedded starts a server that listens nowhere.
-func embedded(t *testing.T) nats.Option {
+func embedded(t *testing.T, o server.Options) nats.Option {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	o.DontListen, o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = true, true, t.TempDir(), true, true
+	s, err := server.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +54,7 @@ func settings(t *testing.T, service *faulttest.Recorder, environ ...string) app.
 func TestSeveralReplicasShareAProcess(t *testing.T) {
 	t.Parallel()
 	const jobs = 400
-	inProcess := embedded(t)
+	inProcess := embedded(t, server.Options{})
 	billing := faulttest.StartRecorder(t, "billing")
 	cfg := settings(t, billing, "ROLLCALL_BATCH_SIZE=8", "ROLLCALL_BATCHES_IN_FLIGHT=2")
 	ctx, stop := context.WithCancel(t.Context())
@@ -101,7 +102,7 @@ func TestPatienceEnds(t *testing.T) {
 func TestSetupMissingIsTold(t *testing.T) {
 	t.Parallel()
 	cfg := settings(t, faulttest.StartRecorder(t, "billing"), "ROLLCALL_ENSURE=false")
-	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{embedded(t)}})
+	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{embedded(t, server.Options{})}})
 	if !errors.Is(err, app.ErrMissing) {
 		t.Errorf("got %v, want ErrMissing", err)
 	}
