@@ -39,7 +39,7 @@ modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webh
 
 .PHONY: fault
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
-	go test -tags fault -count=1 -timeout 20m ./test/fault
+	go test -tags fault -count=1 -parallel 6 -timeout 20m ./test/fault
 
 .PHONY: soak
 soak: ## load and random faults on real processes for MINUTES (default 20)
@@ -65,8 +65,8 @@ fmt: ## format the code
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	go vet -tags fault ./test/...
-	go run $(STATICCHECK) ./...
+	go vet -tags fault ./...
+	go run $(STATICCHECK) -tags fault ./...
 
 .PHONY: bench
 bench: ## every workload against the hand-written floor, in one run

@@ -58,10 +58,12 @@ func TestLoadKnowsTheFateOfEveryJobOverABrokerCrash(t *testing.T) {
 	}
 	stop()
 	stop() // again is harmless
-	s, err := js.Stream(t.Context(), "JOBS")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var s jetstream.Stream
+	faulttest.Until(t, soon, "the client is connected again", func() bool {
+		var err error
+		s, err = js.Stream(t.Context(), "JOBS")
+		return err == nil
+	})
 	if stored, accepted := s.CachedInfo().State.Msgs, len(load.Accepted()); stored != uint64(accepted) {
 		t.Errorf("%d jobs stored, %d accepted", stored, accepted)
 	}
