@@ -64,7 +64,7 @@ func statusFailure(code int, said, after string, retryMax time.Duration) *jobs.F
 	}
 	text := http.StatusText(code)
 	if said != "" {
-		text = clip(said, maxErrorText)
+		text = jobs.Clip(said, maxErrorText)
 	}
 	f.Err = fmt.Errorf("answered %d %s", code, text)
 	if f.Reason == jobs.ReasonRedirect {

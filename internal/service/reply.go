@@ -212,7 +212,7 @@ func (s *sheet) place(k, entries int, name string) (int, error) {
 		return 0, fmt.Errorf("entry %d of the reply names a job that was not in the call%s", k+1, s.hint(name))
 	}
 	if s.listed[i] {
-		return 0, fmt.Errorf("the reply lists a job twice: id %q", clip(name, 80))
+		return 0, fmt.Errorf("the reply lists a job twice: id %q", jobs.Clip(name, 80))
 	}
 	s.listed[i] = true
 	return i, nil
@@ -242,9 +242,9 @@ func (s *sheet) results(entries []resultEntry, retryMax time.Duration) error {
 			r.Status = jobs.StatusFail
 		case "retry":
 		default:
-			return fmt.Errorf("the reply gives job %q a status other than ok, retry and fail", clip(e.ID, 80))
+			return fmt.Errorf("the reply gives job %q a status other than ok, retry and fail", jobs.Clip(e.ID, 80))
 		}
-		r.Error = clip(e.Error, maxErrorText)
+		r.Error = jobs.Clip(e.Error, maxErrorText)
 		r.RetryAfter = pause(e.RetryAfter, retryMax)
 		r.Data = payload(e.Data)
 	}
@@ -279,7 +279,7 @@ func (s *sheet) statuses(entries []statusEntry) error {
 			s.replies[i].Status = jobs.StatusFail
 		case "RETRY":
 		default:
-			return fmt.Errorf("the reply gives job %q a status other than SUCCESS, RETRY and DROP", clip(e.EntryID, 80))
+			return fmt.Errorf("the reply gives job %q a status other than SUCCESS, RETRY and DROP", jobs.Clip(e.EntryID, 80))
 		}
 	}
 	return nil
@@ -332,7 +332,7 @@ func mediaHint(contentType string) string {
 	if err != nil || strings.HasSuffix(media, "json") {
 		return ""
 	}
-	return " (it came as " + clip(media, 80) + ")"
+	return " (it came as " + jobs.Clip(media, 80) + ")"
 }
 
 // withoutValue keeps what a service wrote out of an error about it.
@@ -346,15 +346,4 @@ func withoutValue(err error) error {
 func firstWord(s string) string {
 	word, _, _ := strings.Cut(s, " ")
 	return word
-}
-
-// clip shortens s to at most n bytes without cutting a character in two.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"rollcall/internal/jobs"
 )
 
 // Ref is one entry of ROLLCALL_SERVICES.
@@ -40,7 +42,7 @@ func ParseServices(list string) ([]Ref, error) {
 			if !found {
 				name = entry
 			}
-			fault("%q: want name=URL, the name as in %s", clip(name, 80), namePattern)
+			fault("%q: want name=URL, the name as in %s", jobs.Clip(name, 80), namePattern)
 			continue
 		}
 		variable := Variable(name, "")
