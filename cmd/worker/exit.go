@@ -76,7 +76,7 @@ func (c *cli) report(err error) int {
 	case errors.As(err, new(*app.FaultsError)):
 		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")
 	case code == codeUsage:
-		fmt.Fprintln(c.stderr, "Run 'worker --help' for the commands and their flags.")
+		fmt.Fprintf(c.stderr, "Run '%s --help' for all that it takes, with examples.\n", c.command)
 	case code == codeUnreachable:
 		fmt.Fprintln(c.stderr, "NATS_URL says where NATS is; 'worker dev' starts one to play with.")
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"os"
@@ -37,9 +38,10 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, output: formatTable}
 	root := c.newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
+	c.command = command.CommandPath()
 	if err != nil && !c.started {
-		err = usageError(err)
+		err = usageError(fmt.Errorf("%w\nUsage: %s", err, command.UseLine()))
 	}
 	return c.report(err)
 }

@@ -37,17 +37,22 @@ func worker(t *testing.T, env []string, args ...string) result {
 
 func TestUsageMistakesExitTwo(t *testing.T) {
 	t.Parallel()
-	for name, args := range map[string][]string{
-		"unknown command": {"rnu"},
-		"unknown flag":    {"version", "--nope"},
-		"surplus arg":     {"version", "extra"},
-		"unknown format":  {"version", "-o", "xml"},
+	for name, tt := range map[string]struct {
+		args []string
+		hint string
+	}{
+		"unknown command":             {[]string{"rnu"}, "'worker --help'"},
+		"unknown flag":                {[]string{"version", "--nope"}, "'worker version --help'"},
+		"surplus arg":                 {[]string{"version", "extra"}, "Usage: worker version"},
+		"unknown format":              {[]string{"version", "-o", "xml"}, "'worker version --help'"},
+		"missing arg":                 {[]string{"publish"}, "Usage: worker publish SUBJECT [BODY]"},
+		"missing arg of a subcommand": {[]string{"dead", "show"}, "'worker dead show --help'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := worker(t, nil, args...)
-			if got.code != codeUsage || got.stdout != "" || !strings.Contains(got.stderr, "worker --help") {
-				t.Errorf("got exit %d, stdout %q, stderr %q; want exit 2 with a hint on stderr only", got.code, got.stdout, got.stderr)
+			got := worker(t, nil, tt.args...)
+			if got.code != codeUsage || got.stdout != "" || !strings.Contains(got.stderr, tt.hint) {
+				t.Errorf("got exit %d, stdout %q, stderr %q; want exit 2 with %s on stderr only", got.code, got.stdout, got.stderr, tt.hint)
 			}
 		})
 	}

@@ -15,6 +15,8 @@ type cli struct {
 	output format
 	// started tells that a command's own code began; what fails before is a fault of usage.
 	started bool
+	// command is what was run, with the commands that it is part of.
+	command string
 }
 
 // The groups that the help lists commands in.
