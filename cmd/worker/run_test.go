@@ -181,22 +181,9 @@ func TestNotReadyWhileDraining(t *testing.T) {
 // guarded starts a server that wants a password.
 func guarded(t *testing.T, port int, dir, password string) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true,
-		Username: "worker", Password: password,
+	return faulttest.StartServer(t, server.Options{
+		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, Username: "worker", Password: password,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(limit) {
-		t.Fatal("the server does not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return s
 }
 
 // nats.go gives a connection up when its login is refused twice: a worker whose credentials

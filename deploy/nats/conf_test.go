@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
+
+	"rollcall/internal/faulttest"
 )
 
 // passwords are in the environment for the whole run, as an operator would have them.
@@ -48,17 +50,8 @@ func start(t *testing.T, path string) *server.Server {
 		t.Fatal(err)
 	}
 	opts.Host, opts.Port, opts.HTTPPort = "127.0.0.1", -1, 0
-	opts.StoreDir, opts.NoSigs, opts.NoLog = t.TempDir(), true, true
-	s, err := server.NewServer(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(soon) {
-		t.Fatal("the server did not start")
-	}
-	return s
+	opts.StoreDir = t.TempDir()
+	return faulttest.StartServer(t, *opts)
 }
 
 // login connects as one of the users, with an inbox of its own.

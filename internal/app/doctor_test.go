@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
+	"rollcall/internal/faulttest"
 )
 
 // patience bounds every wait of a test; only a failing one waits that long.
@@ -24,21 +25,12 @@ const patience = 30 * time.Second
 // monitored runs a nats-server with JetStream and a monitoring port.
 func monitored(t *testing.T, change func(*server.Options)) *server.Server {
 	t.Helper()
-	options := &server.Options{
+	options := server.Options{
 		Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1,
-		JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true, JetStreamMaxStore: 1 << 30,
+		JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
 	}
-	change(options)
-	s, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(patience) {
-		t.Fatal("the nats-server did not start")
-	}
-	return s
+	change(&options)
+	return faulttest.StartServer(t, options)
 }
 
 func unchanged(*server.Options) {}

@@ -218,3 +218,23 @@ func TestTheSameMessageIDIsOneJob(t *testing.T) {
 		t.Errorf("ended: %+v", ends(h))
 	}
 }
+
+// Rule 7: however long a service takes, within its time-out, the job is out once: its lease is
+// extended as long as it is held.
+func TestACallMayLastLongerThanALease(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_ACK_WAIT=1s")
+	r.services["billing"].Answer(func(faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Wait: 2500 * time.Millisecond}
+	})
+	r.send("jobs.test", "a", "1")
+	r.start()
+	r.start() // a second replica, to be given what the first seems to have lost
+	if j := ends(r.judge())["a"]; j.Attempt != 1 || callsFor(r.services["billing"], "a") != 1 {
+		t.Errorf("%+v after %d calls", j, callsFor(r.services["billing"], "a"))
+	}
+	c, err := r.js.Consumer(t.Context(), "JOBS", "default")
+	if err != nil || c.CachedInfo().Delivered.Consumer != 1 {
+		t.Errorf("delivered %+v: %v", c.CachedInfo().Delivered, err)
+	}
+}

@@ -25,20 +25,8 @@ const limit = time.Minute
 // embedded starts a server that listens nowhere.
 func embedded(t *testing.T, o server.Options) nats.Option {
 	t.Helper()
-	o.DontListen, o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = true, true, t.TempDir(), true, true
-	s, err := server.NewServer(&o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(limit) {
-		t.Fatal("the server does not start")
-	}
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	return nats.InProcessServer(s)
+	o.DontListen, o.JetStream, o.StoreDir = true, true, t.TempDir()
+	return nats.InProcessServer(faulttest.StartServer(t, o))
 }
 
 // settings returns those of a worker with one service, and what else environ says.
@@ -110,17 +98,9 @@ func TestSetupMissingIsTold(t *testing.T) {
 
 func TestServerWithoutJetStreamIsTold(t *testing.T) {
 	t.Parallel()
-	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
+	s := faulttest.StartServer(t, server.Options{DontListen: true})
 	cfg := settings(t, faulttest.StartRecorder(t, "billing"))
-	err = app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{nats.InProcessServer(s)}})
+	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{nats.InProcessServer(s)}})
 	if err == nil || !strings.Contains(err.Error(), "enable JetStream") {
 		t.Errorf("got %v; want an error that says what to enable", err)
 	}

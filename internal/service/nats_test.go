@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
 )
@@ -23,18 +24,7 @@ import (
 // worker and for the service.
 func connect(t testing.TB, maxPayload int32) (worker, svc *nats.Conn) {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, MaxPayload: maxPayload})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(func() {
-		srv.Shutdown()
-		srv.WaitForShutdown()
-	})
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server did not start")
-	}
+	srv := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, MaxPayload: maxPayload})
 	dial := func() *nats.Conn {
 		nc, err := nats.Connect("", nats.InProcessServer(srv))
 		if err != nil {
