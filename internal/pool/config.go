@@ -26,13 +26,6 @@ const (
 	maxSettle = 8192
 )
 
-const (
-	// maxAhead bounds what is taken ahead, in jobs.
-	maxAhead = 1024
-	// quick is how long calls may take on average for jobs to be taken ahead.
-	quick = 50 * time.Millisecond
-)
-
 // Config is the settings of a pool.
 type Config struct {
 	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
@@ -80,11 +73,6 @@ func (c *Config) intake() jobs.Room {
 	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: int64(c.BatchBytes) * int64(c.BatchesInFlight)}
 }
 
-// ahead is how many jobs may be taken beyond that while calls are quick: a job then waits no
-// longer for a slot here than it would take to reach another replica. Their bytes are not
-// granted on top.
-func (c *Config) ahead() int { return min(c.BatchSize*c.BatchesInFlight, maxAhead) }
-
 // settle is how much may have been called for and not be settled yet, before nothing more is
 // called for. The slots may be full at that moment.
 func (c *Config) settle() jobs.Room {
@@ -96,7 +84,7 @@ func (c *Config) settle() jobs.Room {
 // larger than a whole batch may be.
 func (c *Config) Capacity() jobs.Room {
 	in, settle := c.intake(), c.settle()
-	return jobs.Room{Jobs: 2*in.Jobs + c.ahead() + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
+	return jobs.Room{Jobs: 2*in.Jobs + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
 }
 
 // Key says what the jobs of a batch have in common.

@@ -25,9 +25,8 @@ type flight struct {
 	// settled is set before the first ack or nak: from then on a delivery of one of the
 	// members is a new one.
 	settled atomic.Bool
-	// called tells that the calls have ended and the slot was given back. They began at begun.
+	// called tells that the calls have ended and the slot was given back.
 	called bool
-	begun  time.Time
 }
 
 // step is what a worker reports of its flight: first that its calls have ended, then that
@@ -47,8 +46,6 @@ type dispatcher struct {
 	// running are those with a worker; calling of them hold a slot, the others settle.
 	running map[*flight]struct{}
 	calling int
-	// callTime is how long the calls of a batch take, a moving average; 0 = not known.
-	callTime time.Duration
 	// alone tells that a suspect is being called for: nothing else may be, or a suspect that
 	// kills the process would make suspects of others.
 	alone   bool
@@ -178,21 +175,6 @@ func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
 	d.start()
 }
 
-// measure keeps the average of what calls take. Where they are quick, the next jobs are asked
-// for while the slots are still busy: otherwise each slot would stand idle for a round trip to
-// the broker. Where they are slow, the jobs are left to replicas with free slots.
-func (d *dispatcher) measure(took time.Duration) {
-	if d.callTime == 0 {
-		d.callTime = took
-	}
-	d.callTime += (took - d.callTime) / 8
-	ahead := 0
-	if d.callTime < quick {
-		ahead = d.pool.cfg.ahead()
-	}
-	d.pool.gate.takeAhead(ahead)
-}
-
 // free returns how many more batches may be called for.
 func (d *dispatcher) free() int {
 	if d.alone || d.pool.gate.backlogged() {
@@ -212,7 +194,6 @@ func (d *dispatcher) start() {
 		d.alone = suspect
 		d.ready = slices.Delete(d.ready, 0, 1)
 		d.running[f] = struct{}{}
-		f.begun = time.Now()
 		d.calling++
 		d.workers.Go(func() {
 			if d.pool.worker.run(d.work, f, func() { d.steps <- step{flight: f} }) {
@@ -229,7 +210,6 @@ func (d *dispatcher) advance(s step) {
 	f := s.flight
 	if !f.called {
 		f.called = true
-		d.measure(time.Since(f.begun))
 		d.calling--
 		d.alone = false // a suspect was the only one
 		d.pool.gate.settling(f.members)

@@ -14,9 +14,6 @@ type gate struct {
 	intake, settle jobs.Room
 
 	mu sync.Mutex
-	// ahead is how many jobs may be taken beyond intake, so that the next are here when a
-	// slot falls free.
-	ahead int
 	// waiting is what was taken and whose calls have not ended, done what is being settled.
 	waiting, done jobs.Room
 	// freed is closed and replaced whenever something is given back.
@@ -31,7 +28,7 @@ func newGate(intake, settle jobs.Room) *gate {
 func (g *gate) wait(ctx context.Context) (jobs.Room, error) {
 	for {
 		g.mu.Lock()
-		room := jobs.Room{Jobs: g.intake.Jobs + g.ahead - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
+		room := jobs.Room{Jobs: g.intake.Jobs - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
 		freed := g.freed
 		g.mu.Unlock()
 		if room.Jobs > 0 && room.Bytes > 0 {
@@ -80,16 +77,6 @@ func (g *gate) settled(finished []*jobs.Job) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	add(&g.done, finished, -1)
-}
-
-// takeAhead sets how many jobs may be taken beyond what the slots hold.
-func (g *gate) takeAhead(n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ahead != n {
-		g.ahead = n
-		g.free()
-	}
 }
 
 // backlogged reports whether so much is being settled that no more should be called for.

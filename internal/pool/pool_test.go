@@ -244,34 +244,6 @@ func TestPoolHoldsNoMoreThanItsSlots(t *testing.T) {
 	})
 }
 
-func TestJobsAreTakenAheadOnlyWhileCallsAreQuick(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var slow atomic.Bool
-		r := start(t, settings(), service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
-			if slow.Load() {
-				return after(time.Second, allOK)(ctx, c)
-			}
-			return after(10*time.Millisecond, allOK)(ctx, c)
-		}})
-		held := func(after time.Duration, want int) {
-			t.Helper()
-			time.Sleep(after)
-			synctest.Wait()
-			if held := r.pool.Held(); held.Jobs != want {
-				t.Errorf("%d jobs held, want %d", held.Jobs, want)
-			}
-		}
-		r.push(deliveries(1, 4000)...)
-		held(5*time.Millisecond, 4)  // two slots of two; nothing is known of the calls
-		held(10*time.Millisecond, 8) // they are quick: as much again
-		slow.Store(true)
-		held(10*time.Second, 4)
-		r.cut()
-		<-r.ended
-	})
-}
-
 func TestASlotIsFreeWhileItsBatchWaitsForTheCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
