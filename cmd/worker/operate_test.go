@@ -75,6 +75,26 @@ func TestSetupCreatesWhatIsMissingOnce(t *testing.T) {
 	}
 }
 
+func TestSetupForSubjectsOfAnotherStreamSaysWhatMendsIt(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	if made := worker(t, []string{"NATS_URL=" + url}, "setup"); made.code != codeOK {
+		t.Fatal(made.stderr)
+	}
+	got := worker(t, []string{"NATS_URL=" + url, "ROLLCALL_POOL=mail", "ROLLCALL_SUBJECTS=mail.*"}, "setup", "--dry-run")
+	if !strings.Contains(got.stdout, "mail.* are not stored") || !strings.Contains(got.stdout, "ROLLCALL_STREAM") {
+		t.Errorf("got %q", got.stdout)
+	}
+}
+
+func TestAnyOfSeveralServersWillDo(t *testing.T) {
+	t.Parallel()
+	got := worker(t, []string{"NATS_URL=nats://127.0.0.1:1, " + broker(t)}, "setup")
+	if got.code != codeOK || !strings.Contains(got.stdout, "created") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestSetupReportsDriftAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	url := broker(t)

@@ -38,11 +38,11 @@ func compare[T comparable](c *comparison, field string, have, want T, harm strin
 	}
 }
 
-// covers notes subjects that the stream would not take.
-func (c *comparison) covers(have, want []string) {
+// covers notes subjects that the stream would not take, and what mends that.
+func (c *comparison) covers(have, want []string, remedy string) {
 	for _, subject := range want {
 		if !slices.ContainsFunc(have, func(pattern string) bool { return covers(pattern, subject) }) {
-			c.differ("subjects", strings.Join(have, ","), subject, "!messages published to "+subject+" are not stored")
+			c.differ("subjects", strings.Join(have, ","), subject, "!messages published to "+subject+" are not stored; "+remedy)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func limits(cfg *jetstream.StreamConfig) []string {
 
 func jobsFields(have, want *jetstream.StreamConfig) []Difference {
 	var c comparison
-	c.covers(have.Subjects, want.Subjects)
+	c.covers(have.Subjects, want.Subjects, "add it to the stream, or set ROLLCALL_STREAM to another")
 	compare(&c, "retention", have.Retention, want.Retention, "settled jobs are not removed from the stream")
 	compare(&c, "storage", have.Storage, want.Storage, "accepted jobs are lost when the server restarts")
 	compare(&c, "max_age", have.MaxAge, want.MaxAge, "!accepted jobs are deleted unprocessed when they are that old")
@@ -99,7 +99,7 @@ func jobsFields(have, want *jetstream.StreamConfig) []Difference {
 
 func doneFields(have, want *jetstream.StreamConfig) []Difference {
 	var c comparison
-	c.covers(have.Subjects, want.Subjects)
+	c.covers(have.Subjects, want.Subjects, "add it to the stream")
 	compare(&c, "allow_atomic", have.AllowAtomicPublish, want.AllowAtomicPublish, "!no batch can be committed")
 	compare(&c, "allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL, "!no batch can be committed")
 	compare(&c, "allow_direct", have.AllowDirect, want.AllowDirect, "!the ledger cannot be read")
@@ -125,7 +125,7 @@ func republishText(r *jetstream.RePublish) string {
 
 func deadFields(have, want *jetstream.StreamConfig) []Difference {
 	var c comparison
-	c.covers(have.Subjects, want.Subjects)
+	c.covers(have.Subjects, want.Subjects, "add it to the stream")
 	compare(&c, "retention", have.Retention, want.Retention, "dead letters are removed once read")
 	compare(&c, "storage", have.Storage, want.Storage, "dead letters are lost when the server restarts")
 	c.replicas(have.Replicas, want.Replicas)
