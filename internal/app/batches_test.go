@@ -35,6 +35,32 @@ func TestTheEventSaysWhyItsBatchWasSealed(t *testing.T) {
 	}
 }
 
+// Rule 6: a job that keeps coming back without a recorded end runs alone, and its event says so.
+func TestASuspectRunsAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_BATCH_SIZE=10")
+	r.send("jobs.test", "suspect", "1")
+	for range 3 { // taken and not finished, as by workers that die
+		m, err := r.nc.Request("$JS.API.CONSUMER.MSG.NEXT.JOBS.default", []byte(`{"batch":1,"group":"replicas"}`), limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		r.send("jobs.test", fmt.Sprintf("mate %d", i), "1")
+	}
+	r.start()
+	for _, e := range r.judge().Events {
+		alone := e.Data.Seal == jobs.SealLone
+		if alone != (e.Data.Jobs[0].ID == "suspect") || alone && len(e.Data.Jobs) != 1 {
+			t.Errorf("sealed by %s: %+v", e.Data.Seal, e.Data.Jobs)
+		}
+	}
+}
+
 // Rule 8: a stop seals what was gathered, finishes it and leaves nothing behind.
 func TestAStopSealsWhatWasGathered(t *testing.T) {
 	t.Parallel()

@@ -19,9 +19,6 @@ import (
 	"rollcall/internal/faulttest"
 )
 
-// patience bounds every wait of a test; only a failing one waits that long.
-const patience = 30 * time.Second
-
 // monitored runs a nats-server with JetStream and a monitoring port.
 func monitored(t *testing.T, change func(*server.Options)) *server.Server {
 	t.Helper()
