@@ -72,6 +72,10 @@ lint: ## gofmt, go vet, staticcheck
 bench: ## every workload against the hand-written floor, in one run
 	go run ./bench
 
+.PHONY: guard
+guard: ## ten seconds: processor time per job against the floor, for CI
+	go run ./bench guard
+
 .PHONY: profile
 profile: ## CPU, heap, mutex and block profiles of W1 into out/
 	go run ./bench profile
