@@ -181,7 +181,7 @@ func (l *CoreLedger) Load(_ context.Context, refs []jobs.Ref) ([]jobs.Record, er
 func (l *CoreLedger) Commit(_ context.Context, s *jobs.Settlement) error {
 	event := &nats.Msg{
 		Subject: BatchSubject(s.Batch.Pool, s.Outcome, s.Batch.ID),
-		Header:  nats.Header{"Content-Type": {mediaEvent}}, Data: s.Event,
+		Header:  nats.Header{"Content-Type": {jobs.MediaEvent}}, Data: s.Event,
 	}
 	if s.Batch.Traceparent != "" {
 		event.Header["traceparent"] = []string{s.Batch.Traceparent}

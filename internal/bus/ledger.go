@@ -108,16 +108,13 @@ func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	}
 	c.event = Write{
 		Subject: EventSubject(l.pool, s.Outcome, s.Batch.ID), Data: s.Event,
-		ContentType: mediaEvent, Traceparent: s.Batch.Traceparent,
+		ContentType: jobs.MediaEvent, Traceparent: s.Batch.Traceparent,
 	}
 	if err := l.submit(ctx, c); err != nil {
 		return fmt.Errorf("commit batch %s: %w", s.Batch.ID, err)
 	}
 	return nil
 }
-
-// mediaEvent marks a structured CloudEvent.
-const mediaEvent = "application/cloudevents+json"
 
 // BeginLone implements pool.Ledger. Writing the same run twice is harmless, so a lost answer
 // needs no care.

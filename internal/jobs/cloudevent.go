@@ -10,7 +10,8 @@ import (
 // MediaBatch is the content type of the body of a call: CloudEvents JSON batch format 1.0.2.
 const MediaBatch = "application/cloudevents-batch+json"
 
-// MediaEvent is the content type of a completion event: CloudEvents JSON format 1.0.2.
+// MediaEvent marks a CloudEvent in structured mode, as completion events are, and jobs may be:
+// CloudEvents JSON format 1.0.2.
 const MediaEvent = "application/cloudevents+json"
 
 // AppendCall appends the body of a call for jobs onto b: a JSON array of CloudEvents 1.0,

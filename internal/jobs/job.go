@@ -18,9 +18,6 @@ const (
 	HeaderContentType = "Content-Type"
 )
 
-// mediaStructured marks a CloudEvent in structured mode.
-const mediaStructured = "application/cloudevents+json"
-
 // Format is how a job's body travels in the JSON sent to services.
 type Format uint8
 
@@ -94,7 +91,7 @@ func Decode(d Delivery, maxAge time.Duration) Job {
 
 func isStructured(contentType string) bool {
 	media, _, _ := strings.Cut(contentType, ";")
-	return strings.EqualFold(strings.TrimSpace(media), mediaStructured)
+	return strings.EqualFold(strings.TrimSpace(media), MediaEvent)
 }
 
 func (j *Job) invalidate(err error) {
