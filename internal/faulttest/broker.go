@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -201,9 +202,24 @@ func FreePort(t testing.TB) int {
 			continue
 		}
 		_ = listener.Close()
+		awaitRefusal(t, listener.Addr().String())
 		t.Cleanup(func() { _ = mark.Close() })
 		return port
 	}
 	t.Fatal("no free loopback port found")
 	return 0
+}
+
+// awaitRefusal waits until a listener that was closed at addr is gone for good. A child process
+// that was being started meanwhile holds every open descriptor from its fork to its exec, so the
+// address stays taken, and takes connections, for a moment after the close.
+func awaitRefusal(t testing.TB, addr string) {
+	t.Helper()
+	Until(t, startLimit, "the port "+addr+" is free again", func() bool {
+		conn, err := net.DialTimeout("tcp", addr, startLimit)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 }

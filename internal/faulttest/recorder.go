@@ -122,6 +122,7 @@ func (r *Recorder) Down() {
 	r.mu.Unlock()
 	_ = server.Close()
 	<-served
+	awaitRefusal(r.t, r.addr)
 }
 
 // Calls is every call so far, one entry for each job of it.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -95,6 +97,26 @@ func TestRecorderGoesDownAndUp(t *testing.T) {
 	r.Up()
 	if _, _, err := call(t.Context(), r, "k", oneJob); err != nil {
 		t.Errorf("up again: %v", err)
+	}
+}
+
+// A child holds every descriptor of its parent from its fork to its exec, also a listener's that
+// the parent closes meanwhile.
+func TestRecorderGoesDownAndUpWhileChildrenAreStarted(t *testing.T) {
+	t.Parallel()
+	var children sync.WaitGroup
+	defer children.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	children.Go(func() {
+		for ctx.Err() == nil {
+			_ = exec.CommandContext(ctx, "true").Run() // it is started for its fork alone
+		}
+	})
+	r := faulttest.StartRecorder(t, "billing")
+	for range 100 {
+		r.Down()
+		r.Up()
 	}
 }
 
