@@ -6,15 +6,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"rollcall/internal/overlay"
 )
 
 // mutant is one bug.
@@ -88,30 +88,11 @@ func selected(name string, only []string) bool {
 // plant runs the tests with the bug in place and returns the first one that failed, empty if
 // none did.
 func (m mutant) plant(ctx context.Context, dir string) (by string, err error) {
-	source, err := os.ReadFile(m.file)
+	path, err := overlay.Change{File: m.file, Old: m.old, New: m.new}.Write(dir)
 	if err != nil {
-		return "", fmt.Errorf("read what is to be changed: %w", err)
+		return "", fmt.Errorf("plant the bug: %w", err)
 	}
-	if n := bytes.Count(source, []byte(m.old)); n != 1 {
-		return "", fmt.Errorf("%s has %d places like %q, want 1; bring the mutant up to date", m.file, n, m.old)
-	}
-	changed := filepath.Join(dir, "mutant.go")
-	if err := os.WriteFile(changed, bytes.Replace(source, []byte(m.old), []byte(m.new), 1), 0o600); err != nil {
-		return "", fmt.Errorf("write the changed file: %w", err)
-	}
-	absolute, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", fmt.Errorf("find %s: %w", m.file, err)
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {absolute: changed}})
-	if err != nil {
-		return "", fmt.Errorf("encode the overlay: %w", err)
-	}
-	overlayFile := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
-		return "", fmt.Errorf("write the overlay: %w", err)
-	}
-	return m.test(ctx, overlayFile)
+	return m.test(ctx, path)
 }
 
 func (m mutant) test(ctx context.Context, overlay string) (by string, err error) {
