@@ -44,7 +44,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	s.flags(root.PersistentFlags())
 	root.PersistentFlags().StringVarP(&output, "output", "o", output, "how to print the figures: table or json")
 	root.Flags().StringVar(&names, "workloads", "", "comma list of workloads; empty = all")
-	root.AddCommand(newChild(stdout), s.profileCommand(stdout), s.sweepCommand(stdout, &output), s.guardCommand(stdout))
+	root.AddCommand(newChild(stdout), s.profileCommand(stdout), s.sweepCommand(stdout, &output), s.experimentCommand(stdout, &output), s.guardCommand(stdout))
 	return root
 }
 

@@ -27,6 +27,10 @@ type session struct {
 
 	talk  io.Writer
 	setup lab.Setup
+	// built is the folder for what this session builds, variants the workers among it that an
+	// experiment compares, by their page size.
+	built    string
+	variants map[int]string
 }
 
 // report is what a workload showed.
@@ -64,22 +68,22 @@ func (s *session) with(ctx context.Context, do func() error) (err error) {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	s.setup = lab.Setup{Exe: exe, Args: []string{childCommand}, Dir: s.dir}
+	if s.built, err = os.MkdirTemp("", "rollcall-worker-"); err != nil {
+		return fmt.Errorf("make a folder for the worker: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(s.built)) }()
 	if s.worker == "" {
-		dir, err := os.MkdirTemp("", "rollcall-worker-")
-		if err != nil {
-			return fmt.Errorf("make a folder for the worker: %w", err)
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		if s.worker, err = build(ctx, dir); err != nil {
+		if s.worker, err = build(ctx, filepath.Join(s.built, "worker")); err != nil {
 			return err
 		}
 	}
 	return do()
 }
 
-func build(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "worker")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "rollcall/cmd/worker").CombinedOutput()
+// build builds the worker at path; flags are added to those of go build.
+func build(ctx context.Context, path string, flags ...string) (string, error) {
+	args := append([]string{"build", "-o", path}, flags...)
+	out, err := exec.CommandContext(ctx, "go", append(args, "rollcall/cmd/worker")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the worker (or name one by --worker): %w\n%s", err, out)
 	}
@@ -110,7 +114,11 @@ func (s *session) measure(ctx context.Context, w workload) (report, error) {
 	}
 	for n := range s.runs {
 		for i, c := range w.cases {
-			result, err := s.once(ctx, s.contender(c.floor), r.Cases[i].Spec)
+			contender, err := s.contender(ctx, c.floor, c.spec)
+			if err != nil {
+				return r, fmt.Errorf("%s: %w", c.label, err)
+			}
+			result, err := s.once(ctx, contender, r.Cases[i].Spec)
 			if err != nil {
 				return r, fmt.Errorf("%s: %w", c.label, err)
 			}
@@ -131,11 +139,13 @@ func (s *session) measure(ctx context.Context, w workload) (report, error) {
 	return r, nil
 }
 
-func (s *session) contender(floor bool) lab.Contender {
+// contender returns the floor, or the worker as a case wants it.
+func (s *session) contender(ctx context.Context, floor bool, spec lab.Spec) (lab.Contender, error) {
 	if floor {
-		return lab.Floor()
+		return lab.Floor(), nil
 	}
-	return lab.Pool(s.worker, s.env, nil)
+	path, err := s.workerFor(ctx, spec.PageSize)
+	return lab.Pool(path, s.env, nil), err
 }
 
 func (s *session) once(ctx context.Context, c lab.Contender, spec lab.Spec) (lab.Result, error) {

@@ -110,16 +110,26 @@ func latency() workload {
 	return w
 }
 
+// replicas compares one replica with several. Four that send batches of 96 as fast as their
+// services answer would use more than the two cores this is made for, so the bar is on small
+// batches, where the services and not the machine are what a replica waits for.
 func replicas() workload {
-	n := func(n int) lab.Spec { return with(func(s *lab.Spec) { slow(s); s.Replicas = n }) }
-	return workload{
-		name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 1,
-		cases: []benchCase{
-			pool("pool ×1", n(1)), pool("pool ×2", n(2)), pool("pool ×4", n(4)),
-			floor("floor ×1", n(1)), floor("floor ×4", n(4)),
-		},
-		bars: []bar{{text: "four replicas against one", of: "pool ×4", against: "pool ×1", metric: jobsPerSecond, limit: 3.5, atLeast: true}},
+	n := func(n, batch int) lab.Spec {
+		return with(func(s *lab.Spec) { slow(s); s.Replicas, s.Batch = n, batch })
 	}
+	const small = 8
+	w := workload{name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 1}
+	for _, count := range []int{1, 2, 4} {
+		c := pool(fmt.Sprintf("pool ×%d, batches of %d", count, small), n(count, small))
+		c.scale = 0.4
+		w.cases = append(w.cases, c)
+	}
+	w.cases = append(w.cases, pool("pool ×1", n(1, 96)), pool("pool ×4", n(4, 96)), floor("floor ×1", n(1, 96)), floor("floor ×4", n(4, 96)))
+	w.bars = []bar{{
+		text: "four replicas against one, batches of 8", of: "pool ×4, batches of 8", against: "pool ×1, batches of 8",
+		metric: jobsPerSecond, limit: 3.5, atLeast: true,
+	}}
+	return w
 }
 
 func retries() workload {

@@ -28,7 +28,7 @@ type Contender struct {
 	// live the plain subject where an event is seen the moment it is stored.
 	consumer, stream, events, live string
 	// prepare creates the streams, unless the program does that itself.
-	prepare func(context.Context, jetstream.JetStream) error
+	prepare func(context.Context, jetstream.JetStream, Spec) error
 	// start runs the i-th replica and returns when it takes jobs.
 	start func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error)
 	// final returns the stream sequences of the jobs that an event ends.
@@ -44,15 +44,18 @@ func Floor() Contender {
 	}
 }
 
-func prepareFloor(ctx context.Context, js jetstream.JetStream) error {
-	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+func prepareFloor(ctx context.Context, js jetstream.JetStream, s Spec) error {
+	cfg := jetstream.StreamConfig{
 		Name: jobStream, Subjects: []string{"jobs.>"},
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
-	})
-	if err != nil {
+	}
+	if s.Keep {
+		cfg.Retention = jetstream.LimitsPolicy
+	}
+	if _, err := js.CreateStream(ctx, cfg); err != nil {
 		return fmt.Errorf("create the job stream: %w", err)
 	}
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: "EVENTS", Subjects: []string{"events.>"}, Storage: jetstream.FileStorage,
 		RePublish: &jetstream.RePublish{Source: "events.>", Destination: "stored.events.>"},
 	})
@@ -88,12 +91,27 @@ func finalOfFloor(event []byte) ([]uint64, error) {
 func Pool(path string, env, args []string) Contender {
 	return Contender{
 		Name: "pool", consumer: "default", stream: "DONE", events: "done.batch.>", live: "batches.>",
-		prepare: func(context.Context, jetstream.JetStream) error { return nil },
+		prepare: preparePool,
 		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
 			return startWorker(ctx, path, append([]string{"run"}, args...), append(workerEnv(l, s), env...))
 		},
 		final: finalOfPool,
 	}
+}
+
+// preparePool creates the job stream where it shall be another than the worker would make.
+func preparePool(ctx context.Context, js jetstream.JetStream, s Spec) error {
+	if !s.Keep {
+		return nil
+	}
+	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: jobStream, Subjects: []string{"jobs.>", "later.>"}, AllowMsgSchedules: true,
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage,
+	})
+	if err != nil {
+		return fmt.Errorf("create the job stream: %w", err)
+	}
+	return nil
 }
 
 // workerEnv is what differs from the worker's own defaults.

@@ -47,7 +47,7 @@ func Measure(ctx context.Context, setup Setup, c Contender, s Spec) (result Resu
 	if err != nil {
 		return Result{}, err
 	}
-	if err := c.prepare(ctx, l.js); err != nil {
+	if err := c.prepare(ctx, l.js, s); err != nil {
 		return Result{}, err
 	}
 	for i := range max(1, s.Replicas) {

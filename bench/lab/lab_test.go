@@ -161,6 +161,15 @@ func TestTheFloorDrainsEveryJobOnce(t *testing.T) {
 	}
 }
 
+func TestADrainOfAStreamThatKeepsEverythingEnds(t *testing.T) {
+	t.Parallel()
+	s := small()
+	s.Keep = true
+	if r, err := measure(t, lab.Floor(), s); err != nil || r.Batches < 10 {
+		t.Errorf("%d batches, %v; want 10 or more", r.Batches, err)
+	}
+}
+
 func TestTheFloorAtARateHasLatencies(t *testing.T) {
 	t.Parallel()
 	s := small()

@@ -54,7 +54,7 @@ func (l *Lab) drain(ctx context.Context, c Contender, s Spec) (Result, error) {
 	if err := sleep(ctx, time.Until(start), l.replicas...); err != nil {
 		return Result{}, err
 	}
-	if err := l.awaitEmpty(ctx); err != nil {
+	if err := l.awaitEnd(ctx, c, s); err != nil {
 		return Result{}, err
 	}
 	return l.finish(ctx, c, s, start, before)

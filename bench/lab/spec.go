@@ -35,6 +35,11 @@ type Spec struct {
 	Idle time.Duration `json:"idle_ns"`
 	// Ledger is how many records of another pool lie in the ledger before the start.
 	Ledger int `json:"ledger"`
+	// Keep makes the job stream keep what is acked (limits retention); the lab purges what is
+	// settled instead, as a sweep would.
+	Keep bool `json:"keep"`
+	// PageSize is how many jobs share a ledger page; 0 = as many as in the worker that is shipped.
+	PageSize int `json:"page_size"`
 }
 
 // Result is what one measurement showed. CPU figures are microseconds of processor time per
