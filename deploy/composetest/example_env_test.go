@@ -44,7 +44,8 @@ func TestExampleEnvNamesEveryVariableWithItsDefault(t *testing.T) {
 	}
 }
 
-// The workers get the whole of .env, and refuse a ROLLCALL_ variable that they do not know.
+// Setup, workers and producer get the whole of .env, and refuse a ROLLCALL_ variable that they
+// do not know.
 func TestWorkersTakeTheWholeExampleEnv(t *testing.T) {
 	t.Parallel()
 	if _, err := app.LoadRun(assignments(t, ".env.example", true)); err != nil {

@@ -187,6 +187,23 @@ func TestSetupReplicasAndProducerMeanTheSamePool(t *testing.T) {
 	}
 }
 
+// Otherwise a stream or a password in .env would reach the workers alone, and setup would make
+// the wrong stream or none.
+func TestSetupReplicasAndProducerGetTheWholeOfDotEnv(t *testing.T) {
+	t.Parallel()
+	p := load(t)
+	for _, name := range []string{"setup", "worker", "producer"} {
+		s := p.Services[name]
+		if len(s.EnvFiles) != 1 || filepath.Base(s.EnvFiles[0].Path) != ".env" || s.EnvFiles[0].Required {
+			t.Errorf("%s reads %v, want .env where there is one", name, s.EnvFiles)
+		}
+		// A setting of one service is a fault where no service has that name.
+		if _, err := app.Load(append(environ(s), "ROLLCALL_SVC_FLAKY_TIMEOUT=5s")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestWhatTheWorkerCallsIsThere(t *testing.T) {
 	t.Parallel()
 	p := load(t)
