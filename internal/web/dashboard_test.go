@@ -116,6 +116,26 @@ func TestDashboardOfAReplicaThatStarts(t *testing.T) {
 	}
 }
 
+// TestTheClockIsNotReadOut: what a screen reader announces by itself must not change with every
+// renewal of the page.
+func TestTheClockIsNotReadOut(t *testing.T) {
+	t.Parallel()
+	for _, region := range regexp.MustCompile(`(?s)<(\w+)[^>]*(?:role="(?:status|alert|log|timer)"|aria-live)[^>]*>.*?</`).FindAllString(page(t, busy()), -1) {
+		if strings.Contains(region, "as of ") {
+			t.Errorf("announced every two seconds: %s", region)
+		}
+	}
+}
+
+func TestDashboardWithoutSettingsHasNoEmptyListOfThem(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Settings = nil
+	if got := page(t, s); strings.Contains(got, "Settings (") {
+		t.Error("a list of no settings can be opened")
+	}
+}
+
 // TestNoShownTextBecomesMarkup plants an attack in every text that the page shows, one after
 // the other, wherever it lies in the status.
 func TestNoShownTextBecomesMarkup(t *testing.T) {

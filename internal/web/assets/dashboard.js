@@ -5,6 +5,7 @@
   const every = 2000;
   const button = document.getElementById("pause");
   const age = document.getElementById("age");
+  const lost = document.getElementById("lost");
   let paused = false;
   let timer = 0;
 
@@ -16,6 +17,7 @@
     }
     document.title = fresh.title;
     age.textContent = fresh.getElementById("age").textContent;
+    lost.textContent = "";
   }
 
   async function renew() {
@@ -26,7 +28,8 @@
       if (!response.ok) throw new Error(response.statusText);
       adopt(await response.text());
     } catch {
-      age.textContent = "this replica does not answer; trying again";
+      // Once: every change of an alert is read out.
+      if (!lost.textContent) lost.textContent = "This replica does not answer. What you see is old; trying again.";
     }
     timer = setTimeout(renew, every);
   }
