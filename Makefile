@@ -46,8 +46,8 @@ soak: ## load and random faults on real processes for MINUTES (default 20)
 	go test -tags fault -count=1 -v -timeout 24h -run '^TestSoak$$' ./test/fault -minutes $(MINUTES)
 
 .PHONY: chart
-chart: ## check the Helm chart
-	scripts/chart.sh
+chart: ## the Helm chart: lint, values schema, golden files, kubeconform
+	cd deploy/helm/charttest && go vet ./... && go test -count=1 ./...
 
 .PHONY: up
 up: ## docker compose up, and what to look at
