@@ -125,7 +125,9 @@ func TestWorkersTakeTheirSettings(t *testing.T) {
 		if !set {
 			continue
 		}
-		setup, err := app.Load(environment(t, job.Spec.Template.Spec.Containers[0]))
+		// It may get the Secret of the workers, with the secrets of services in it.
+		secret := "ROLLCALL_SVC_" + strings.ToUpper(cfg.Targets[0].Name) + "_TOKEN=secret"
+		setup, err := app.Load(append(environment(t, job.Spec.Template.Spec.Containers[0]), secret))
 		if err != nil {
 			t.Errorf("%s: setup: %v", example, err)
 		}

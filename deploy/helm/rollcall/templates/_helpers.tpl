@@ -35,7 +35,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* The settings of the pool that setup and workers must agree on. */}}
+{{/* The settings of the pool that setup and workers must agree on. Setup calls no service, but a
+setting of one, in settings or in a Secret, is a fault where no service has that name. */}}
 {{- define "rollcall.pool" -}}
 - name: NATS_URL
   value: {{ join "," .Values.nats.urls | quote }}
@@ -45,6 +46,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   value: {{ join "," .Values.pool.subjects | quote }}
 - name: ROLLCALL_STREAM
   value: {{ .Values.pool.stream | quote }}
+{{- $services := list }}
+{{- range .Values.services }}
+{{- $services = append $services (printf "%s=%s" .name .url) }}
+{{- end }}
+- name: ROLLCALL_SERVICES
+  value: {{ join "," $services | quote }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -54,12 +61,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The settings of a worker. */}}
 {{- define "rollcall.env" -}}
 {{ include "rollcall.pool" . }}
-{{- $services := list }}
-{{- range .Values.services }}
-{{- $services = append $services (printf "%s=%s" .name .url) }}
-{{- end }}
-- name: ROLLCALL_SERVICES
-  value: {{ join "," $services | quote }}
 {{- range $service := .Values.services }}
 {{- range $key, $value := get $service "settings" | default dict }}
 - name: {{ printf "ROLLCALL_SVC_%s_%s" ($service.name | upper | replace "-" "_") $key }}
