@@ -250,6 +250,11 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 	if full.Body != `{"to":"ann"}` || full.Header["X-Tenant"][0] != "blue" || full.Encoding != "" {
 		t.Errorf("letter 2: %+v", full)
 	}
+	for name := range full.Header {
+		if strings.HasPrefix(name, "Nats-") {
+			t.Errorf("letter 2 shows %s, which is no header of the job", name)
+		}
+	}
 	wants(t, worker(t, env, "dead", "show", "99"), codeNotFound)
 	for _, args := range [][]string{
 		{"dead", "show", "first"},

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,6 +137,7 @@ func letterColumns(now time.Time) []column[bus.Letter] {
 // fullLetter is a dead letter with everything in it.
 type fullLetter struct {
 	bus.Letter
+	// Header is without what the broker adds to every message it reads out.
 	Header map[string][]string `json:"header"`
 	// Body is the text, or base64 where it is none; Encoding then says so.
 	Body     string `json:"body"`
@@ -143,7 +145,8 @@ type fullLetter struct {
 }
 
 func newFullLetter(l bus.Letter, m *nats.Msg) fullLetter {
-	full := fullLetter{Letter: l, Header: m.Header, Body: string(m.Data)}
+	full := fullLetter{Letter: l, Header: maps.Clone(m.Header), Body: string(m.Data)}
+	maps.DeleteFunc(full.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Nats-") })
 	if !utf8.Valid(m.Data) {
 		full.Body, full.Encoding = base64.StdEncoding.EncodeToString(m.Data), "base64"
 	}
