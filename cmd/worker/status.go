@@ -29,8 +29,8 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "What waits, what died, who works: the pool at a glance",
 		Long: `Status prints the backlog and the streams of the pool, its replicas, and the breakers of their
-services. Replicas are asked over NATS and have less than a second to answer; one that is not
-listed is gone, cut off, or may not subscribe to $SRV.>.`,
+services. Replicas are asked over NATS; one that is not listed did not answer in time: it is gone,
+cut off, or may not subscribe to $SRV.>.`,
 		Example: `  worker status
   worker status --watch
   worker status -o json | jq .state.waiting`,

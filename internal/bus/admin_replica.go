@@ -27,11 +27,12 @@ const (
 	endpointDrain  = "drain"
 
 	// gatherQuiet is how long replicas are waited for after the last that answered, and
-	// gatherMost how long at most.
+	// gatherMost how long for the first, and for all. Where there is none, the server says so
+	// at once.
 	gatherQuiet = 400 * time.Millisecond
-	gatherMost  = 3 * time.Second
+	gatherMost  = 5 * time.Second
 	// replicaTimeout bounds one question to a replica.
-	replicaTimeout = 2 * time.Second
+	replicaTimeout = 5 * time.Second
 )
 
 // ReplicaSubject is where a replica is asked to do something: status or drain.
@@ -77,6 +78,10 @@ func Announce(conn *Conn, a Announcement) (withdraw func() error, err error) {
 		if err := service.AddEndpoint(name, handle, micro.WithEndpointSubject(ReplicaSubject(a.Pool, a.Replica, name))); err != nil {
 			return nil, errors.Join(fmt.Errorf("register %s of replica %s: %w", name, a.Replica, err), service.Stop())
 		}
+	}
+	// Who sees that the replica is ready may ask for it at once.
+	if err := conn.nc.FlushTimeout(replicaTimeout); err != nil {
+		conn.log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
 	}
 	return service.Stop, nil
 }
@@ -158,8 +163,9 @@ func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
 	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
 	}
-	for deadline := time.Now().Add(gatherMost); ; {
-		wait, cancel := context.WithTimeout(ctx, min(gatherQuiet, time.Until(deadline)))
+	patience := gatherMost
+	for deadline := time.Now().Add(gatherMost); ; patience = gatherQuiet {
+		wait, cancel := context.WithTimeout(ctx, min(patience, time.Until(deadline)))
 		m, err := sub.NextMsgWithContext(wait)
 		cancel()
 		if err != nil {

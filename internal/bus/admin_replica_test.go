@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -71,6 +72,35 @@ func TestReplicasAreFoundAndDrained(t *testing.T) {
 		if _, err := admin.Drain(t.Context(), name); !errors.Is(err, bus.ErrNotFound) {
 			t.Errorf("drain %q: %v", name, err)
 		}
+	}
+}
+
+// A replica whose processor is throttled, or that stops for a moment, is still there.
+func TestAReplicaThatIsSlowToAnswerIsListed(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	admin := bus.NewAdmin(ensure(t, connect(t, s), streams()))
+	slow := connect(t, s).NATS()
+	answers := map[string]any{
+		"$SRV.PING.rollcall":                     micro.Ping{ServiceIdentity: micro.ServiceIdentity{Name: "rollcall", Metadata: map[string]string{"pool": pool, "replica": "r1"}}},
+		bus.ReplicaSubject(pool, "r1", "status"): jobs.ReplicaState{Pool: pool, Replica: "r1"},
+	}
+	for subject, answer := range answers {
+		text, err := json.Marshal(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := slow.Subscribe(subject, func(m *nats.Msg) {
+			time.AfterFunc(600*time.Millisecond, func() { _ = m.Respond(text) }) // at the end of the test nobody listens
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := slow.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := admin.Replicas(t.Context()); err != nil || len(got) != 1 || got[0].Replica != "r1" {
+		t.Errorf("replicas: %+v, %v; want r1", got, err)
 	}
 }
 

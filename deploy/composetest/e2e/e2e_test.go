@@ -108,15 +108,19 @@ func (r *run) jobsFlow(t *testing.T) {
 			eventually(t, 30*time.Second, func() error { return served("http://" + address + page) })
 		}
 	}
-	var status struct {
-		Replicas []json.RawMessage
-	}
-	if err := json.Unmarshal([]byte(r.compose("exec", "-T", "worker", "/worker", "status", "--output=json")), &status); err != nil {
-		t.Fatal(err)
-	}
-	if len(status.Replicas) != 2 {
-		t.Errorf("status lists %d replicas, want 2", len(status.Replicas))
-	}
+	// A replica that is slow to answer on a busy machine is not listed.
+	eventually(t, 30*time.Second, func() error {
+		var status struct {
+			Replicas []json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(r.compose("exec", "-T", "worker", "/worker", "status", "--output=json")), &status); err != nil {
+			return err
+		}
+		if len(status.Replicas) != 2 {
+			return fmt.Errorf("status lists %d replicas, want 2", len(status.Replicas))
+		}
+		return nil
+	})
 }
 
 // served tells why a page is not there.
@@ -178,7 +182,7 @@ func (r *run) drained(t *testing.T, most int) {
 func (r *run) crash(t *testing.T) {
 	before, victim := r.committed(t), r.workers()[0]
 	r.docker("kill", "--signal=KILL", victim)
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, 60*time.Second, func() error {
 		if slices.ContainsFunc(r.dead.of("worker"), func(d death) bool { return d.id == victim && d.code == 137 }) {
 			return nil
 		}
