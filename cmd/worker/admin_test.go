@@ -90,6 +90,28 @@ func TestStatusWatchGoesOnUntilToldToStop(t *testing.T) {
 	}
 }
 
+// The pool takes a moment to answer, and a person must not look at an empty screen meanwhile.
+func TestStatusWatchLeavesTheLastPictureUntilTheNextIsWhole(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var screen bytes.Buffer
+	c, drawn := &cli{stdout: &screen, output: formatTable}, 0
+	err := c.watch(ctx, time.Millisecond, true, func(_ context.Context, c *cli) error {
+		if last := fmt.Sprintf("picture %d\n", drawn); drawn > 0 && !strings.HasSuffix(screen.String(), last) {
+			t.Errorf("while the pool is asked the screen ends with %q, want %q", screen.String(), last)
+		}
+		if drawn++; drawn == 3 {
+			stop()
+		}
+		_, err := fmt.Fprintf(c.stdout, "picture %d\n", drawn)
+		return err
+	})
+	if err != nil || drawn != 3 {
+		t.Errorf("%d pictures, %v", drawn, err)
+	}
+}
+
 func TestJobIsFoundAndWhatNeverWasExitsFour(t *testing.T) {
 	t.Parallel()
 	env := answering(t, byID())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ cut off, or may not subscribe to $SRV.>.`,
 				if !watch {
 					return c.status(cmd.Context(), cl, a)
 				}
-				return c.watch(cmd.Context(), every, func(ctx context.Context) error { return c.status(ctx, cl, a) })
+				return c.watch(cmd.Context(), every, isTerminal(c.stdout), func(ctx context.Context, c *cli) error { return c.status(ctx, cl, a) })
 			})
 		},
 	}
@@ -53,14 +54,14 @@ cut off, or may not subscribe to $SRV.>.`,
 }
 
 // watch repeats show until ctx is done. On a terminal each print takes the place of the last.
-func (c *cli) watch(ctx context.Context, every time.Duration, show func(context.Context) error) error {
+func (c *cli) watch(ctx context.Context, every time.Duration, terminal bool, show func(context.Context, *cli) error) error {
+	if c.output == formatTable && terminal {
+		show = redrawing(show)
+	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		if c.output == formatTable && isTerminal(c.stdout) {
-			fmt.Fprint(c.stdout, "\x1b[H\x1b[2J")
-		}
-		if err := show(ctx); err != nil {
+		if err := show(ctx, c); err != nil {
 			if ctx.Err() != nil {
 				return nil // Ctrl-C is the end that was asked for
 			}
@@ -71,6 +72,21 @@ func (c *cli) watch(ctx context.Context, every time.Duration, show func(context.
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// redrawing clears the screen only when there is something to put on it. Talk is part of the
+// picture: written before, it would be cleared away.
+func redrawing(show func(context.Context, *cli) error) func(context.Context, *cli) error {
+	return func(ctx context.Context, c *cli) error {
+		var picture bytes.Buffer
+		drawing := *c
+		drawing.stdout, drawing.stderr = &picture, &picture
+		if err := show(ctx, &drawing); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(c.stdout, "\x1b[H\x1b[2J%s", &picture)
+		return err
 	}
 }
 
