@@ -34,8 +34,9 @@ die() { say "$*"; exit 1; }
 install_packages() {
 	command -v apt-get >/dev/null || die "no apt-get here to install $*; install them by hand"
 	[ "$(id -u)" = 0 ] || die "root is needed to install $*"
-	apt-get -qq update >&2
-	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@" >&2
+	# Somebody else may hold the lists; what is missing then, install says.
+	apt-get -o Acquire::Retries=3 -qq update >&2 || true
+	DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@" >&2
 }
 
 engine() {
