@@ -324,6 +324,7 @@ func TestWhatCannotBeReplayedIsKeptAndToldOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	wants(t, worker(t, env, "dead", "replay", "--all", "--dry-run"), codeFailed, "1 of 2 dead letters would not be replayed")
 	got := worker(t, env, "dead", "replay", "--all", "-o", "json")
 	wants(t, got, codeFailed, "1 of 2 dead letters were not replayed")
 	changes := decode[[]letterChange](t, got)

@@ -176,7 +176,11 @@ func (c *cli) changeLetters(ctx context.Context, a *bus.Admin, f *changeFlags, c
 		fmt.Fprintln(c.stderr, "No dead letters.")
 	}
 	if fault == nil && kept > 0 {
-		fault = fmt.Errorf("%d of %d dead letters were not %s", kept, len(seqs), ch.word)
+		were := "were not"
+		if f.dryRun {
+			were = "would not be"
+		}
+		fault = fmt.Errorf("%d of %d dead letters %s %s", kept, len(seqs), were, ch.word)
 	}
 	return errors.Join(fault, out.close())
 }

@@ -165,11 +165,20 @@ func (a *Admin) record(ctx context.Context, ref jobs.Ref) (jobs.Record, error) {
 // errEnough ends a search.
 var errEnough = errors.New("found")
 
+// written returns what of an id must stand in its event as it is: all of it, or nothing where
+// JSON escapes some of it.
+func written(id string) []byte {
+	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
+		return nil
+	}
+	return []byte(id)
+}
+
 // final looks for the event that a job is final in. There is no index: the events are read
 // from the oldest on. For a uid the first hit is the only one.
 func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	_, notUID := jobs.ParseUID(id)
-	needle := []byte(id)
+	needle := written(id)
 	var report JobReport
 	err := NewEvents(a.setup.conn).Stored(ctx, a.setup.pool, 0, false, func(e Event) error {
 		if !bytes.Contains(e.Data, needle) {

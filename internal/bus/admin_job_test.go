@@ -110,6 +110,18 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	}
 }
 
+func TestAJobIsFoundThoughItsIDIsEscapedInTheEvent(t *testing.T) {
+	t.Parallel()
+	conn, _, admin := administer(t)
+	ledger := keepLedger(t, conn)
+	const id = "the \"blue\\green\" one"
+	settle(t, ledger, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1},
+		jobs.Delivery{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {id}}, Ref: jobs.Ref{Epoch: "old", Seq: 1}})
+	if got := report(t, admin, id); got.ID != id || got.BatchID != "batch-1" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestADelayedJobIsFoundByItsName(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
