@@ -3,7 +3,7 @@
 //
 // # The way of a call
 //
-//	Service.Call ─▶ retry ─▶ breaker ─▶ rate ─▶ concurrency ─▶ time-out ─▶ transport.send
+//	Service.Call ─▶ retry ─▶ rate ─▶ concurrency ─▶ breaker ─▶ time-out ─▶ transport.send
 //	                                                                          │
 //	            CallResult ◀── []Reply ◀── decoder.decode ◀── 2xx ◀───────────┤
 //	                       ◀── Failure ◀── statusFailure, broken ◀────────────┘
@@ -18,13 +18,16 @@
 //  1. Retry: up to _TRIES requests, with full jitter between them or the pause that
 //     Retry-After asks for. A pause of more than a second is not waited for: the call ends,
 //     and the jobs wait in the broker instead of a slot of the pool.
-//  2. Circuit breaker: inside the retry, so that it sees every try and can end a call that is
-//     already repeating. It opens when half of at least 10 tries failed within 30 seconds (or
-//     three time-outs, if longer), refuses everything for about 5 seconds, then lets three
-//     tries through. A refused call has Tries 0 and burns no attempt of its jobs.
-//  3. Rate limit: inside the breaker, so that refused calls use up no rate.
-//  4. Concurrency: a bulkhead of _CONCURRENCY requests or, with auto, an adaptive limiter.
-//     Inside the rate limit, so that nobody holds a permit while waiting for the rate.
+//  2. Rate limit: outside the concurrency, so that nobody holds a permit while waiting for
+//     the rate.
+//  3. Concurrency: a bulkhead of _CONCURRENCY requests or, with auto, an adaptive limiter.
+//  4. Circuit breaker: inside all that waits, so that it sees every try and nothing else: a
+//     call that finds no permit says nothing of the service, and would count as a success. It
+//     opens when half of at least 10 tries failed within 30 seconds (or three time-outs, if
+//     longer), refuses everything for about 5 seconds, then lets three tries through. It is
+//     also asked before a call begins and before a try is repeated, so that a refused call
+//     waits for nothing and uses up no rate. A refused call has Tries 0 and burns no attempt
+//     of its jobs.
 //  5. Time-out: innermost, so that waiting for a permit is not taken for a slow service.
 //
 // A try waits at most half a _TIMEOUT for the rate and half a _TIMEOUT for a permit. So a call

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -63,12 +64,13 @@ type policies struct {
 	fixed    int
 	adaptive adaptivelimiter.AdaptiveLimiter[result]
 	executor failsafe.Executor[result]
+	inside   *atomic.Int64 // calls that wait for a permit, are sent, or wait for the next try
 }
 
 func newPolicies(name string, cfg Config, deps Deps) policies {
-	p := policies{name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, fixed: int(cfg.Concurrency)}
+	p := policies{name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, fixed: int(cfg.Concurrency), inside: new(atomic.Int64)}
 	p.breaker = newBreaker(name, cfg, deps)
-	order := []failsafe.Policy[result]{newRetry(cfg), p.breaker}
+	order := []failsafe.Policy[result]{newRetry(cfg, p.breaker)}
 	// A try waits at most half a time-out for each of these two.
 	wait := cfg.Timeout / 2
 	if cfg.Rate > 0 {
@@ -83,15 +85,15 @@ func newPolicies(name string, cfg Config, deps Deps) policies {
 	} else {
 		order = append(order, bulkhead.NewBuilder[result](uint(cfg.Concurrency)).WithMaxWaitTime(wait).Build())
 	}
-	p.executor = failsafe.With(append(order, timeout.New[result](cfg.Timeout))...)
+	p.executor = failsafe.With(append(order, p.breaker, timeout.New[result](cfg.Timeout))...)
 	return p
 }
 
-func newRetry(cfg Config) retrypolicy.RetryPolicy[result] {
+func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypolicy.RetryPolicy[result] {
 	return retrypolicy.NewBuilder[result]().
 		WithMaxAttempts(cfg.Tries).
 		ReturnLastFailure().
-		HandleIf(func(_ result, err error) bool { return worthAnotherTry(err) }).
+		HandleIf(func(_ result, err error) bool { return worthAnotherTry(err) && !holdsBack(breaker) }).
 		WithDelayFunc(func(exec failsafe.ExecutionAttempt[result]) time.Duration {
 			return delayBefore(exec.Retries()+1, exec.LastError())
 		}).Build()
@@ -107,6 +109,18 @@ func newBreaker(name string, cfg Config, deps Deps) circuitbreaker.CircuitBreake
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
 			log.Info().Str("service", name).Stringer("from", e.OldState).Stringer("to", e.NewState).Msg("service breaker changed")
 		}).Build()
+}
+
+// holdsBack reports whether the breaker is open and will stay so for now.
+func holdsBack(breaker circuitbreaker.CircuitBreaker[result]) bool {
+	return breaker.IsOpen() && breaker.RemainingDelay() > 0
+}
+
+// refuses reports whether the breaker would refuse the n-th of the calls inside. It is asked
+// before a call waits for anything, because the breaker itself stands behind the waiting, and
+// because an adaptive limiter would take a refusal for a quick answer.
+func (p *policies) refuses(n int64) bool {
+	return !p.breaker.IsClosed() && (n > breakerProbes || holdsBack(p.breaker))
 }
 
 // worthAnotherTry decides whether a failed try is repeated within its call.
@@ -152,6 +166,11 @@ func delayBefore(n int, err error) time.Duration {
 
 // run performs one call under all policies.
 func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.CallResult {
+	n := p.inside.Add(1)
+	defer p.inside.Add(-1)
+	if p.refuses(n) {
+		return jobs.CallResult{Failure: p.failure(ctx, circuitbreaker.ErrOpen, nil)}
+	}
 	var tries int
 	var last *jobs.Failure
 	replies, err := p.executor.WithContext(ctx).GetWithExecution(func(exec failsafe.Execution[result]) (result, error) {
