@@ -3,6 +3,7 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,4 +107,28 @@ func TestAnOpenBreakerAnswersAtOnce(t *testing.T) {
 		time.Sleep(7 * time.Second)
 		want{reason: jobs.ReasonHTTP5xx, tries: 1, code: 503}.check(t, s.Call(t.Context(), call(1))) // a probe
 	})
+}
+
+// TestCallsCancelledByTheWorkerDoNotTripTheBreaker: a lost lease says nothing about a service
+// that was merely taking its time.
+func TestCallsCancelledByTheWorkerDoNotTripTheBreaker(t *testing.T) {
+	t.Parallel()
+	reached := make(chan struct{}, 1)
+	s := newService(t, raw(t, func(c *net.TCPConn) {
+		reached <- struct{}{}
+		hang(c)
+	}).url, config(), service.Deps{})
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-reached
+			cancel()
+		}()
+		if r := s.Call(ctx, call(1)); r.Failure == nil || r.Failure.Reason != jobs.ReasonCanceled || r.Tries != 1 {
+			t.Fatalf("got %+v, want a call that was sent and given up", r)
+		}
+	}
+	if got := s.State().Breaker; got != "closed" {
+		t.Errorf("breaker %s after 20 calls that the worker gave up, want closed", got)
+	}
 }

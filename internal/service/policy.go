@@ -182,6 +182,9 @@ func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.Ca
 		if misconfigured(last) {
 			tries--
 		}
+		if ctx.Err() != nil {
+			last = p.failure(ctx, ctx.Err(), nil) // given up by us: no word on the service
+		}
 		return nil, last
 	})
 	if err == nil {
