@@ -236,6 +236,30 @@ func TestTwentyTwoServerErrors(t *testing.T) {
 	}
 }
 
+// TestTwentySixAStatusWhoseBodyNeverEnds: the status has said all that is to be known.
+func TestTwentySixAStatusWhoseBodyNeverEnds(t *testing.T) {
+	t.Parallel()
+	for head, w := range map[string]want{
+		"HTTP/1.1 422 No\r\n":                                   {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
+		"HTTP/1.1 307 There\r\nLocation: /x\r\n":                {reason: jobs.ReasonRedirect, tries: 1, code: 307, final: true},
+		"HTTP/1.1 503 Later\r\nRetry-After: 30\r\n":             {reason: jobs.ReasonHTTP5xx, tries: 1, code: 503, after: 30 * time.Second},
+		"HTTP/1.1 422 No\r\nContent-Encoding: gzip\r\n":         {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
+		"HTTP/1.1 429 Slower\r\nTransfer-Encoding: chunked\r\n": {reason: jobs.ReasonThrottled, tries: 2, code: 429},
+	} {
+		t.Run(head, func(t *testing.T) {
+			t.Parallel()
+			cfg := config()
+			cfg.Tries, cfg.Timeout = 2, 3*time.Second
+			s := newService(t, raw(t, then(head+"\r\n", hang)).url, cfg, service.Deps{})
+			r := s.Call(t.Context(), call(2))
+			w.check(t, r)
+			if r.Duration >= cfg.Timeout {
+				t.Errorf("waited %v for a body that nobody reads", r.Duration)
+			}
+		})
+	}
+}
+
 // TestTwentyThreeRetryAfter has row 23 and, with dates that a wrong clock would write, 31.
 func TestTwentyThreeRetryAfter(t *testing.T) {
 	t.Parallel()

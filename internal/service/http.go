@@ -21,8 +21,10 @@ const (
 	readBuffer  = 8 << 10
 	// maxKept is the largest read buffer that goes back to the pool.
 	maxKept = 256 << 10
-	// maxDrained is how much of an unwanted body is read to keep the connection.
+	// maxDrained and drainTime are how much of an unwanted body is read, and for how long, to
+	// keep the connection.
 	maxDrained = 4 << 10
+	drainTime  = 100 * time.Millisecond
 )
 
 // Header names, in the spelling of [http.CanonicalHeaderKey].
@@ -118,10 +120,21 @@ func (t *httpTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrained)
+		if !resp.Uncompressed {
+			drain(resp.Body)
+		}
 		return nil, statusFailure(resp.StatusCode, "", resp.Header.Get(headerRetryAfter), t.decoder.retryMax)
 	}
 	return t.read(ctx, resp, call)
+}
+
+// drain reads what is left of a small body. A body that does not end is closed: the status has
+// said all, and must not become a time-out. Not for a body that net/http decompresses: that one
+// cannot be closed while it waits for its first bytes.
+func drain(body io.ReadCloser) {
+	enough := time.AfterFunc(drainTime, func() { _ = body.Close() })
+	defer enough.Stop()
+	_, _ = io.CopyN(io.Discard, body, maxDrained)
 }
 
 // header returns the headers of one try. The values of one call share one backing array.
