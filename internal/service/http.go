@@ -40,6 +40,12 @@ const (
 	headerWebhookSign    = "Webhook-Signature"
 )
 
+// lowerIdempotencyKey is how the key is sent by HTTP, where case does not matter. Under the
+// canonical name net/http takes it for leave to send a body again, uncounted, on every
+// connection that it keeps, when the service breaks on it (Request.isReplayable). Repeating is
+// for the retry policy.
+const lowerIdempotencyKey = "idempotency-key"
+
 // httpTransport sends calls by POST. It uses the round tripper without [http.Client]: no
 // redirects, no cookies, no credentials from the URL, and less work.
 type httpTransport struct {
@@ -111,8 +117,8 @@ func (t *httpTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply
 	req.Header = t.header(call)
 	req.ContentLength = int64(len(call.Body))
 	req.Body = io.NopCloser(bytes.NewReader(call.Body))
-	// net/http may send again on a fresh connection when a kept one turns out to be closed:
-	// the Idempotency-Key allows it.
+	// net/http may use another connection when a kept one turns out to be closed before
+	// anything was written to it.
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
@@ -148,7 +154,7 @@ func (t *httpTransport) header(call *jobs.Call) http.Header {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set(headerIdempotencyKey, `"`+call.Key+`"`)
+	set(lowerIdempotencyKey, `"`+call.Key+`"`)
 	set(headerBatch, call.BatchID)
 	set(headerPool, call.Pool)
 	if call.Traceparent != "" {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"rollcall/internal/jobs"
@@ -39,6 +40,47 @@ func TestConnectionsAreKeptAndBounded(t *testing.T) {
 	wg.Wait()
 	if len(peers) > 4 {
 		t.Errorf("800 calls used %d connections, want at most 4", len(peers))
+	}
+}
+
+// TestOneTryIsOneRequestThoughConnectionsAreKept has a service that breaks on one body: net/http
+// must not offer it that body again on each of the connections that it keeps.
+func TestOneTryIsOneRequestThoughConnectionsAreKept(t *testing.T) {
+	t.Parallel()
+	const kept = 8
+	var poison atomic.Bool
+	var poisoned atomic.Int32
+	arrived := make(chan struct{}, kept)
+	answer := make(chan struct{})
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if poison.Load() {
+			poisoned.Add(1)
+			panic(http.ErrAbortHandler)
+		}
+		arrived <- struct{}{}
+		<-answer
+	})
+	cfg := config()
+	cfg.Tries = 1
+	s := newService(t, url, cfg, service.Deps{})
+	var wg sync.WaitGroup
+	for range kept {
+		wg.Go(func() {
+			if r := s.Call(t.Context(), call(1)); r.Failure != nil {
+				t.Error(r.Failure)
+			}
+		})
+	}
+	for range kept {
+		<-arrived
+	}
+	close(answer)
+	wg.Wait()
+	poison.Store(true)
+	want{reason: jobs.ReasonReset, tries: 1}.check(t, s.Call(t.Context(), call(1)))
+	if n := poisoned.Load(); n != 1 {
+		t.Errorf("one try sent the body %d times", n)
 	}
 }
 
