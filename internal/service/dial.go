@@ -23,13 +23,19 @@ const (
 // errForbidden is the cause of a refused connection to a link-local or metadata address.
 var errForbidden = errors.New("link-local and cloud metadata addresses are never called")
 
-// metadataV6 is where AWS serves its instance metadata over IPv6.
-var metadataV6 = netip.MustParseAddr("fd00:ec2::254")
-
-// forbidden reports whether an address could give away credentials of the machine itself.
+// forbidden reports whether an address could give away credentials of the machine itself. Most
+// clouds serve them at link-local addresses; the others are listed.
 func forbidden(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
-	return addr.IsLinkLocalUnicast() || addr == metadataV6
+	switch addr.String() {
+	case "fd00:ec2::254", "fd00:ec2::23", // AWS: instances, EKS pods
+		"fd20:ce::254",    // Google
+		"100.100.100.200", // Alibaba
+		"192.0.0.192",     // Oracle
+		"168.63.129.16":   // Azure's wire server
+		return true
+	}
+	return addr.IsLinkLocalUnicast()
 }
 
 // checkLiteral refuses a URL whose host is itself a forbidden address; names are checked when

@@ -124,7 +124,10 @@ func TestTwentyNineAFlappingNameIsTriedAgain(t *testing.T) {
 
 func TestLinkLocalAddressesAreNeverCalled(t *testing.T) {
 	t.Parallel()
-	for _, host := range []string{"169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[fe80::1%25eth0]"} {
+	for _, host := range []string{
+		"169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "[fe80::1%25eth0]", "169.254.170.23",
+		"[fd00:ec2::254]", "[fd00:ec2::23]", "[fd20:ce::254]", "100.100.100.200", "192.0.0.192", "168.63.129.16",
+	} {
 		if _, err := service.New("billing", "http://"+host+"/latest/meta-data", config(), service.Deps{}); err == nil || !strings.Contains(err.Error(), "never called") {
 			t.Errorf("%s: got %v", host, err)
 		}
