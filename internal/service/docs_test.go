@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
 )
@@ -53,13 +55,8 @@ func runtimeOf(t *testing.T, program string) string {
 // start runs a service of the page and returns its URL once it listens.
 func start(t *testing.T, command ...string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(address)
+	port := strconv.Itoa(faulttest.FreePort(t))
+	address := net.JoinHostPort("127.0.0.1", port)
 	var output bytes.Buffer
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "PORT="+port, "SECRET="+secretA)

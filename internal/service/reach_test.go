@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/faulttest"
 	"rollcall/internal/service"
 )
 
@@ -26,14 +28,7 @@ func TestReachConnectsWithoutACall(t *testing.T) {
 
 func TestReachTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := "http://" + listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	closed := fmt.Sprintf("http://127.0.0.1:%d", faulttest.FreePort(t))
 	ca := newAuthority(t)
 	cert, key := issue(t, ca, unchanged)
 	secure := serveTLS(t, cert, key, asIs, fine)
