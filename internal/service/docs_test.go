@@ -83,10 +83,15 @@ func start(t *testing.T, command ...string) string {
 	return ""
 }
 
-// payments is a call for two jobs, the second of which the services of the page refuse.
+// payments is a call for jobs of which the services of the page refuse all but the first: for
+// what it says, and for being what no producer should have sent.
 func payments() *jobs.Call {
-	c := call(2)
-	c.Jobs[0].Body, c.Jobs[1].Body = []byte(`{"amount":100,"note":"grüße"}`), []byte(`{"amount":-1}`)
+	c := call(5)
+	for i, body := range []string{`{"amount":100,"note":"grüße"}`, `{"amount":-1}`, `hello`, ``, `null`} {
+		d := c.Jobs[i].Delivery
+		d.Data = []byte(body)
+		*c.Jobs[i] = jobs.Decode(d, 0)
+	}
 	c.Body = jobs.AppendCall(nil, c.Jobs)
 	return c
 }
@@ -118,8 +123,13 @@ func TestTheServicesOfThePageRun(t *testing.T) {
 			for _, secret := range []string{secretA, secretB + "," + secretA} {
 				cfg.Secret = jobs.NewSecret(secret)
 				r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), payments())
-				if r.Failure != nil || r.Replies[0].Status != ok || r.Replies[1].Status != fail || r.Replies[1].Error != "negative amount" {
+				if r.Failure != nil || r.Replies[0].Status != ok {
 					t.Fatalf("got %+v", r)
+				}
+				for i, says := range []string{"negative amount", "no amount", "no amount", "no amount"} {
+					if reply := r.Replies[1+i]; reply.Status != fail || reply.Error != says {
+						t.Errorf("job %d: got %+v, want it failed with %q", 1+i, reply, says)
+					}
 				}
 			}
 			for _, secret := range []string{"", secretB} {
