@@ -100,6 +100,26 @@ func TestThirtyEightTheFirstReplyWins(t *testing.T) {
 	}
 }
 
+func TestThirtyEightALateReplyIsDropped(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 0)
+	var first *nats.Msg
+	listen(t, svc, func(m *nats.Msg) {
+		if first == nil {
+			first = m
+			return
+		}
+		_ = first.Respond([]byte(`{"results":[{"id":"a0","status":"fail"}]}`))
+		_ = m.Respond([]byte(`{"results":[{"id":"a0","status":"ok"}]}`))
+	})
+	cfg := config()
+	cfg.Timeout = slow
+	s := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker})
+	if r := s.Call(t.Context(), call(1)); r.Failure != nil || r.Tries < 2 || r.Replies[0].Status != jobs.StatusOK {
+		t.Errorf("got %+v, want the reply to a later try", r)
+	}
+}
+
 // TestAMicroServiceWorksUnchanged talks to a service made with nats.go's own micro package.
 func TestAMicroServiceWorksUnchanged(t *testing.T) {
 	t.Parallel()
