@@ -56,6 +56,38 @@ func TestAHangingServiceOpensTheBreakerThoughCallsFindNoPermit(t *testing.T) {
 	})
 }
 
+// TestAHangingServiceThatMayTakeFewCallsOpensTheBreaker: with one call at a time, ten time-outs
+// take longer than the breaker remembers.
+func TestAHangingServiceThatMayTakeFewCallsOpensTheBreaker(t *testing.T) {
+	t.Parallel()
+	for _, concurrency := range []service.Concurrency{1, 2, 3, 4} {
+		t.Run(concurrency.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config()
+				cfg.Concurrency = concurrency
+				s := service.NewFake(cfg, deps(), hangs)
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+				defer cancel()
+				var wg sync.WaitGroup
+				var opened atomic.Bool
+				for range 8 {
+					wg.Go(func() {
+						for ctx.Err() == nil && !opened.Load() {
+							s.Call(ctx, call(1))
+							opened.Store(opened.Load() || s.State().Breaker == "open")
+						}
+					})
+				}
+				wg.Wait()
+				if !opened.Load() {
+					t.Error("the breaker was never open")
+				}
+			})
+		})
+	}
+}
+
 // TestAProbeThatFindsNoPermitDoesNotCloseTheBreaker has a service whose only permit is taken
 // when the breaker starts to probe, by a call that hangs.
 func TestAProbeThatFindsNoPermitDoesNotCloseTheBreaker(t *testing.T) {

@@ -23,11 +23,11 @@
 //  3. Concurrency: a bulkhead of _CONCURRENCY requests or, with auto, an adaptive limiter.
 //  4. Circuit breaker: inside all that waits, so that it sees every try and nothing else: a
 //     call that finds no permit says nothing of the service, and would count as a success. It
-//     opens when half of at least 10 tries failed within 30 seconds (or three time-outs, if
-//     longer), refuses everything for about 5 seconds, then lets three tries through. It is
-//     also asked before a call begins and before a try is repeated, so that a refused call
-//     waits for nothing and uses up no rate. A refused call has Tries 0 and burns no attempt
-//     of its jobs.
+//     opens when half of at least 10 tries (3 × _CONCURRENCY, if fewer) failed within 30
+//     seconds (or three time-outs, if longer), refuses everything for about 5 seconds, then
+//     lets three tries through. It is also asked before a call begins and before a try is
+//     repeated, so that a refused call waits for nothing and uses up no rate. A refused call
+//     has Tries 0 and burns no attempt of its jobs.
 //  5. Time-out: innermost, so that waiting for a permit is not taken for a slow service.
 //
 // A try waits at most half a _TIMEOUT for the rate and half a _TIMEOUT for a permit. So a call

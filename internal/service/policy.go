@@ -28,11 +28,14 @@ const (
 )
 
 // The breaker opens when half of at least breakerCalls tries failed within breakerWindow (or
-// three time-outs, if that is longer) and lets breakerProbes tries through after breakerDelay.
+// breakerSpan time-outs, if that is longer) and lets breakerProbes tries through after
+// breakerDelay. A service that may take few calls at once is judged by fewer: breakerSpan of
+// each is all that it can fail in the window when it hangs.
 const (
 	breakerRate   = 0.5
 	breakerCalls  = 10
 	breakerWindow = 30 * time.Second
+	breakerSpan   = 3
 	breakerDelay  = 5 * time.Second
 	breakerJitter = 0.2
 	breakerProbes = 3
@@ -101,8 +104,12 @@ func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypo
 
 func newBreaker(name string, cfg Config, deps Deps) circuitbreaker.CircuitBreaker[result] {
 	log := deps.Log
+	calls := breakerCalls
+	if cfg.Concurrency != Auto {
+		calls = min(calls, breakerSpan*int(cfg.Concurrency))
+	}
 	return circuitbreaker.NewBuilder[result]().
-		WithFailureRateThreshold(breakerRate, breakerCalls, max(breakerWindow, 3*cfg.Timeout)).
+		WithFailureRateThreshold(breakerRate, uint(calls), max(breakerWindow, breakerSpan*cfg.Timeout)).
 		WithSuccessThreshold(breakerProbes).
 		WithDelay(breakerDelay).WithJitterFactor(breakerJitter).
 		HandleIf(func(_ result, err error) bool { return speaksOfAnIllness(err) }).
