@@ -21,7 +21,17 @@ func misconfigured(f *jobs.Failure) bool {
 
 // broken describes a request to target that ended without a complete reply.
 func broken(ctx context.Context, target string, err error) *jobs.Failure {
+	if isAlert(err) {
+		err = &tlsError{err}
+	}
 	return &jobs.Failure{Reason: reasonFor(ctx, err), Err: fmt.Errorf("call %s: %w", target, err)}
+}
+
+// isAlert reports whether the peer ended a connection by a TLS alert. That is how a client
+// certificate is refused with TLS 1.3: when the handshake is over for us, in place of a reply.
+func isAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error" // as crypto/tls calls it; its type is not exported
 }
 
 func reasonFor(ctx context.Context, err error) string {

@@ -173,16 +173,35 @@ func TestClientCertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	writePEM(t, filepath.Join(dir, "key.pem"), "EC PRIVATE KEY", der)
-	url := serveTLS(t, cert, key, func(s *httptest.Server) {
-		s.TLS.ClientAuth, s.TLS.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		s.TLS.ClientCAs.AddCert(ca.cert)
-		s.TLS.MaxVersion = tls.VersionTLS12 // the refusal is part of the handshake
-	}, fine)
-	cfg := config()
-	cfg.CA = ca.file
-	want{reason: jobs.ReasonTLS}.check(t, newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1)))
-	cfg.Cert, cfg.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1)); r.Failure != nil {
-		t.Error(r.Failure)
+	// With TLS 1.2 the refusal is part of the handshake. With 1.3 it comes when the handshake is
+	// over for the client, in place of a reply.
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		for proto, http2 := range map[string]bool{"HTTP/2": true, "HTTP/1.1": false} {
+			t.Run(name+" "+proto, func(t *testing.T) {
+				t.Parallel()
+				url := serveTLS(t, cert, key, func(s *httptest.Server) {
+					s.TLS.ClientAuth, s.TLS.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+					s.TLS.ClientCAs.AddCert(ca.cert)
+					s.TLS.MinVersion, s.TLS.MaxVersion = version, version
+					s.EnableHTTP2 = http2
+				}, fine)
+				cfg := config()
+				cfg.CA = ca.file
+				r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1))
+				// net/http may lose the alert of an HTTP/2 connection that ends before it began.
+				if lossy := http2 && version == tls.VersionTLS13; !lossy {
+					want{reason: jobs.ReasonTLS}.check(t, r)
+				} else if r.Failure == nil || r.Failure.Final {
+					t.Errorf("got %+v, want a failure that is not final", r)
+				}
+				if r.Failure.Reason == jobs.ReasonTLS && !strings.Contains(r.Failure.Error(), "_CERT") {
+					t.Errorf("the error names no variable: %v", r.Failure)
+				}
+				cfg.Cert, cfg.Key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+				if r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1)); r.Failure != nil {
+					t.Error(r.Failure)
+				}
+			})
+		}
 	}
 }
