@@ -122,10 +122,15 @@ func (a *asking) call(ctx context.Context, part []*jobs.Job, body []byte) (resul
 		Traceparent: a.batch.Traceparent,
 	}
 	ctx, done := a.worker.observer.Call(ctx, c)
-	defer func() { done(&result) }()
+	defer func() {
+		// Most panics are recovered by the service, whose permits only a return gives back.
+		if f := result.Failure; f != nil && f.Reason == jobs.ReasonPanic {
+			a.worker.observer.Event(jobs.Panics, 1)
+		}
+		done(&result)
+	}()
 	defer func() {
 		if p := recover(); p != nil {
-			a.worker.observer.Event(jobs.Panics, 1)
 			a.worker.log.Error().Str("service", c.Service).Str("batch_id", c.BatchID).
 				Interface("panic", p).Bytes("stack", debug.Stack()).Msg("call panicked")
 			result = jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", p)}}

@@ -129,6 +129,9 @@ func TestPanicInACallIsThatCallsFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, settings(),
 			service{name: "bad", answer: func(context.Context, *jobs.Call) jobs.CallResult { panic("boom") }},
+			service{name: "tells", answer: func(context.Context, *jobs.Call) jobs.CallResult {
+				return jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: jobs.ReasonPanic, Err: errors.New("recovered further down")}}
+			}},
 			service{name: "good", answer: allOK})
 		r.push(deliveries(1, 2)...)
 		synctest.Wait()
@@ -139,8 +142,8 @@ func TestPanicInACallIsThatCallsFailure(t *testing.T) {
 		if s.Rulings[0].Outcome != jobs.Retrying || !slices.Equal(s.Rulings[0].OK, []string{"good"}) {
 			t.Errorf("ruling %+v, want retrying with good done", s.Rulings[0])
 		}
-		if r.counter.of(jobs.Panics) != 1 {
-			t.Errorf("%d panics counted", r.counter.of(jobs.Panics))
+		if n := r.counter.of(jobs.Panics); n != 2 {
+			t.Errorf("%d panics counted, want 2", n)
 		}
 	})
 }

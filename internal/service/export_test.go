@@ -38,7 +38,7 @@ func (Send) close()               {}
 // NewFake returns a service with its policies around a transport that needs no network, to
 // be used where time stands still.
 func NewFake(cfg Config, deps Deps, send Send) *Service {
-	return &Service{name: "billing", cfg: cfg, transport: send, policies: newPolicies("billing", cfg, deps)}
+	return &Service{name: "billing", cfg: cfg, transport: send, policies: newPolicies("billing", cfg, deps), log: deps.Log}
 }
 
 // Sign signs as if at another time.

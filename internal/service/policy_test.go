@@ -266,15 +266,19 @@ func TestCancelledBeforeTheCall(t *testing.T) {
 func TestThirtyNineAPanicInACallIsItsFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		cfg := config()
-		cfg.Concurrency = 1
-		s := service.NewFake(cfg, deps(), func(context.Context, *jobs.Call) ([]jobs.Reply, *jobs.Failure) { panic("index out of range") })
+		var log bytes.Buffer
+		cfg, d := config(), deps()
+		cfg.Concurrency, d.Log = 1, zerolog.New(&log)
+		s := service.NewFake(cfg, d, func(context.Context, *jobs.Call) ([]jobs.Reply, *jobs.Failure) { panic("index out of range") })
 		for range 30 {
 			r := s.Call(t.Context(), call(1))
 			want{reason: jobs.ReasonPanic, tries: 1}.check(t, r)
-			if !strings.Contains(r.Failure.Error(), "index out of range") || !strings.Contains(r.Failure.Error(), "policy_test.go") {
-				t.Fatalf("the error has no value or no stack: %v", r.Failure)
+			if text := r.Failure.Error(); !strings.Contains(text, "index out of range") || strings.Contains(text, "\n") {
+				t.Fatalf("the error has no value, or a stack, which is for the log alone: %s", text)
 			}
+		}
+		if n := strings.Count(log.String(), "call panicked"); n != 30 || !strings.Contains(log.String(), "policy_test.go") {
+			t.Errorf("%d panics logged, want 30, each with its stack:\n%.1000s", n, log.String())
 		}
 		if s.State().InFlight != 0 {
 			t.Error("calls still in flight")

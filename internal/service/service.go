@@ -23,7 +23,7 @@ type Deps struct {
 	Version string
 	// RetryMax caps what a service may ask for by Retry-After; it is ROLLCALL_RETRY_MAX.
 	RetryMax time.Duration
-	// Log is told when the breaker changes its state.
+	// Log is told when the breaker changes its state, and of panics.
 	Log zerolog.Logger
 	// Resolver resolves host names; nil = the system's.
 	Resolver *net.Resolver
@@ -46,6 +46,7 @@ type Service struct {
 	cfg       Config
 	transport transport
 	policies  policies
+	log       zerolog.Logger
 	inFlight  atomic.Int64
 	lastFault atomic.Pointer[fault]
 }
@@ -66,7 +67,7 @@ func New(name, rawURL string, cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
 	}
-	s := &Service{name: name, url: withoutQuery(target), cfg: cfg, policies: newPolicies(name, cfg, deps)}
+	s := &Service{name: name, url: withoutQuery(target), cfg: cfg, policies: newPolicies(name, cfg, deps), log: deps.Log}
 	if target.Scheme == "nats" {
 		s.transport, err = newNATS(rawURL, cfg, deps)
 	} else {
@@ -112,7 +113,9 @@ func (s *Service) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 func (s *Service) attempt(ctx context.Context, call *jobs.Call) (replies []jobs.Reply, failure *jobs.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
-			failure = &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("call to %s panicked: %v\n%s", s.name, p, debug.Stack())}
+			s.log.Error().Str("service", s.name).Str("batch_id", call.BatchID).
+				Interface("panic", p).Bytes("stack", debug.Stack()).Msg("call panicked")
+			failure = &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", p)}
 		}
 	}()
 	return s.transport.send(ctx, call)
