@@ -141,6 +141,38 @@ func TestAnOpenBreakerAnswersAtOnce(t *testing.T) {
 	})
 }
 
+func TestACallBesideTheProbesIsHeldBackInWords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ill atomic.Bool
+		ill.Store(true)
+		cfg := config()
+		cfg.Tries = 1
+		s := service.NewFake(cfg, deps(), func(ctx context.Context, c *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			if ill.Load() {
+				return nil, unavailable()
+			}
+			return hangs(ctx, c)
+		})
+		for s.State().Breaker != "open" {
+			s.Call(t.Context(), call(1))
+		}
+		ill.Store(false)
+		time.Sleep(7 * time.Second)
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { s.Call(t.Context(), call(1)) })
+		}
+		synctest.Wait()
+		r := s.Call(t.Context(), call(1))
+		want{reason: jobs.ReasonBreakerOpen}.check(t, r)
+		if text := r.Failure.Error(); r.Duration != 0 || !strings.Contains(text, "until it answers again") {
+			t.Errorf("after %v: %s", r.Duration, text)
+		}
+		wg.Wait()
+	})
+}
+
 // TestCallsCancelledByTheWorkerDoNotTripTheBreaker: a lost lease says nothing about a service
 // that was merely taking its time.
 func TestCallsCancelledByTheWorkerDoNotTripTheBreaker(t *testing.T) {

@@ -218,9 +218,12 @@ func (p *policies) failure(ctx context.Context, err error, last *jobs.Failure) *
 	case last != nil:
 		return last // a policy refused a further try; why there had to be one says more
 	case errors.Is(err, circuitbreaker.ErrOpen):
-		wait := p.breaker.RemainingDelay()
+		wait, until := p.breaker.RemainingDelay(), "until it answers again"
+		if wait > 0 {
+			until = "for " + wait.Round(time.Millisecond).String()
+		}
 		return &jobs.Failure{Reason: jobs.ReasonBreakerOpen, RetryAfter: min(wait, p.retryMax),
-			Err: fmt.Errorf("%s failed too often; calls are held back for %v", p.name, wait.Round(time.Millisecond))}
+			Err: fmt.Errorf("%s failed too often; calls are held back %s", p.name, until)}
 	case errors.Is(err, ratelimiter.ErrExceeded):
 		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: no call allowed within %v; see %s", p.name, p.timeout/2, Variable(p.name, "RATE"))}
 	default:
