@@ -10,5 +10,5 @@
 //	miscounted the counts of an event differ from its jobs, or its outcome from its counts
 //	buried     a job ended badly without a dead letter, or a dead letter without such a job
 //	mismatched a call names a job by another source or id than the job has
-//	recalled   a service was called for a job after its success was in the ledger
+//	recalled   a service was called for a job after its success, or the job's end, was in the ledger
 package history

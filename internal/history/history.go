@@ -107,6 +107,7 @@ func (h *History) Violations() []Violation {
 type ending struct {
 	event   string
 	outcome string
+	stored  time.Time
 }
 
 // success names a job and a service that succeeded for it.
@@ -180,15 +181,15 @@ func (j *judge) entries(e *Event) {
 			if first, twice := j.ended[uid]; twice {
 				j.report(Doubled, uid, "%s in event %s and again %s in event %s", first.outcome, first.event, entry.Outcome, e.ID)
 			} else {
-				j.ended[uid] = ending{event: e.ID, outcome: entry.Outcome}
+				j.ended[uid] = ending{event: e.ID, outcome: entry.Outcome, stored: e.Stored}
 			}
 		}
 		j.successes(e, entry)
 	}
 }
 
-// successes notes since when the ledger has known that a service is done with a job: the
-// pages were stored in one commit with the event. A final job is done with every service.
+// successes notes since when the ledger has known that a service succeeded for a job: the
+// pages were stored in one commit with the event.
 func (j *judge) successes(e *Event, entry *jobs.EventJob) {
 	for service, status := range entry.Services {
 		name := success{uid: entry.UID, service: service}
@@ -240,9 +241,12 @@ func (j *judge) calls() {
 		if c.ID != job.ID || c.Source != job.Source {
 			j.report(Mismatched, c.UID, "%s was told source %q and id %q, want %q and %q", c.Service, c.Source, c.ID, job.Source, job.ID)
 		}
-		stored, done := j.okAt[success{uid: c.UID, service: c.Service}]
-		if late := c.Received.Sub(stored); done && late > j.history.Grace {
+		stored, succeeded := j.okAt[success{uid: c.UID, service: c.Service}]
+		end, ended := j.ended[c.UID]
+		if late := c.Received.Sub(stored); succeeded && late > j.history.Grace {
 			j.report(Recalled, c.UID, "%s was called %s after its success was stored", c.Service, late)
+		} else if late := c.Received.Sub(end.stored); ended && late > j.history.Grace {
+			j.report(Recalled, c.UID, "%s was called %s after event %s had ended it as %s", c.Service, late, end.event, end.outcome)
 		}
 	}
 }

@@ -84,19 +84,20 @@ func TestEveryPlantedViolationIsFound(t *testing.T) {
 		"event of an unknown job": {func(h *history.History) {
 			h.Events = append(h.Events, event("b4", start, entry(9, jobs.Succeeded, nil)))
 		}, history.Unknown, uid(9)},
-		"counts do not add up":      {func(h *history.History) { h.Events[0].Data.Counts.Retrying = 0 }, history.Miscounted, ""},
-		"outcome that is not one":   {func(h *history.History) { h.Events[1].Data.Jobs[0].Outcome = "done" }, history.Miscounted, uid(2)},
-		"outcome unlike the counts": {func(h *history.History) { h.Events[2].Data.Outcome = jobs.BatchPartial }, history.Miscounted, ""},
-		"subject unlike the counts": {func(h *history.History) { h.Events[2].Subject = "partial" }, history.Miscounted, ""},
-		"failed without a letter":   {func(h *history.History) { h.DeadLetters = nil }, history.Buried, uid(3)},
-		"letter of a job done well": {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(1)) }, history.Buried, uid(1)},
-		"two letters":               {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(3)) }, history.Buried, uid(3)},
-		"letter of an unknown job":  {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(9)) }, history.Unknown, uid(9)},
-		"call for an unknown job":   {func(h *history.History) { h.Calls = append(h.Calls, call(9, "a", start)) }, history.Unknown, uid(9)},
-		"call with another id":      {func(h *history.History) { h.Calls[0].ID = "x" }, history.Mismatched, uid(1)},
-		"call with another source":  {func(h *history.History) { h.Calls[0].Source = "/rollcall/JOBS/e2" }, history.Mismatched, uid(1)},
-		"called after a final end":  {func(h *history.History) { h.Calls = append(h.Calls, call(1, "a", start.Add(3*time.Second))) }, history.Recalled, uid(1)},
-		"called after its success":  {func(h *history.History) { h.Calls = append(h.Calls, call(2, "a", start.Add(1500*time.Millisecond))) }, history.Recalled, uid(2)},
+		"counts do not add up":       {func(h *history.History) { h.Events[0].Data.Counts.Retrying = 0 }, history.Miscounted, ""},
+		"outcome that is not one":    {func(h *history.History) { h.Events[1].Data.Jobs[0].Outcome = "done" }, history.Miscounted, uid(2)},
+		"outcome unlike the counts":  {func(h *history.History) { h.Events[2].Data.Outcome = jobs.BatchPartial }, history.Miscounted, ""},
+		"subject unlike the counts":  {func(h *history.History) { h.Events[2].Subject = "partial" }, history.Miscounted, ""},
+		"failed without a letter":    {func(h *history.History) { h.DeadLetters = nil }, history.Buried, uid(3)},
+		"letter of a job done well":  {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(1)) }, history.Buried, uid(1)},
+		"two letters":                {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(3)) }, history.Buried, uid(3)},
+		"letter of an unknown job":   {func(h *history.History) { h.DeadLetters = append(h.DeadLetters, uid(9)) }, history.Unknown, uid(9)},
+		"call for an unknown job":    {func(h *history.History) { h.Calls = append(h.Calls, call(9, "a", start)) }, history.Unknown, uid(9)},
+		"call with another id":       {func(h *history.History) { h.Calls[0].ID = "x" }, history.Mismatched, uid(1)},
+		"call with another source":   {func(h *history.History) { h.Calls[0].Source = "/rollcall/JOBS/e2" }, history.Mismatched, uid(1)},
+		"called after a final end":   {func(h *history.History) { h.Calls = append(h.Calls, call(1, "a", start.Add(3*time.Second))) }, history.Recalled, uid(1)},
+		"called after it had failed": {func(h *history.History) { h.Calls = append(h.Calls, call(3, "b", start.Add(3*time.Second))) }, history.Recalled, uid(3)},
+		"called after its success":   {func(h *history.History) { h.Calls = append(h.Calls, call(2, "a", start.Add(1500*time.Millisecond))) }, history.Recalled, uid(2)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -34,9 +34,11 @@ type world struct {
 	pages    map[string]bus.Entry
 	lastPage uint64
 	history  history.History
-	okAt     map[string]time.Time
-	letters  map[string]bool
-	broken   []string
+	// okAt and endedAt are since when the ledger has known of a success and of an end.
+	okAt    map[string]time.Time
+	endedAt map[string]time.Time
+	letters map[string]bool
+	broken  []string
 	// calm turns every fault off.
 	calm atomic.Bool
 }
@@ -51,7 +53,7 @@ type message struct {
 func newWorld(seed uint64) *world {
 	return &world{
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]bus.Entry{},
-		okAt: map[string]time.Time{}, letters: map[string]bool{},
+		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{},
 	}
 }
 
@@ -231,6 +233,9 @@ func (w *world) stored(data []byte) {
 				w.okAt[key] = now
 			}
 		}
+		if j.Final() && w.endedAt[j.UID].IsZero() {
+			w.endedAt[j.UID] = now
+		}
 	}
 }
 
@@ -245,8 +250,8 @@ func (w *world) read(subjects []string) (out []bus.Entry) {
 	return out
 }
 
-// called notes that a service was called. A success that was stored before the delivery was
-// handed out must have been seen in the ledger.
+// called notes that a service was called. A success or an end that was stored before the
+// delivery was handed out must have been seen in the ledger.
 func (w *world) called(service string, batch []*jobs.Job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -254,6 +259,9 @@ func (w *world) called(service string, batch []*jobs.Job) {
 		w.history.Calls = append(w.history.Calls, history.Call{Service: service, UID: j.UID, ID: j.ID, Source: j.Source, Received: time.Now()})
 		if at := w.okAt[j.UID+" "+service]; !at.IsZero() && at.Before(j.Received) {
 			w.violation("%s was called for %s, delivered %s after its success was stored", service, j.UID, j.Received.Sub(at))
+		}
+		if at := w.endedAt[j.UID]; !at.IsZero() && at.Before(j.Received) {
+			w.violation("%s was called for %s, delivered %s after it had ended", service, j.UID, j.Received.Sub(at))
 		}
 	}
 }
