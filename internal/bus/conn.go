@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -257,15 +258,25 @@ func (c *Conn) onClosed(nc *nats.Conn) {
 // (client.go, pubPermissionViolation and subPermissionViolation).
 var deniedSubject = regexp.MustCompile(`(?i)(publish|subscription) to "([^"]+)"`)
 
+// deniedBy returns what a denial is about, in the words of [Conn.Denied]; empty if err is none.
+func deniedBy(err error) string {
+	if !errors.Is(err, nats.ErrPermissionViolation) {
+		return ""
+	}
+	m := deniedSubject.FindStringSubmatch(err.Error())
+	if m == nil {
+		return ""
+	}
+	return strings.ToLower(m[1]) + " " + m[2]
+}
+
 func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	subject := ""
 	if sub != nil {
 		subject = sub.Subject
 	}
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		if m := deniedSubject.FindStringSubmatch(err.Error()); m != nil {
-			subject = strings.ToLower(m[1]) + " " + m[2]
-		}
+		subject = cmp.Or(deniedBy(err), subject)
 		c.mu.Lock()
 		known := slices.Contains(c.denied, subject)
 		if !known {

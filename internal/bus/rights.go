@@ -85,15 +85,11 @@ func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
 	if err := s.conn.nc.FlushWithContext(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
 	}
-	// The denial has arrived by now, its way to the error handler is a matter of scheduling.
-	for range 10 {
-		if s.conn.wasDenied("subscription " + inbox) {
-			prefix := inbox[:strings.LastIndex(inbox, ".")]
-			return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
-		}
-		if err := pause(ctx, deniedPoll); err != nil {
-			return nil, fmt.Errorf("subscribe to an inbox: %w", err)
-		}
+	// nats.go keeps the last error of the server before it tells the error handler, which may be
+	// much later on a busy machine.
+	if deniedBy(s.conn.nc.LastError()) == "subscription "+inbox {
+		prefix := inbox[:strings.LastIndex(inbox, ".")]
+		return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
 	}
 	return nil, nil
 }

@@ -26,6 +26,12 @@ var workerRights = []string{
 // restricted starts a server with streams and consumer, and a user with some rights only.
 func restricted(t *testing.T, publish []string, subscribe string) (admin, user *bus.Conn) {
 	t.Helper()
+	return restrictedLogging(t, publish, subscribe, zerolog.Nop())
+}
+
+// restrictedLogging is restricted with the log of the user's connection.
+func restrictedLogging(t *testing.T, publish []string, subscribe string, log zerolog.Logger) (admin, user *bus.Conn) {
+	t.Helper()
 	s := startServer(t, func(o *server.Options) {
 		o.Users = []*server.User{
 			{Username: "admin", Password: "secret"},
@@ -35,9 +41,9 @@ func restricted(t *testing.T, publish []string, subscribe string) (admin, user *
 			}},
 		}
 	})
-	login := func(name string) *bus.Conn {
+	login := func(name string, log zerolog.Logger) *bus.Conn {
 		cfg := bus.Config{URL: "nats://127.0.0.1:4222", User: name, Password: jobs.NewSecret("secret")}
-		conn, err := bus.Connect(t.Context(), cfg, t.Name(), zerolog.Nop(), nats.InProcessServer(s))
+		conn, err := bus.Connect(t.Context(), cfg, t.Name(), log, nats.InProcessServer(s))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,9 +56,9 @@ func restricted(t *testing.T, publish []string, subscribe string) (admin, user *
 		})
 		return conn
 	}
-	admin = login("admin")
+	admin = login("admin", zerolog.Nop())
 	ensure(t, admin, streams())
-	return admin, login("worker")
+	return admin, login("worker", log)
 }
 
 func TestMissingRightsNamesWhatIsMissing(t *testing.T) {
@@ -80,6 +86,35 @@ func TestMissingRightsNamesTheInbox(t *testing.T) {
 	want := []bus.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive answers of the server"}}
 	if diff := cmp.Diff(want, missing); diff != "" || err != nil {
 		t.Errorf("missing rights (-want +got), %v:\n%s", err, diff)
+	}
+}
+
+// stuck is a log that takes nothing until it is released.
+type stuck struct{ begun, released chan struct{} }
+
+func (s stuck) Write(p []byte) (int, error) {
+	select {
+	case s.begun <- struct{}{}:
+	default: // the first time only
+	}
+	<-s.released
+	return len(p), nil
+}
+
+// TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes: on a busy machine the news of a
+// denial reaches the handler late, and everything looked like a server without an answer.
+func TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes(t *testing.T) {
+	t.Parallel()
+	handler := stuck{begun: make(chan struct{}, 1), released: make(chan struct{})}
+	_, user := restrictedLogging(t, workerRights, "_INBOX.somebody.>", zerolog.New(handler))
+	t.Cleanup(func() { close(handler.released) })
+	if err := user.NATS().Publish("denied", nil); err != nil {
+		t.Fatal(err)
+	}
+	<-handler.begun
+	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+	if err != nil || len(missing) != 1 || missing[0].Subject != "_INBOX.worker.>" || !missing[0].Subscribe {
+		t.Errorf("missing rights %+v, %v; want the inbox alone", missing, err)
 	}
 }
 
