@@ -77,7 +77,7 @@ func expectDenied(t *testing.T, s *server.Server, user string, attempt func(*nat
 		if !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Errorf("the server said %v, want a permission violation", err)
 		}
-	case <-time.After(brief):
+	case <-time.After(soon):
 		t.Error("allowed")
 	}
 }
