@@ -13,35 +13,55 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// readAll hands every stored message of a stream that matches filter to each, in order.
+// readAll hands every stored message of a stream that matches filter to each, in order. A broker
+// that does not answer is asked again: it may be busy, or a cluster may be electing a leader.
 func readAll(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg) error) error {
-	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	left := int(info.NumPending)
-	if left == 0 {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return fmt.Errorf("read stream %s: %w", stream, err)
-	}
-	defer messages.Stop()
-	for ; left > 0; left-- {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return fmt.Errorf("read stream %s with %d messages to go: %w", stream, left, err)
+	var stored []jetstream.Msg
+	for deadline := time.Now().Add(startLimit); ; {
+		var err error
+		if stored, err = readOnce(ctx, js, stream, filter); err == nil {
+			break
 		}
+		var refused *jetstream.APIError
+		if ctx.Err() != nil || errors.As(err, &refused) && refused.Code < 500 || time.Now().After(deadline) {
+			return fmt.Errorf("read stream %s: %w", stream, err)
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+		}
+	}
+	for _, m := range stored {
 		if err := each(m); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func readOnce(ctx context.Context, js jetstream.JetStream, stream, filter string) ([]jetstream.Msg, error) {
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+	if err != nil {
+		return nil, err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil || info.NumPending == 0 {
+		return nil, err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return nil, err
+	}
+	defer messages.Stop()
+	stored := make([]jetstream.Msg, 0, info.NumPending)
+	for len(stored) < cap(stored) {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("after %d of %d messages: %w", len(stored), cap(stored), err)
+		}
+		stored = append(stored, m)
+	}
+	return stored, nil
 }
 
 // Events reads the completion events that are stored.

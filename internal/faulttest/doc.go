@@ -10,10 +10,10 @@
 //	                 │  Broker (child, own store)        │
 //	                 └──────────────┬────────────────────┘
 //	                                ▼
-//	                   accepted, events, calls ──▶ history.Check
+//	                   accepted, events, calls ──▶ history.Violations
 //
 // Child processes are the test binary itself, started again with a role in the environment
-// (see [Main]), or the worker built once for each run. They die with the test process, they
+// (see [Role]), or the worker built once for each run. They die with the test process, they
 // listen on loopback only, and what they print is shown when the test fails.
 //
 // The scenarios that use it are in test/fault behind the build tag "fault".

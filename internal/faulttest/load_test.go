@@ -112,3 +112,26 @@ func TestCollectOfAnEmptyPool(t *testing.T) {
 		t.Error("reading without a stream and without time succeeded")
 	}
 }
+
+// TestCollectAsksABusyBrokerAgain: one answer that did not come in time failed a whole scenario.
+func TestCollectAsksABusyBrokerAgain(t *testing.T) {
+	t.Parallel()
+	b, js, _ := jobStream(t)
+	for name, subject := range map[string]string{"DONE": "done.>", "DEAD": "dead.>"} {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	impatient, err := jetstream.New(js.Conn(), jetstream.WithDefaultTimeout(50*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Pause()
+	time.AfterFunc(200*time.Millisecond, b.Resume)
+	if _, err := faulttest.DeadLetters(t.Context(), impatient); err != nil {
+		t.Errorf("dead letters: %v", err)
+	}
+	if _, err := faulttest.Events(t.Context(), impatient); err != nil {
+		t.Errorf("events: %v", err)
+	}
+}

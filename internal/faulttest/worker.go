@@ -31,6 +31,9 @@ func (e Env) list() []string {
 	return list
 }
 
+// pageLimit is how long a page may take on a busy machine before it counts as no answer.
+const pageLimit = 10 * time.Second
+
 // Worker is one replica in a child process.
 type Worker struct {
 	*Process
@@ -85,7 +88,7 @@ func (w *Worker) Page(page string) string {
 }
 
 func (w *Worker) get(page string) (status int, body []byte) {
-	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: pageLimit, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(w.HTTP + page)
 	if err != nil {
 		return 0, nil
