@@ -39,6 +39,7 @@ modules: ## the test-only modules: CloudEvents SDK, go-httpbin and Standard Webh
 
 .PHONY: fault
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
+	@unshare --mount true 2>/dev/null || echo 'NOT TESTED: a really full disk; TestDiskFull needs root to mount a small tmpfs'
 	go test -tags fault -count=1 -parallel 6 -timeout 20m ./test/fault
 
 .PHONY: soak
