@@ -6,6 +6,7 @@ var (
 	busPkg  = []string{"./internal/bus"}
 	service = []string{"./internal/service"}
 	pure    = []string{"./internal/jobs"}
+	wired   = []string{"./internal/app"}
 )
 
 // mutants are the planted bugs.
@@ -128,5 +129,29 @@ var mutants = []mutant{
 	{
 		"the sweep ignores the ack floor", "a stalled worker is still told from new work",
 		"internal/bus/sweeper.go", "if judged[page.bucket] || !f.passed(page.bucket) {", "if judged[page.bucket] {", busPkg,
+	},
+	{
+		"acks get lost", "job stream and consumer are empty in the end",
+		"internal/pool/worker.go", "if err := w.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
+	},
+	{
+		"an event lists other jobs", "an event lists accepted jobs only",
+		"internal/jobs/event.go", "b = appendField(b, \"uid\", j.UID)", "b = appendField(b, \"uid\", \"0\"+j.UID)", sim,
+	},
+	{
+		"retrying jobs are not counted", "the counts of an event add up",
+		"internal/jobs/settlement.go", "case Retrying:\n\t\t\tc.Retrying++", "case Retrying:", sim,
+	},
+	{
+		"a call names jobs by another id", "every call for a job has the same source and id",
+		"internal/jobs/cloudevent.go", "b = appendString(b, j.ID)", "b = appendString(b, j.UID)", wired,
+	},
+	{
+		"a call names jobs by another source", "every call for a job has the same source and id",
+		"internal/jobs/cloudevent.go", "b = appendString(b, j.Source)", "b = appendString(b, j.Source+j.UID)", wired,
+	},
+	{
+		"a batch leaves a goroutine behind", "goroutines are bounded",
+		"internal/pool/fanout.go", "wg.Wait()", "wg.Wait()\n\tgo func() { select {} }()", poolPkg,
 	},
 }
