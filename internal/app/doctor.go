@@ -69,6 +69,9 @@ func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, m
 	return d.findings, err
 }
 
+// lookAgain mends what could not be found out for want of an answer.
+const lookAgain = "Look at the network between worker and server, and ask again."
+
 // examine looks at what needs the connection.
 func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
@@ -82,9 +85,10 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	if !d.rights(ctx, setup) {
 		return // everything further would time out for want of a right
 	}
-	d.streams(ctx, setup)
-	d.backlog(ctx, setup)
-	d.clock(ctx, setup)
+	if d.streams(ctx, setup) {
+		d.backlog(ctx, setup)
+		d.clock(ctx, setup)
+	}
 	d.server(ctx, conn)
 }
 
@@ -114,7 +118,7 @@ func loopback(address string) bool {
 func (d *doctor) rights(ctx context.Context, setup *bus.Setup) bool {
 	missing, err := setup.MissingRights(ctx)
 	if err != nil {
-		d.find("permissions", Unsure, "", "%v", err)
+		d.find("permissions", Unsure, lookAgain, "%v", err)
 		return false
 	}
 	blind := false
@@ -141,11 +145,12 @@ func (d *doctor) rights(ctx context.Context, setup *bus.Setup) bool {
 	return !blind
 }
 
-func (d *doctor) streams(ctx context.Context, setup *bus.Setup) {
+// streams reports whether streams can be looked at.
+func (d *doctor) streams(ctx context.Context, setup *bus.Setup) bool {
 	differences, err := setup.Check(ctx)
 	if err != nil {
-		d.find("streams", Broken, "", "%v", err)
-		return
+		d.find("streams", Broken, "This comes first: without streams there is no work.", "%v", err)
+		return false
 	}
 	for _, diff := range differences {
 		switch {
@@ -165,6 +170,7 @@ func (d *doctor) streams(ctx context.Context, setup *bus.Setup) {
 	if len(differences) == 0 {
 		d.find("streams", Well, "", "streams and consumer are as Rollcall would make them")
 	}
+	return true
 }
 
 // backlog tells how much work waits.
@@ -173,7 +179,7 @@ func (d *doctor) backlog(ctx context.Context, setup *bus.Setup) {
 	switch {
 	case errors.Is(err, bus.ErrMissing): // told already
 	case err != nil:
-		d.find("backlog", Unsure, "", "%v", err)
+		d.find("backlog", Unsure, lookAgain, "%v", err)
 	default:
 		d.find("backlog", Well, "", "%d jobs of this pool wait, %d are out with replicas or wait for their next attempt; %d jobs stored in all",
 			backlog.Pending, backlog.Unsettled, backlog.Stored)
@@ -192,7 +198,7 @@ func (d *doctor) clock(ctx context.Context, setup *bus.Setup) {
 		return // told already
 	}
 	if err != nil {
-		d.find("clock", Unsure, "", "%v", err)
+		d.find("clock", Unsure, lookAgain, "%v", err)
 		return
 	}
 	health, remedy := Well, ""
@@ -218,7 +224,7 @@ func (d *doctor) services(ctx context.Context) {
 		case err == nil:
 			d.find(name, Well, "", "takes connections")
 		case errors.Is(err, service.ErrNotTried):
-			d.find(name, Unsure, "", "%v", err)
+			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
 		default:
 			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES.", "%v", err)
 		}

@@ -26,6 +26,7 @@ type varz struct {
 	ID        string `json:"server_id"`
 	JetStream struct {
 		Config struct {
+			StoreDir     string        `json:"store_dir"`
 			SyncAlways   bool          `json:"sync_always"`
 			SyncInterval time.Duration `json:"sync_interval"`
 			MaxStorage   int64         `json:"max_storage"`
@@ -53,6 +54,9 @@ func (d *doctor) server(ctx context.Context, conn *bus.Conn) {
 	if err != nil {
 		d.find("sync", Unsure, "Name the monitoring port: worker doctor --monitor http://host:8222. Only it tells whether writes are on disk before they are acknowledged.", "%v", err)
 		return
+	}
+	if v.JetStream.Config.StoreDir == "" {
+		return // no JetStream: told already
 	}
 	d.sync(&v)
 	d.store(&v)

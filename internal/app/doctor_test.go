@@ -52,7 +52,7 @@ func examine(t *testing.T, monitor string, env ...string) (map[string]app.Findin
 	findings, err := app.Doctor(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: time.Second}, monitor)
 	found := map[string]app.Finding{}
 	for _, f := range findings {
-		if f.Health == app.Broken && f.Remedy == "" {
+		if f.Health != app.Well && f.Remedy == "" {
 			t.Errorf("nothing mends %+v", f)
 		}
 		if before, twice := found[f.Check]; twice {
@@ -180,6 +180,22 @@ func TestDoctorNamesMissingRights(t *testing.T) {
 		}
 	}
 	expect(t, found, "streams", app.Well, "")
+}
+
+func TestDoctorOnAServerWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(o *server.Options) { o.JetStream = false })
+	found, err := examine(t, monitorURL(s), "NATS_URL="+s.ClientURL(), "ROLLCALL_SERVICES="+listening(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, found, "streams", app.Broken, "JetStream")
+	expect(t, found, "service billing", app.Well, "")
+	for _, check := range []string{"backlog", "clock", "sync", "store"} {
+		if f, told := found[check]; told {
+			t.Errorf("without JetStream there is nothing to say of %+v", f)
+		}
+	}
 }
 
 func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
