@@ -132,8 +132,8 @@ func (d *doctor) rights(ctx context.Context, setup *bus.Setup) bool {
 				"no answer to a trial of %q, needed to %s", right.Subject, right.Purpose)
 			continue
 		}
-		if strings.Contains(right.Subject, ".PURGE.") {
-			health = Risky // only the ledger's upkeep
+		if right.Optional {
+			health = Risky
 		}
 		blind = blind || right.Subscribe || strings.Contains(right.Subject, ".INFO.")
 		d.find("permissions", health, fmt.Sprintf("Let the user %s %q.", verb, right.Subject),

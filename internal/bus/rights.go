@@ -21,6 +21,8 @@ type Right struct {
 	Subscribe bool `json:"subscribe,omitempty"`
 	// Purpose says what does not work without it.
 	Purpose string `json:"purpose"`
+	// Optional tells that jobs are done without it.
+	Optional bool `json:"optional,omitempty"`
 	// Unknown tells that the server neither answered nor refused.
 	Unknown bool `json:"unknown,omitempty"`
 }
@@ -139,7 +141,9 @@ func (s *Setup) trials() []trial {
 		newTrial(EventSubject(s.pool, "doctor", "0"), EventsFilter(s.pool), "", "commit completion events"),
 		newTrial(page, pagesFilter(s.pool), "", "commit ledger pages"),
 		newTrial("$JS.API.DIRECT.GET."+StreamDone, "", "{}", "read ledger pages"),
-		newTrial("$JS.API.STREAM.PURGE."+StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages"),
+		newTrial("$JS.API.STREAM.PURGE."+StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
+		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),
+		newTrial("$JS.API.INFO", "", "", "tell how full the storage is").optional(),
 		newTrial(DeadSubject(s.pool, "doctor"), DeadSubject(s.pool, ">"), "", "store dead letters"),
 	}
 	for _, stream := range []string{jobStream, StreamDone, StreamDead} {
@@ -160,4 +164,9 @@ func newTrial(subject, pattern, body, purpose string) trial {
 		pattern = subject
 	}
 	return trial{right: Right{Subject: pattern, Purpose: purpose}, msg: m}
+}
+
+func (t trial) optional() trial {
+	t.right.Optional = true
+	return t
 }

@@ -20,7 +20,7 @@ var workerRights = []string{
 	"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.DONE", "$JS.API.STREAM.INFO.DEAD",
 	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
 	"done.batch.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
-	"dead.test.>",
+	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO",
 }
 
 // restricted starts a server with streams and consumer, and a user with some rights only.
