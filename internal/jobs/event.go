@@ -212,5 +212,5 @@ func Clip(s string, n int) string {
 	if utf8.ValidString(s) {
 		return s
 	}
-	return string([]rune(s))
+	return clip(string([]rune(s)), n) // each byte that is none of UTF-8 became three
 }
