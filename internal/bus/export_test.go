@@ -3,6 +3,8 @@ package bus
 import (
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"rollcall/internal/jobs"
 )
 
@@ -16,6 +18,20 @@ type AckReply struct {
 func ParseAckReply(subject string) (AckReply, bool) {
 	r, ok := parseAckReply(subject)
 	return AckReply{r.delivered, r.streamSeq, r.consumerSeq, r.published}, ok
+}
+
+// ReadStored is readStored for the tests.
+func ReadStored(m *nats.Msg) (seq uint64, at time.Time, err error) {
+	s, err := readStored(m)
+	return s.seq, s.time, err
+}
+
+// ReadPubAck is readPubAck for the tests.
+func ReadPubAck(data []byte, n int) (first uint64, err error) { return readPubAck(data, n) }
+
+// ReadLetter is readLetter for the tests.
+func ReadLetter(pool, subject string, header nats.Header) Letter {
+	return readLetter(pool, subject, 1, time.Unix(1, 0), header)
 }
 
 // Pulls is pulls for the tests.

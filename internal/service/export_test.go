@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
 	"rollcall/internal/jobs"
 )
 
@@ -21,6 +24,12 @@ func Decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jo
 func NewDecoder() func(*jobs.Call, []byte, string) ([]jobs.Reply, *jobs.Failure) {
 	d := newDecoder(jobs.MiB, time.Minute)
 	return d.decode
+}
+
+// ErrorReply reads the headers of an answer over NATS that says that the call failed.
+func ErrorReply(code, text, after string) *jobs.Failure {
+	t := &natsTransport{decoder: newDecoder(jobs.MiB, time.Minute)}
+	return t.errorReply(&nats.Msg{Header: nats.Header{micro.ErrorHeader: {text}, headerRetryAfter: {after}}}, code)
 }
 
 // AllOK is the recognizer in front of the decoder.

@@ -232,6 +232,22 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
+func FuzzErrorReply(f *testing.F) {
+	f.Add("429", "slow down", "2")
+	f.Add("-1", strings.Repeat("\xff", 300), "x")
+	f.Add("99999999999999999999", "", "")
+	f.Fuzz(func(t *testing.T, code, text, after string) {
+		failure := service.ErrorReply(code, text, after)
+		if failure.Code < 100 || failure.Code > 999 || failure.Reason == "" || failure.RetryAfter < 0 || failure.RetryAfter > time.Minute {
+			t.Errorf("code %q gives %+v", code, failure)
+		}
+		// The text of the service is cut at 256 bytes; ours is around it.
+		if said := failure.Err.Error(); len(said) > 400 || !utf8.ValidString(said) {
+			t.Errorf("an error of %d bytes: %q", len(said), said)
+		}
+	})
+}
+
 func BenchmarkDecode(b *testing.B) {
 	c := call(96)
 	var plain, data strings.Builder
