@@ -245,3 +245,52 @@ func TestLedgerStreamDeleted(t *testing.T) {
 	s.Report(&h)
 	faulttest.Until(t, patience, "ready", w.Ready)
 }
+
+// TestLedgerStreamAltered: somebody edits DONE under the pool so that nothing can be committed,
+// then so that pages cannot be read. Jobs wait; doctor names the setting; with the old settings
+// all goes on.
+func TestLedgerStreamAltered(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		setting string
+		alter   func(*jetstream.StreamConfig)
+	}{
+		{"allow_atomic", func(config *jetstream.StreamConfig) { config.AllowAtomicPublish = false }},
+		{"allow_direct", func(config *jetstream.StreamConfig) { config.AllowDirect = false }},
+	} {
+		t.Run(c.setting, func(t *testing.T) {
+			t.Parallel()
+			broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
+			s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
+			s.Setup()
+			w := s.Start()
+			s.Load.Publish(100, patience)
+			s.Judge(patience, history.History{Calm: true})
+			done, err := s.JS.Stream(t.Context(), "DONE")
+			if err != nil {
+				t.Fatal(err)
+			}
+			wanted := done.CachedInfo().Config
+			altered := wanted
+			c.alter(&altered)
+			if _, err := s.JS.UpdateStream(t.Context(), altered); err != nil {
+				t.Fatal(err)
+			}
+			stop := s.Load.Start(20)
+			began := time.Now()
+			faulttest.Until(t, patience, "leases have passed", func() bool { return time.Since(began) > 4*lease })
+			stop()
+			if found, _ := s.Command(s.Env, "doctor", "-o", "json"); !strings.Contains(found, c.setting) {
+				t.Errorf("the doctor does not name the setting:\n%s", found)
+			}
+			if _, err := s.JS.UpdateStream(t.Context(), wanted); err != nil {
+				t.Fatal(err)
+			}
+			h := s.Judge(patience, history.History{Grace: patience})
+			if len(h.DeadLetters) != 0 {
+				t.Errorf("%d jobs have dead letters although every service said ok", len(h.DeadLetters))
+			}
+			faulttest.Until(t, patience, "ready", w.Ready)
+		})
+	}
+}
