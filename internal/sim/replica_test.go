@@ -126,8 +126,8 @@ func (r *replica) step() error {
 	return nil
 }
 
-// Receive implements pool.Source. Deliveries may be lost on the way, arrive late, in small
-// pieces, or with a lease that is nearly over.
+// Receive implements pool.Source. Deliveries may be lost on the way, arrive late, out of order,
+// in small pieces, or with a lease that is nearly over.
 func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
 	for {
 		if err := r.step(); err != nil {
@@ -143,6 +143,9 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 		})
 		if err != nil {
 			return nil, err
+		}
+		if r.dice.bad(100) {
+			r.dice.shuffle(out)
 		}
 		time.Sleep(r.dice.upTo(20 * time.Millisecond))
 		if held := r.pool.Held(); held.Jobs+len(out) > r.limit.Jobs {

@@ -91,6 +91,12 @@ func (d *dice) between(low, high int) int {
 	return low + d.rand.IntN(high-low+1)
 }
 
+func (d *dice) shuffle(out []jobs.Delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rand.Shuffle(len(out), func(i, k int) { out[i], out[k] = out[k], out[i] })
+}
+
 // violation notes a broken promise that only the world can see.
 func (w *world) violation(format string, args ...any) {
 	w.broken = append(w.broken, fmt.Sprintf(format, args...))
