@@ -38,6 +38,9 @@ type Reply struct {
 	RetryAfter time.Duration
 	// Data is carried into the completion event. Valid JSON or nil.
 	Data json.RawMessage
+	// Unsent tells that of a call in several requests the one with this job never left the
+	// process: that burns no attempt of the job.
+	Unsent bool
 }
 
 // Call is one request to one service for one batch, or for a part of it.

@@ -472,6 +472,29 @@ func TestCrashLoopEndsFailed(t *testing.T) {
 	})
 }
 
+func TestAJobThatWasNotSentBurnsNoAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: func(_ context.Context, c *jobs.Call) jobs.CallResult {
+			replies := make([]jobs.Reply, len(c.Jobs))
+			for i, j := range c.Jobs {
+				replies[i].Unsent = j.Ref.Seq == 2
+			}
+			return jobs.CallResult{Replies: replies, Tries: 1}
+		}})
+		r.push(deliveries(1, 2)...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		rulings := r.ledger.settlements()[0].Rulings
+		if !rulings[0].Burnt || rulings[0].Attempt != 1 || rulings[1].Burnt || rulings[1].Attempt != 0 {
+			t.Errorf("rulings %+v, want an attempt burnt by the first job only", rulings)
+		}
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+	})
+}
+
 func TestSecondDeliveryOfAHeldJobIsDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

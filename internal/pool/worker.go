@@ -154,7 +154,7 @@ func (w *worker) settle(b *jobs.Batch, columns []column) *jobs.Settlement {
 		for k := range columns {
 			if columns[k].answers != nil {
 				answers[k] = columns[k].answers[i]
-				sent = sent || (columns[k].sent && answers[k] != nil)
+				sent = sent || (columns[k].sent && answers[k] != nil && !answers[k].Unsent)
 			}
 		}
 		s.Answers[i] = answers

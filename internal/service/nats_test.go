@@ -230,6 +230,34 @@ func TestACallOverTheMaxPayloadIsSplit(t *testing.T) {
 	}
 }
 
+func TestAPartThatTheBreakerHoldsBackWasNotSent(t *testing.T) {
+	t.Parallel()
+	worker, svc := connect(t, 2048)
+	rec := &recorder{calls: map[string][]string{}, reply: func(ids []string) *nats.Msg {
+		if slices.Contains(ids, "a0") {
+			return &nats.Msg{}
+		}
+		return &nats.Msg{Header: nats.Header{"Nats-Service-Error-Code": {"503"}}}
+	}}
+	listen(t, svc, rec.handle)
+	cfg := config()
+	cfg.Tries, cfg.Concurrency = 1, 1 // so that three tries suffice to open the breaker
+	c := call(40)
+	r := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker}).Call(t.Context(), c)
+	if r.Failure != nil || r.Tries != 3 || len(rec.calls) != 3 {
+		t.Fatalf("got %+v with %d requests, want three tries", r, len(rec.calls))
+	}
+	for i, j := range c.Jobs {
+		sent := false
+		for _, ids := range rec.calls {
+			sent = sent || slices.Contains(ids, j.ID)
+		}
+		if r.Replies[i].Unsent == sent {
+			t.Errorf("job %s: sent %t, but the reply is %+v", j.ID, sent, r.Replies[i])
+		}
+	}
+}
+
 func TestAJobOverTheMaxPayloadIsFinal(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 2048)

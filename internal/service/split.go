@@ -15,7 +15,7 @@ const partSuffix = 17
 // part is a call of its own, with its own key and its own tries.
 //
 // Where some parts fail as a whole, their jobs are to be retried and the others keep what the
-// service said of them; where all do, so does the call.
+// service said of them; where all do, so does the call, unless some were sent and others not.
 func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if len(call.Jobs) == 1 {
 		return jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonTooLarge, Code: http.StatusRequestEntityTooLarge, Final: true,
@@ -24,7 +24,7 @@ func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	half := len(call.Jobs) / 2
 	first, second := s.part(ctx, call, call.Jobs[:half]), s.part(ctx, call, call.Jobs[half:])
 	merged := jobs.CallResult{Tries: first.Tries + second.Tries}
-	if first.Failure != nil && second.Failure != nil {
+	if first.Failure != nil && second.Failure != nil && (first.Tries == 0) == (second.Tries == 0) {
 		merged.Failure = worse(first.Failure, second.Failure)
 		return merged
 	}
@@ -58,7 +58,7 @@ func spread(r jobs.CallResult, n int) []jobs.Reply {
 	if r.Failure == nil {
 		return r.Replies[:n:n]
 	}
-	reply := jobs.Reply{Error: jobs.Clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter}
+	reply := jobs.Reply{Error: jobs.Clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter, Unsent: r.Tries == 0}
 	if r.Failure.Final && n == 1 {
 		reply.Status = jobs.StatusFail
 	}
