@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,20 +29,14 @@ type column struct {
 // under one WaitGroup, and returns their columns in the order of the services.
 func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	columns := make([]column, len(w.services))
-	var whole []byte
+	var encoded bodies
 	var wg sync.WaitGroup
 	for i, service := range w.services {
 		missing := jobs.Missing(b.Jobs, service.Name())
 		if len(missing) == 0 {
 			continue
 		}
-		var body []byte
-		if len(missing) == len(b.Jobs) {
-			if whole == nil {
-				whole = encodeBody(missing)
-			}
-			body = whole
-		}
+		body := encoded.of(missing)
 		wg.Go(func() {
 			a := asking{worker: w, service: service, batch: b, column: &columns[i]}
 			a.answer(ctx, missing, body)
@@ -49,6 +44,23 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 	}
 	wg.Wait()
 	return columns
+}
+
+// bodies are the encoded calls of one batch. Most services miss the same jobs and share one.
+type bodies struct {
+	parts [][]*jobs.Job
+	texts [][]byte
+}
+
+func (b *bodies) of(part []*jobs.Job) []byte {
+	for i, known := range b.parts {
+		if slices.Equal(known, part) {
+			return b.texts[i]
+		}
+	}
+	text := encodeBody(part)
+	b.parts, b.texts = append(b.parts, part), append(b.texts, text)
+	return text
 }
 
 // encodeBody makes the body of a call. It is never used again: net/http may still be reading
@@ -65,7 +77,7 @@ type asking struct {
 	column  *column
 }
 
-// answer fills the column. body is the encoded call for missing, nil if it is still to be made.
+// answer fills the column. body is the encoded call for missing.
 func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
 	start := time.Now()
 	a.column.answers = make([]*jobs.Reply, len(a.batch.Jobs))
