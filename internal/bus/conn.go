@@ -176,6 +176,9 @@ func (c *Conn) Healthy() error {
 	return nil
 }
 
+// online reports whether a server is connected and all were told of the last reconnect.
+func (c *Conn) online() bool { return c.connected.Load() && c.nc.IsConnected() }
+
 // Denied returns the subjects the server refused to let us use, each once, as it named them.
 // A denial looks like a time-out to the one who waits; this list names the missing permission.
 func (c *Conn) Denied() []string {
@@ -230,13 +233,13 @@ func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.reconnects.Add(1)
-	c.connected.Store(true)
 	c.mu.Lock()
 	resumed := slices.Clone(c.resumed)
 	c.mu.Unlock()
 	for _, tell := range resumed {
 		tell()
 	}
+	c.connected.Store(true)
 	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
 }
 

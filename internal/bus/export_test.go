@@ -105,3 +105,20 @@ func (b *Binding) Admit(d *jobs.Delivery, consumerSeq uint64) bool { return b.b.
 
 // Held is how many deliveries wait for the binding to be looked at.
 func (b *Binding) Held() int { return len(b.b.held) }
+
+// OverduePulls lets the time of every pull pass, and returns when Receive has seen to it. A
+// goroutine must be in Receive, and nothing may arrive.
+func (s *Source) OverduePulls() {
+	s.mu.Lock()
+	for number, p := range s.pulls.live {
+		p.ends = time.Now()
+		s.pulls.live[number] = p
+	}
+	s.mu.Unlock()
+	for range 3 { // the first may be in the buffer when the loop is past its look at the pulls
+		s.wake <- struct{}{}
+	}
+}
+
+// OnResume is onResume.
+func (c *Conn) OnResume(tell func()) { c.onResume(tell) }

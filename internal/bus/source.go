@@ -154,6 +154,12 @@ func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
 	if s.draining || s.binding.doubted() {
 		return due, nil
 	}
+	if !s.conn.online() {
+		// What is asked for now would wait in the client's buffer, be written off, be asked
+		// for again, and reach the broker all at once; and it would be answered before the
+		// reconnect is known here. The reconnect wakes us, at the latest the time does.
+		return now.Add(pullGrace), nil
+	}
 	waiting := jobs.Room{Jobs: len(s.ready), Bytes: s.readyBytes}
 	n, bytes := s.pulls.size(room, waiting, s.conn.nc.MaxPayload()+messageOverhead)
 	if n == 0 {
