@@ -22,8 +22,8 @@ type flight struct {
 	// lease is cancelled when the lease of the members is lost.
 	lease context.Context
 	lose  context.CancelCauseFunc
-	// settled is set before the first ack or nak: from then on a delivery of one of the
-	// members is a new one.
+	// settled is set before the jobs that were not final elsewhere are acked or nakked: from
+	// then on a delivery of one of the members is a new one, and no lease needs extending.
 	settled atomic.Bool
 	// called tells that the calls have ended and the slot was given back.
 	called bool

@@ -129,6 +129,8 @@ type ledger struct {
 	log     *journal
 	// hold, when set, keeps commits waiting until it is closed.
 	hold chan struct{}
+	// holdRest, when set, becomes hold once a commit was in conflict.
+	holdRest chan struct{}
 	// refuse, when set, is what every commit returns.
 	refuse error
 }
@@ -167,6 +169,9 @@ func (l *ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 		refused = refused || conflict.Final[i]
 	}
 	if refused {
+		if l.holdRest != nil {
+			l.hold = l.holdRest
+		}
 		return conflict
 	}
 	for i, j := range s.Batch.Jobs {

@@ -328,6 +328,34 @@ func TestLeaseIsExtendedWhileHeld(t *testing.T) {
 	})
 }
 
+func TestLeaseOfWhatAConflictLeavesIsExtended(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: allOK})
+		r.ledger.set(1, jobs.Record{Final: true}) // another replica was faster
+		r.ledger.holdRest = make(chan struct{})   // and then the broker is slow
+		r.push(deliveries(1, 2)...)
+		time.Sleep(25 * time.Second)
+		again := delivery(2)
+		again.Delivered = 2
+		r.push(again)
+		synctest.Wait()
+		if n := r.journal.count("extend 2"); n != 2 {
+			t.Errorf("the lease of 30 s was extended %d times in 25 s, want 2: the job is held", n)
+		}
+		if n := r.counter.of(jobs.DuplicateHeld); n != 1 {
+			t.Errorf("%d deliveries of a held job were dropped, want 1", n)
+		}
+		close(r.ledger.holdRest)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if n := len(r.ledger.settlements()); n != 1 {
+			t.Errorf("%d commits, want one for the rest", n)
+		}
+	})
+}
+
 func TestLostLeaseForgetsTheBatchWithoutAnAck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

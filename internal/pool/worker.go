@@ -236,7 +236,6 @@ func deadLetters(s *jobs.Settlement) (letters []jobs.DeadLetter) {
 // lost acks jobs that are final in another replica's event.
 func (w *worker) lost(f *flight, finished []*jobs.Job) {
 	w.observer.Event(jobs.DuplicateLost, len(finished))
-	f.settled.Store(true)
 	for _, j := range finished {
 		w.ack(j)
 	}
