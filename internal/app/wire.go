@@ -70,7 +70,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	ledger := bus.NewLedger(store, r.cfg.Pool, r.cfg.Streams.LedgerTTL, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = ledger
-	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool)
+	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
 	p.background = append(p.background, ledger.Run, bus.NewSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: bus.NewAdmin(setup).State}
 	return nil

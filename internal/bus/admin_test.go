@@ -163,7 +163,7 @@ func TestPauseHoldsJobsBack(t *testing.T) {
 // bury stores dead letters of jobs with these outcomes and reasons, and returns their jobs.
 func bury(t *testing.T, conn *bus.Conn, letters ...jobs.DeadLetter) {
 	t.Helper()
-	if err := bus.NewDeadLetters(conn, pool).Publish(t.Context(), letters); err != nil {
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(t.Context(), letters); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -199,7 +199,7 @@ func TestLettersAreFiltered(t *testing.T) {
 		letter(1, "jobs.mail.a", jobs.Ruling{Outcome: jobs.Failed, Reason: "Card declined", Service: "billing", Attempt: 3}),
 		letter(2, "jobs.sms", jobs.Ruling{Outcome: jobs.Expired, Reason: jobs.ReasonDeadline}),
 		letter(3, "jobs.mail.b", jobs.Ruling{Outcome: jobs.Invalid, Reason: "not UTF-8"}))
-	if err := bus.NewDeadLetters(conn, "other").Publish(t.Context(), []jobs.DeadLetter{letter(9, "jobs.x", jobs.Ruling{Outcome: jobs.Failed})}); err != nil {
+	if err := bus.NewDeadLetters(conn, "other", nopLog()).Publish(t.Context(), []jobs.DeadLetter{letter(9, "jobs.x", jobs.Ruling{Outcome: jobs.Failed})}); err != nil {
 		t.Fatal(err)
 	}
 	if got := state(t, admin).DeadLetters; got != 3 {

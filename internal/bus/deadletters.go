@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
 )
@@ -41,13 +42,14 @@ const (
 
 // DeadLetters stores copies of jobs that ended badly in the DEAD stream.
 type DeadLetters struct {
-	conn *Conn
-	pool string
+	conn     *Conn
+	pool     string
+	failures trouble
 }
 
 // NewDeadLetters returns the dead letters of a pool.
-func NewDeadLetters(conn *Conn, pool string) *DeadLetters {
-	return &DeadLetters{conn: conn, pool: pool}
+func NewDeadLetters(conn *Conn, pool string, log zerolog.Logger) *DeadLetters {
+	return &DeadLetters{conn: conn, pool: pool, failures: trouble{log: log, what: "publishing dead letters"}}
 }
 
 // Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
@@ -63,8 +65,10 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 	for {
 		var err error
 		if open, err = d.publish(ctx, open); len(open) == 0 {
+			d.failures.over()
 			return nil
 		}
+		d.failures.met(err)
 		if cause := pause(ctx, again.step()); cause != nil {
 			return fmt.Errorf("publish %d dead letters: %w: %w", len(open), cause, err)
 		}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -51,7 +53,7 @@ func TestADeadLetterCarriesTheJobAndTheReason(t *testing.T) {
 		"Nats-Msg-Id": {"order-1"}, "nats-expected-stream": {"JOBS"}, "X-Own": {"kept", "twice"},
 		"rollcall-reason": {"forged"}, "Rollcall-Deadline": {"2026-01-01T00:00:00Z"},
 	})
-	dead := bus.NewDeadLetters(conn, pool)
+	dead := bus.NewDeadLetters(conn, pool, nopLog())
 	for range 2 {
 		// A second time, as after a lost PubAck.
 		if err := dead.Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
@@ -96,7 +98,7 @@ func TestWhatDoesNotFitIsCutAndMarked(t *testing.T) {
 	full := letterOf(1, "jobs.a", make([]byte, maxPayload), nil)
 	wide := letterOf(2, "jobs.a", []byte("small"), map[string][]string{"X-Wide": {strings.Repeat("h", 65_400)}})
 	long := letterOf(3, "jobs."+strings.Repeat("x", 4000), []byte("small"), nil)
-	if err := bus.NewDeadLetters(conn, pool).Publish(patient(t), []jobs.DeadLetter{full, wide, long}); err != nil {
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), []jobs.DeadLetter{full, wide, long}); err != nil {
 		t.Fatal(err)
 	}
 	all := deadLetters(t, conn)
@@ -120,7 +122,7 @@ func TestWhatDoesNotFitIsCutAndMarked(t *testing.T) {
 func TestDeadLettersAreRepeatedUntilConfirmed(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
-	dead := bus.NewDeadLetters(conn, pool)
+	dead := bus.NewDeadLetters(conn, pool, nopLog())
 	var letters []jobs.DeadLetter
 	for seq := range uint64(300) {
 		letters = append(letters, letterOf(seq, "jobs.a", fmt.Append(nil, seq), nil))
@@ -138,6 +140,54 @@ func TestDeadLettersAreRepeatedUntilConfirmed(t *testing.T) {
 	}
 	if n := len(deadLetters(t, conn)); n != 300 {
 		t.Errorf("%d dead letters, want 300", n)
+	}
+}
+
+// lines takes what is logged, a line each.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+func (l lines) next(t testing.TB) string {
+	t.Helper()
+	select {
+	case line := <-l:
+		return line
+	case <-time.After(patience):
+		t.Fatal("nothing was logged")
+		panic("unreachable")
+	}
+}
+
+// TestDeadLettersThatCannotBeStoredAreTold: without its stream a batch with a dead letter waits
+// for ever, and in time all batches do; that must not look like idleness.
+func TestDeadLettersThatCannotBeStoredAreTold(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	log := make(lines, 16) // more than what is told
+	dead := bus.NewDeadLetters(conn, pool, zerolog.New(log))
+	dead.TroubledSince(time.Now().Add(-time.Minute))
+	var publishing sync.WaitGroup
+	for n := range uint64(2) {
+		publishing.Go(func() {
+			if err := dead.Publish(patient(t), []jobs.DeadLetter{letterOf(n, "jobs.a", []byte("x"), nil)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if line := log.next(t); !strings.Contains(line, "publishing dead letters fails, retrying") {
+		t.Errorf("the log says %s", line)
+	}
+	ensure(t, conn, streams())
+	publishing.Wait()
+	if line := log.next(t); !strings.Contains(line, "publishing dead letters works again") {
+		t.Errorf("the log says %s", line)
+	}
+	if len(log) != 0 {
+		t.Errorf("and then %s", <-log)
 	}
 }
 

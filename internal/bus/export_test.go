@@ -122,3 +122,6 @@ func (s *Source) OverduePulls() {
 
 // OnResume is onResume.
 func (c *Conn) OnResume(tell func()) { c.onResume(tell) }
+
+// TroubledSince makes the letters believe that they could not be stored since then.
+func (d *DeadLetters) TroubledSince(then time.Time) { d.failures.since = then }

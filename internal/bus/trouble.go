@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -11,16 +12,20 @@ import (
 const tellAfter = 10 * time.Second
 
 // trouble tells a person once that something is retried for long, and once that it works
-// again. It is used by one goroutine.
+// again. It is safe for concurrent use; any success counts for all.
 type trouble struct {
-	log   zerolog.Logger
-	what  string
+	log  zerolog.Logger
+	what string
+
+	mu    sync.Mutex
 	since time.Time
 	told  bool
 }
 
 // met notes a failure.
 func (t *trouble) met(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := time.Now()
 	if t.since.IsZero() {
 		t.since = now
@@ -33,6 +38,8 @@ func (t *trouble) met(err error) {
 
 // over notes a success.
 func (t *trouble) over() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.told {
 		t.log.Info().Dur("lasted", time.Since(t.since)).Msg(t.what + " works again")
 	}
