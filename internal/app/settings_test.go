@@ -144,6 +144,25 @@ func TestEveryFaultAtOnce(t *testing.T) {
 	}
 }
 
+func TestFaultsBetweenSettings(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{
+		{"ROLLCALL_ZOMBIE_HORIZON=20s", "ROLLCALL_ACK_WAIT=30s"},
+		{"ROLLCALL_BATCH_LINGER=30s", "ROLLCALL_ACK_WAIT=30s"},
+		{"ROLLCALL_LEDGER_TTL=1h", "ROLLCALL_RETRY_MAX=1h"},
+	} {
+		got := faults(t, "ROLLCALL_SERVICES=billing=http://billing:8080/jobs", pair[0], pair[1])
+		if len(got) != 1 {
+			t.Fatalf("%s with %s: got the faults %q, want one", pair[0], pair[1], got)
+		}
+		for _, given := range pair {
+			if name, _, _ := strings.Cut(given, "="); !strings.Contains(got[0], name) {
+				t.Errorf("%q does not name %s", got[0], name)
+			}
+		}
+	}
+}
+
 func TestServicesAreRequiredToRunOnly(t *testing.T) {
 	t.Parallel()
 	if got := faults(t); len(got) != 1 || !strings.Contains(got[0], "ROLLCALL_SERVICES") {
