@@ -95,6 +95,9 @@ func (c *cli) devSettings(ctx context.Context, around *surroundings) ([]app.Conf
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasSuffix(first.Web.Addr, ":0") {
+		first.Web.Addr = freeAddr(ctx, first.Web.Addr) // it is printed before the replica listens
+	}
 	second, err := app.LoadRun(append(slices.Clip(env), "ROLLCALL_HTTP_ADDR="+anyPort))
 	return []app.Config{first, second}, err
 }

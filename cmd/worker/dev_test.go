@@ -171,6 +171,23 @@ func TestNextCommandsNameTheServerWhereItIsNotTheDefault(t *testing.T) {
 	}
 }
 
+func TestDevNamesThePortWhereAnyWasAskedFor(t *testing.T) {
+	t.Parallel()
+	around, err := surround(t.Context(), devkit.Options{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = around.stop() })
+	c := &cli{env: []string{"ROLLCALL_HTTP_ADDR=" + anyPort}}
+	settings, err := c.devSettings(t.Context(), around)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if addr := settings[0].Web.Addr; !strings.HasPrefix(addr, "127.0.0.1:") || addr == anyPort {
+		t.Errorf("dev would print http://%s/, where nothing can be found", addr)
+	}
+}
+
 func TestAnAddressThatIsTakenIsReplaced(t *testing.T) {
 	t.Parallel()
 	service, err := devkit.Serve(t.Context(), anyPort, devkit.Fast(), nil)
