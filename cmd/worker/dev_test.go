@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 )
 
@@ -144,6 +145,8 @@ func TestWhatDevPrintsCanBePasted(t *testing.T) {
 	page(t, p.Pages+"livez")
 }
 
+// page fails the test unless the page is there. The job may have been done by the other replica
+// before this one served its pages.
 func page(t *testing.T, url string) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -151,10 +154,11 @@ func page(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var resp *http.Response
+	faulttest.Until(t, time.Minute, url+" is served", func() bool {
+		resp, err = transport.RoundTrip(req)
+		return err == nil
+	})
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("%s: %s", url, resp.Status)

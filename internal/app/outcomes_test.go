@@ -223,9 +223,9 @@ func TestTheSameMessageIDIsOneJob(t *testing.T) {
 // extended as long as it is held.
 func TestACallMayLastLongerThanALease(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, []string{"billing"}, "ROLLCALL_ACK_WAIT=1s")
+	r := newRig(t, []string{"billing"}, "ROLLCALL_ACK_WAIT=3s")
 	r.services["billing"].Answer(func(faulttest.Request) faulttest.Answer {
-		return faulttest.Answer{Wait: 2500 * time.Millisecond}
+		return faulttest.Answer{Wait: 4 * time.Second}
 	})
 	r.send("jobs.test", "a", "1")
 	r.start()
