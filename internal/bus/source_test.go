@@ -266,9 +266,6 @@ func TestAnExtendedLeaseKeepsTheJob(t *testing.T) {
 	}
 }
 
-// TestADrainGivesBackWhatStillArrives stops a source that has asked for more than there is,
-// and publishes after that: another source must get the jobs soon, not after AckWait, and they
-// must not have come back to the draining source in between, which would count as deliveries.
 func TestALeaseIsNotExtendedWithoutABroker(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
@@ -287,6 +284,9 @@ func TestALeaseIsNotExtendedWithoutABroker(t *testing.T) {
 	}
 }
 
+// TestADrainGivesBackWhatStillArrives stops a source that has asked for more than there is,
+// and publishes after that: another source must get the jobs soon, not after AckWait, and they
+// must not have come back to the draining source in between, which would count as deliveries.
 func TestADrainGivesBackWhatStillArrives(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
