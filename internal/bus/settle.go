@@ -41,6 +41,29 @@ func (s *Source) Extend(d *jobs.Delivery) error {
 	return s.settle(d, "extend", s.bodies.extend)
 }
 
+// renew keeps the leases of what has arrived and was not handed out yet, until ctx is done: a
+// pull may bring more bytes than the pool has room for, and then they wait for a batch to end.
+// It holds the lock, so that nothing is extended that the pool has settled meanwhile.
+func (s *Source) renew(ctx context.Context) {
+	tick := time.NewTicker(s.setup.streams.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		for i := range s.ready {
+			if s.Extend(&s.ready[i]) != nil {
+				break
+			}
+			s.ready[i].Received = time.Now()
+		}
+		s.mu.Unlock()
+	}
+}
+
 func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
 	if err := s.conn.nc.Publish(d.Reply, body); err != nil {
 		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
@@ -94,6 +117,8 @@ func (s *Source) drain() {
 // instead of being lost until AckWait. It must not be called while Receive may still be.
 func (s *Source) Close(ctx context.Context) error {
 	s.drain()
+	s.release()
+	s.renewing.Wait()
 	for {
 		s.mu.Lock()
 		due := s.pulls.expire(time.Now())

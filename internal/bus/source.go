@@ -37,6 +37,9 @@ type Source struct {
 	wake   chan struct{}
 	bodies bodies
 	intake sync.Once
+	// release ends the renewal of the leases of what waits here, renewing is done when it has.
+	release  context.CancelFunc
+	renewing sync.WaitGroup
 	// draw returns a random number in [0, n), for ranks.
 	draw func(n int) int
 	// missing is since when stream or consumer are, as far as Receive knows.
@@ -58,6 +61,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		next:    nextSubject(setup.streams.Stream, setup.pool),
 		inbox:   conn.nc.NewInbox() + ".",
 		wake:    make(chan struct{}, 1),
+		release: func() {},
 		draw:    rand.IntN,
 		bodies:  newBodies(),
 		binding: newBinding(),
@@ -74,7 +78,12 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 // The bytes of the room may be exceeded by one message of the server's max payload: a pull
 // for less than that could be refused for ever.
 func (s *Source) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
-	s.intake.Do(func() { context.AfterFunc(ctx, s.drain) })
+	s.intake.Do(func() {
+		context.AfterFunc(ctx, s.drain)
+		held, release := context.WithCancel(ctx)
+		s.release = release
+		s.renewing.Go(func() { s.renew(held) })
+	})
 	for {
 		if ctx.Err() != nil {
 			s.drain()
