@@ -19,9 +19,10 @@ const (
 	// messageOverhead is what a message can weigh besides its payload: subject and reply
 	// (server/consumer.go, loopAndGatherMsgs, counts both).
 	messageOverhead = 8 << 10
-	// pullShare is the part of the pool's room that must be free before more is asked for:
-	// an eighth, so that a trickle of jobs does not become a trickle of pulls.
-	pullShare = 8
+	// pullShare is the part of the pool's room that must be free before more is asked for, so
+	// that a trickle of jobs does not become a trickle of pulls: with the eight slots of the
+	// default settings, and two batches taken ahead for each, what one slot holds.
+	pullShare = 24
 	// ranks is how many ranks a pull can have at the broker; 0 is served first.
 	ranks = 10
 )

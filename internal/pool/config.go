@@ -26,6 +26,16 @@ const (
 	maxSettle = 8192
 )
 
+// Jobs are asked for ahead of the slots that will be free by the time they arrive; otherwise
+// each slot would stand idle for a round trip to the broker after every batch.
+const (
+	// lookAhead is how far ahead: about as long as a busy broker takes to answer, and so short
+	// that a job hardly waits here for what another replica could have begun.
+	lookAhead = 10 * time.Millisecond
+	// maxAhead bounds it, in batches for each slot.
+	maxAhead = 2
+)
+
 // Config is the settings of a pool.
 type Config struct {
 	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
@@ -73,6 +83,16 @@ func (c *Config) intake() jobs.Room {
 	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: int64(c.BatchBytes) * int64(c.BatchesInFlight)}
 }
 
+// ahead is how many jobs beyond that may be taken where the calls for a batch take callTime:
+// those that the slots call for within lookAhead. Their bytes are not granted on top.
+func (c *Config) ahead(callTime time.Duration) int {
+	slots := c.intake().Jobs
+	if callTime*maxAhead <= lookAhead {
+		return slots * maxAhead
+	}
+	return int(int64(slots) * int64(lookAhead) / int64(callTime))
+}
+
 // settle is how much may have been called for and not be settled yet, before nothing more is
 // called for. The slots may be full at that moment.
 func (c *Config) settle() jobs.Room {
@@ -84,7 +104,7 @@ func (c *Config) settle() jobs.Room {
 // larger than a whole batch may be.
 func (c *Config) Capacity() jobs.Room {
 	in, settle := c.intake(), c.settle()
-	return jobs.Room{Jobs: 2*in.Jobs + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
+	return jobs.Room{Jobs: (2+maxAhead)*in.Jobs + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
 }
 
 // Key says what the jobs of a batch have in common.

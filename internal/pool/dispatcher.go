@@ -25,8 +25,9 @@ type flight struct {
 	// settled is set before the jobs that were not final elsewhere are acked or nakked: from
 	// then on a delivery of one of the members is a new one, and no lease needs extending.
 	settled atomic.Bool
-	// called tells that the calls have ended and the slot was given back.
+	// called tells that the calls have ended and the slot was given back. They began at begun.
 	called bool
+	begun  time.Time
 }
 
 // step is what a worker reports of its flight: first that its calls have ended, then that
@@ -46,6 +47,8 @@ type dispatcher struct {
 	// running are those with a worker; calling of them hold a slot, the others settle.
 	running map[*flight]struct{}
 	calling int
+	// callTime is how long the calls for a batch take, a moving average; 0 = not known.
+	callTime time.Duration
 	// alone tells that a suspect is being called for: nothing else may be, or a suspect that
 	// kills the process would make suspects of others.
 	alone   bool
@@ -195,6 +198,7 @@ func (d *dispatcher) start() {
 		d.ready = slices.Delete(d.ready, 0, 1)
 		d.running[f] = struct{}{}
 		d.calling++
+		f.begun = time.Now()
 		d.workers.Go(func() {
 			if d.pool.worker.run(d.work, f, func() { d.steps <- step{flight: f} }) {
 				d.cutOff.Store(true)
@@ -212,7 +216,8 @@ func (d *dispatcher) advance(s step) {
 		f.called = true
 		d.calling--
 		d.alone = false // a suspect was the only one
-		d.pool.gate.settling(f.members)
+		d.measure(time.Since(f.begun))
+		d.pool.gate.settling(f.members, d.pool.cfg.ahead(d.callTime))
 	}
 	if s.ended {
 		delete(d.running, f)
@@ -220,6 +225,17 @@ func (d *dispatcher) advance(s step) {
 		d.pool.gate.settled(f.members)
 	}
 	d.start()
+}
+
+// callWindow is over how many batches callTime is averaged.
+const callWindow = 8
+
+func (d *dispatcher) measure(took time.Duration) {
+	if d.callTime == 0 {
+		d.callTime = took
+		return
+	}
+	d.callTime += (took - d.callTime) / callWindow
 }
 
 // drain starts what still finds a free slot and hands the rest back.

@@ -79,7 +79,7 @@ func (b *broker) setDown(down bool) {
 func (b *broker) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
 	for {
 		b.mu.Lock()
-		if n := min(len(b.waiting), room.Jobs); n > 0 && ctx.Err() == nil {
+		if n := fitting(b.waiting, room); n > 0 && ctx.Err() == nil {
 			b.rooms = append(b.rooms, room)
 			out := slices.Clone(b.waiting[:n])
 			b.waiting = b.waiting[n:]
@@ -96,6 +96,17 @@ func (b *broker) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, 
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// fitting returns how many deliveries room holds, at least one of those that there are.
+func fitting(waiting []jobs.Delivery, room jobs.Room) (n int) {
+	for n < len(waiting) && n < room.Jobs {
+		if room.Bytes -= int64(len(waiting[n].Data)); room.Bytes < 0 && n > 0 {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func (b *broker) Ack(d *jobs.Delivery) error {

@@ -14,6 +14,8 @@ type gate struct {
 	intake, settle jobs.Room
 
 	mu sync.Mutex
+	// ahead is how many jobs may be taken beyond intake.
+	ahead int
 	// waiting is what was taken and whose calls have not ended, done what is being settled.
 	waiting, done jobs.Room
 	// freed is closed and replaced whenever something is given back.
@@ -28,7 +30,7 @@ func newGate(intake, settle jobs.Room) *gate {
 func (g *gate) wait(ctx context.Context) (jobs.Room, error) {
 	for {
 		g.mu.Lock()
-		room := jobs.Room{Jobs: g.intake.Jobs - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
+		room := jobs.Room{Jobs: g.intake.Jobs + g.ahead - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
 		freed := g.freed
 		g.mu.Unlock()
 		if room.Jobs > 0 && room.Bytes > 0 {
@@ -63,10 +65,12 @@ func (g *gate) give(released []*jobs.Job) {
 	g.free()
 }
 
-// settling makes room for others: the calls for these jobs have ended.
-func (g *gate) settling(called []*jobs.Job) {
+// settling makes room for others: the calls for these jobs have ended. From now on so many
+// jobs may be taken ahead.
+func (g *gate) settling(called []*jobs.Job, ahead int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.ahead = ahead
 	add(&g.waiting, called, -1)
 	add(&g.done, called, 1)
 	g.free()

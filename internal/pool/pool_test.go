@@ -247,6 +247,42 @@ func TestPoolHoldsNoMoreThanItsSlots(t *testing.T) {
 	})
 }
 
+func TestJobsAreTakenAheadForSlotsThatWillSoonBeFree(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		callTime time.Duration
+		held     int
+	}{
+		{time.Millisecond, 12},     // 2 slots of 2, and two batches more for each
+		{20 * time.Millisecond, 6}, // half of the slots will be free within the look-ahead
+		{time.Second, 4},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var stuck atomic.Bool
+			quick := after(tc.callTime, allOK)
+			r := start(t, settings(), service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+				if stuck.Load() {
+					return hang(ctx, c)
+				}
+				return quick(ctx, c)
+			}})
+			r.push(deliveries(1, 20)...)
+			time.Sleep(time.Minute)
+			stuck.Store(true)
+			r.push(deliveries(21, 100)...)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if held := r.pool.Held(); held.Jobs != tc.held {
+				t.Errorf("calls of %v: %d jobs held by 2 slots of 2, want %d", tc.callTime, held.Jobs, tc.held)
+			}
+			r.cut()
+			if err := <-r.ended; !errors.Is(err, pool.ErrDrainDeadline) {
+				t.Errorf("run: %v", err)
+			}
+		})
+	}
+}
+
 func TestASlotIsFreeWhileItsBatchWaitsForTheCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
