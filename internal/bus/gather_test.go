@@ -1,0 +1,68 @@
+package bus_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		batches    int
+		takes      time.Duration
+		next       time.Duration // when the next publish begins, after the last one's end
+		groupsThen int
+	}{
+		{batches: 7, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
+		{batches: 8, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
+		{batches: 8, takes: time.Second, next: 20 * time.Millisecond, groupsThen: 2}, // a slow disk gathers enough by itself
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var begun []time.Duration
+			start := time.Now()
+			store := &memStore{before: func([]bus.Write) error {
+				begun = append(begun, time.Since(start))
+				time.Sleep(tc.takes)
+				return nil
+			}}
+			ledger := bus.NewLedger(store, pool, time.Hour, nopLog())
+			var wg sync.WaitGroup
+			commit := func(b int) {
+				wg.Go(func() {
+					if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			for b := range tc.batches {
+				commit(b)
+			}
+			synctest.Wait()
+			ctx, stop := context.WithCancel(t.Context())
+			run := make(chan error, 1)
+			go func() { run <- ledger.Run(ctx) }()
+			time.Sleep(tc.takes + time.Millisecond)
+			commit(100)
+			time.Sleep(time.Millisecond)
+			commit(101)
+			wg.Wait()
+			stop()
+			if err := <-run; err != nil {
+				t.Error(err)
+			}
+			if len(begun) != tc.groupsThen {
+				t.Fatalf("%d batches: publishes at %v, want %d", tc.batches, begun, tc.groupsThen)
+			}
+			if waited := begun[1] - tc.takes; tc.next > 0 && waited != tc.next {
+				t.Errorf("%d batches in %v: the next publish began %v after the end, want %v", tc.batches, tc.takes, waited, tc.next)
+			}
+		})
+	}
+}
