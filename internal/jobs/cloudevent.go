@@ -84,10 +84,11 @@ func CallKey(batch *Batch, service string, part []*Job) string {
 	if len(part) == len(batch.Jobs) {
 		return key
 	}
-	h := sha256.New()
+	const uidLength = 24 // about that of most
+	uids := make([]byte, 0, len(part)*uidLength)
 	for _, j := range part {
-		h.Write([]byte(j.UID))
-		h.Write([]byte{'\n'})
+		uids = append(append(uids, j.UID...), '\n')
 	}
-	return key + ":" + hex.EncodeToString(h.Sum(nil)[:8])
+	sum := sha256.Sum256(uids)
+	return key + ":" + hex.EncodeToString(sum[:8])
 }
