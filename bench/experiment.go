@@ -48,14 +48,14 @@ func pageCases(replicas []int, change func(*lab.Spec)) (cases []benchCase) {
 
 func pagesDrained() workload {
 	return workload{
-		name: "drain", title: "W1 with services that take 20 ms ± 5 ms", scale: 1,
+		name: "drain", title: "W1 with services that take 20 ms ± 5 ms", scale: 0.25,
 		cases: pageCases([]int{1, 4, 16}, slow),
 	}
 }
 
 func pagesLatency() workload {
 	return workload{
-		name: "latency", title: "2,000 jobs/s, linger 5 ms, time from publish to event", scale: 0.2,
+		name: "latency", title: "2,000 jobs/s, linger 5 ms, time from publish to event", scale: 0.05,
 		cases: pageCases([]int{1, 4, 16}, func(s *lab.Spec) { s.Rate = 2000 }),
 	}
 }

@@ -56,7 +56,7 @@ func (s *session) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.worker, "worker", "", "the worker's binary; empty = build it from this module")
 	f.StringArrayVar(&s.env, "env", nil, "NAME=VALUE, one more setting for the worker; may be given several times")
 	f.StringVar(&s.dir, "dir", os.TempDir(), "where the broker's files go; its disk counts")
-	f.IntVar(&s.jobs, "jobs", 50_000, "jobs a run; slow workloads take a share of it")
+	f.IntVar(&s.jobs, "jobs", 200_000, "jobs a run; slow workloads take a share of it")
 	f.IntVarP(&s.runs, "runs", "n", 5, "runs of each case, in turn; the median counts")
 	f.DurationVar(&s.timeout, "timeout", 2*time.Minute, "the longest a single run may take")
 }

@@ -116,7 +116,7 @@ func chooseAxes(names string) ([]axis, error) {
 func sweeps(chosen []axis) []workload {
 	var out []workload
 	for _, a := range chosen {
-		w := workload{name: a.name, title: a.title, scale: 1}
+		w := workload{name: a.name, title: a.title, scale: 0.25}
 		for _, p := range a.points {
 			w.cases = append(w.cases, benchCase{label: p.label, spec: with(p.set), scale: p.scale})
 		}

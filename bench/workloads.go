@@ -74,13 +74,13 @@ func workloads() []workload {
 			bars:  []bar{{text: "jobs/s against the floor", of: "pool", against: "floor", metric: jobsPerSecond, limit: 0.95, atLeast: true}},
 		},
 		{
-			name: "W3", title: "as W1, batches of one", scale: 0.1,
+			name: "W3", title: "as W1, batches of one", scale: 0.025,
 			cases: versus(with(func(s *lab.Spec) { s.Batch = 1 })),
 			bars:  []bar{{text: "jobs/s against the floor", of: "pool", against: "floor", metric: jobsPerSecond, limit: 0.5, atLeast: true}},
 		},
 		latency(), replicas(), retries(),
 		{
-			name: "batch", title: "a full batch of 96 at once, every 200 ms, for an idle replica: time from publish to event", scale: 0.02,
+			name: "batch", title: "a full batch of 96 at once, every 200 ms, for an idle replica: time from publish to event", scale: 0.005,
 			cases: versus(with(func(s *lab.Spec) { s.Rate, s.Burst = 480, 96 })),
 		},
 		{
@@ -96,7 +96,7 @@ func latency() workload {
 		return with(func(s *lab.Spec) { s.Rate, s.Linger = 2000, linger })
 	}
 	w := workload{
-		name: "W4", title: "2,000 jobs/s, time from publish to event, linger 0 and 5 ms", scale: 0.2,
+		name: "W4", title: "2,000 jobs/s, time from publish to event, linger 0 and 5 ms", scale: 0.05,
 		cases: []benchCase{
 			floor("floor, no linger", at(0)), pool("pool, no linger", at(0)),
 			floor("floor, 5 ms", at(5*time.Millisecond)), pool("pool, 5 ms", at(5*time.Millisecond)),
@@ -118,7 +118,7 @@ func replicas() workload {
 		return with(func(s *lab.Spec) { slow(s); s.Replicas, s.Batch = n, batch })
 	}
 	const small = 8
-	w := workload{name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 1}
+	w := workload{name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 0.25}
 	for _, count := range []int{1, 2, 4} {
 		c := pool(fmt.Sprintf("pool ×%d, batches of %d", count, small), n(count, small))
 		c.scale = 0.4

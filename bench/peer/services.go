@@ -49,7 +49,10 @@ func (s Services) Run(ctx context.Context, out io.Writer) error {
 
 func (s Services) handler(i int) http.Handler {
 	if i == 0 && s.RetryShare > 0 {
-		return &flaky{every: max(1, int(1/s.RetryShare)), seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+		return &flaky{
+			every: max(1, int(1/s.RetryShare)), seed: maphash.MakeSeed(), seen: map[uint64]struct{}{},
+			buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
@@ -80,19 +83,24 @@ func (s Services) wait(ctx context.Context) {
 // flaky answers "retry" for some jobs the first time it sees them, in SQS's dialect, where
 // what is not listed succeeded.
 type flaky struct {
-	every int
-	seed  maphash.Seed
-	mu    sync.Mutex
-	seen  map[uint64]struct{}
+	every   int
+	seed    maphash.Seed
+	buffers sync.Pool // of *bytes.Buffer
+
+	mu   sync.Mutex
+	seen map[uint64]struct{}
 }
 
 // ServeHTTP implements http.Handler.
 func (f *flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body := make([]byte, max(r.ContentLength, 0)) // the worker always tells how much it sends
-	if _, err := io.ReadFull(r.Body, body); err != nil {
+	buf := f.buffers.Get().(*bytes.Buffer)
+	defer f.buffers.Put(buf)
+	buf.Reset()
+	if _, err := buf.ReadFrom(r.Body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	body := buf.Bytes()
 	answer := []byte(`{"batchItemFailures":[`)
 	first := true
 	for _, id := range ids(body) {
