@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,10 +33,15 @@ type CoreSource struct {
 	log     zerolog.Logger
 	arrived chan jobs.Delivery
 	open    sync.Once
-	ended   chan struct{}
+	// drained is closed when nothing more arrives, ended when nothing more is handed out.
+	drained, ended chan struct{}
+	lost           atomic.Int64
 
 	mu   sync.Mutex
 	subs []*nats.Subscription
+	// stay keeps the subscriptions at the end of the intake; it reports whether that has not
+	// come yet. Nil before the first Receive.
+	stay func() bool
 }
 
 // NewCoreSource returns the source of a pool in core mode. It subscribes when Receive is first
@@ -46,30 +52,28 @@ func NewCoreSource(conn *Conn, streams Streams, pool string, log zerolog.Logger)
 	}
 	return &CoreSource{
 		conn: conn, streams: streams, pool: pool, log: log,
-		arrived: make(chan jobs.Delivery, coreBuffer), ended: make(chan struct{}),
+		arrived: make(chan jobs.Delivery, coreBuffer), drained: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
 // Receive implements pool.Source. When the context of the first call ends, the subscriptions
-// end too, and what has arrived but was not handed out is lost.
+// end too. What has arrived by then is still handed out: nobody else has it, and it cannot be
+// given back. After that Receive returns the cause of ctx.
 func (s *CoreSource) Receive(ctx context.Context, room jobs.Room) (deliveries []jobs.Delivery, err error) {
 	s.open.Do(func() {
-		if err = s.subscribe(); err == nil {
-			context.AfterFunc(ctx, s.unsubscribe)
-		}
+		err = s.subscribe(ctx)
 	})
 	if err != nil {
 		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
 	}
 	select {
 	case d := <-s.arrived:
 		deliveries = append(deliveries, d)
 		room.Bytes -= int64(len(d.Data))
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	case <-s.drained:
+		if len(s.arrived) == 0 {
+			return nil, context.Cause(ctx)
+		}
 	case <-s.conn.closed:
 		return nil, fmt.Errorf("receive jobs: %w", errors.Join(ErrClosed, s.conn.Err()))
 	}
@@ -85,7 +89,7 @@ func (s *CoreSource) Receive(ctx context.Context, room jobs.Room) (deliveries []
 	return deliveries, nil
 }
 
-func (s *CoreSource) subscribe() error {
+func (s *CoreSource) subscribe(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.streams.Subjects)
@@ -99,6 +103,7 @@ func (s *CoreSource) subscribe() error {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
 	}
+	s.stay = context.AfterFunc(ctx, s.drain)
 	return nil
 }
 
@@ -112,29 +117,30 @@ func (s *CoreSource) accept(m *nats.Msg) {
 	select {
 	case s.arrived <- d:
 	case <-s.ended:
+		s.lost.Add(1)
 	}
 }
 
-func (s *CoreSource) unsubscribe() {
+// drain ends the subscriptions and returns when they have handed over what they held.
+func (s *CoreSource) drain() {
+	defer close(s.drained)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.ended:
-		return
-	default:
-	}
-	lost := len(s.arrived)
-	for _, sub := range s.subs {
-		if n, _, err := sub.Pending(); err == nil {
-			lost += n
-		}
-		if err := unsubscribe(sub); err != nil {
+	subs := s.subs
+	s.mu.Unlock()
+	closed := make(chan struct{}, len(subs)) // one for each subscription
+	for _, sub := range subs {
+		sub.SetClosedHandler(func(string) { closed <- struct{}{} }) // called after its last message
+		if err := sub.Drain(); err != nil {
 			s.log.Warn().Err(err).Str("subject", sub.Subject).Msg("could not unsubscribe")
+			closed <- struct{}{}
 		}
 	}
-	close(s.ended)
-	if lost > 0 {
-		s.log.Warn().Int("jobs", lost).Msg("jobs that had arrived but not begun are lost: core mode delivers at most once")
+	for range subs {
+		select {
+		case <-closed:
+		case <-s.ended:
+		case <-s.conn.closed:
+		}
 	}
 }
 
@@ -158,10 +164,30 @@ func (s *CoreSource) Healthy() error {
 	return s.conn.Healthy()
 }
 
-// Close ends the subscriptions.
+// Close ends the subscriptions. It is called once; what has arrived and was not handed out is
+// lost.
 func (s *CoreSource) Close(context.Context) error {
-	s.unsubscribe()
-	return nil
+	close(s.ended)
+	s.mu.Lock()
+	stay, subs := s.stay, s.subs
+	s.mu.Unlock()
+	if stay == nil || stay() {
+		close(s.drained)
+	}
+	<-s.drained
+	var errs []error
+	for _, sub := range subs {
+		if n, _, err := sub.Pending(); err == nil {
+			s.lost.Add(int64(n))
+		}
+		if sub.IsValid() {
+			errs = append(errs, unsubscribe(sub))
+		}
+	}
+	if lost := s.lost.Load() + int64(len(s.arrived)); lost > 0 {
+		s.log.Warn().Int64("jobs", lost).Msg("jobs that had arrived but not begun are lost: core mode delivers at most once")
+	}
+	return errors.Join(errs...)
 }
 
 // CoreLedger remembers nothing: it tells the completion event on its plain subject and answers

@@ -202,6 +202,38 @@ func TestACoreSourceStopsWithItsIntake(t *testing.T) {
 	}
 }
 
+func TestACoreSourceHandsOutWhatHasArrivedBeforeItsEnd(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t, coreServer))
+	source, intake, stop := openCore(t, conn)
+	room := jobs.Room{Jobs: 1, Bytes: 1 << 20}
+	received := listening(t, conn, source, intake, room)
+	const published = 3 * 64 // more than the source's own buffer holds
+	for range published {
+		if err := conn.NATS().Publish("jobs.a", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.NATS().FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	got := len(<-received)
+	stop()
+	for {
+		deliveries, err := source.Receive(intake, room)
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Receive() = %v, want the cause of the intake's end", err)
+			}
+			break
+		}
+		got += len(deliveries)
+	}
+	if got != published {
+		t.Errorf("%d of %d jobs that had arrived were handed out", got, published)
+	}
+}
+
 func TestACoreSourceRefusesBadSettings(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t, coreServer))

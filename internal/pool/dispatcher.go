@@ -238,9 +238,13 @@ func (d *dispatcher) measure(took time.Duration) {
 	d.callTime += (took - d.callTime) / callWindow
 }
 
-// drain starts what still finds a free slot and hands the rest back.
+// drain starts what still finds a free slot and hands the rest back, unless that would lose it:
+// then the rest waits for slots.
 func (d *dispatcher) drain() {
 	d.enqueue(d.batcher.Drain(time.Now()))
+	if d.pool.cfg.Once && d.work.Err() == nil {
+		return
+	}
 	for _, f := range d.ready {
 		f.lose(nil)
 		d.pool.handBack(f.members)

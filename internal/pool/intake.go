@@ -17,8 +17,12 @@ type arrival struct {
 // intake takes deliveries as long as there is room, decodes them and hands them to the
 // dispatcher; the redelivered ones once it is known what the ledger says of them. It returns
 // nil at the soft stop, or the error that ended the source.
-func (p *Pool) intake(ctx context.Context, arrivals chan<- []arrival) error {
+func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) error {
 	defer close(arrivals)
+	patience := ctx
+	if p.cfg.Once {
+		patience = work // what has arrived cannot be given back, so it is worth waiting for room
+	}
 	// One look-up at a time, beside the intake: what is redelivered meanwhile waits together
 	// for the next. Of capacity 1, and only this goroutine sends, after it emptied it.
 	lookups := make(chan []*jobs.Job, 1)
@@ -33,9 +37,9 @@ func (p *Pool) intake(ctx context.Context, arrivals chan<- []arrival) error {
 	defer reading.Wait()
 	defer close(lookups)
 	for {
-		room, err := p.gate.wait(ctx)
+		room, err := p.gate.wait(patience)
 		if err != nil {
-			return nil //nolint:nilerr // the only error is the cause of the soft stop
+			return nil //nolint:nilerr // the only error is the cause of the stop
 		}
 		deliveries, err := p.parts.Source.Receive(ctx, room)
 		if err != nil {

@@ -87,7 +87,7 @@ func (p *Pool) Run(intake, work context.Context) error {
 	defer context.AfterFunc(work, func() { stop(context.Cause(work)) })()
 	arrivals := make(chan []arrival)
 	ended := make(chan error, 1) // one goroutine sends once
-	go func() { ended <- p.intake(intake, arrivals) }()
+	go func() { ended <- p.intake(intake, work, arrivals) }()
 
 	d := newDispatcher(p, work)
 	cutOff := d.run(arrivals)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -442,6 +443,27 @@ func TestDrainFinishesWhatIsInFlightAndHandsBackTheRest(t *testing.T) {
 		slices.Sort(seals)
 		if diff := cmp.Diff([]jobs.Seal{jobs.SealDrain, jobs.SealSize}, seals); diff != "" {
 			t.Errorf("seals (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestDrainFinishesWhatCannotBeGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.Once, cfg.BatchKey = true, mustKey(t, "subject")
+		r := start(t, cfg, service{name: "a", answer: after(time.Second, allOK)})
+		for seq := range uint64(3) { // a batch each, for two slots
+			d := delivery(seq + 1)
+			d.Subject = fmt.Sprintf("jobs.%d", seq)
+			r.push(d)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if n, back := len(r.ledger.settlements()), r.counter.of(jobs.HandedBack); n != 3 || back != 0 {
+			t.Errorf("%d jobs ended and %d were handed back that nobody takes back, want 3 and none", n, back)
 		}
 	})
 }

@@ -12,7 +12,8 @@ type Source interface {
 	// Receive keeps room asked for at the broker and returns the next deliveries as they
 	// arrive, at least one, never more than room.Jobs. It blocks until something arrives or
 	// ctx is done; then it returns the cause of ctx. From that moment on the source asks for
-	// nothing more and naks whatever still arrives. Any other error is fatal to the pool.
+	// nothing more and naks whatever still arrives; one that cannot nak hands that out first.
+	// Any other error is fatal to the pool.
 	Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error)
 }
 
