@@ -344,6 +344,7 @@ func TestDiscardAsksBeforeItDestroys(t *testing.T) {
 		{"dead", "discard", "1", "--all", "--yes"},
 		{"dead", "discard", "0"},
 		{"dead", "discard", "1", "--rate", "-1"},
+		{"dead", "discard", "1", "--rate", "NaN"},
 		{"dead", "replay"},
 	} {
 		wants(t, worker(t, env, args...), codeUsage)

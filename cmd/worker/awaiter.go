@@ -17,6 +17,10 @@ import (
 	"rollcall/internal/jobs"
 )
 
+// maxEarly bounds what is kept of jobs that may not be ours. The PubAck of a job is out before
+// its event, so the outcome of one of ours is not early for long.
+const maxEarly = 1 << 16
+
 // suspicion is how long publish --wait stays silent before it asks whether a worker runs.
 const suspicion = 10 * time.Second
 
@@ -37,9 +41,11 @@ type awaiter struct {
 	mu sync.Mutex
 	// wanted holds the jobs without an outcome.
 	wanted map[string]bool
-	// early holds final outcomes of jobs that nobody has asked for yet. Other producers' jobs
-	// are among them, so it is dropped as soon as every job is known.
-	early  map[string]outcome
+	// early and earlier hold final outcomes of jobs that nobody has asked for yet, in two
+	// generations of at most maxEarly. Other producers' jobs are among them, so the older ones
+	// are forgotten, and all as soon as every job is known.
+	early, earlier map[string]outcome
+
 	sealed bool
 	failed int
 	err    error
@@ -66,10 +72,12 @@ func (a *awaiter) expect(job receipt) {
 	if a.byID {
 		name = job.ID
 	}
-	if o, known := a.early[name]; known {
-		delete(a.early, name)
-		a.print(o)
-		return
+	for _, early := range []map[string]outcome{a.early, a.earlier} {
+		if o, known := early[name]; known {
+			delete(early, name)
+			a.print(o)
+			return
+		}
 	}
 	a.wanted[name] = true
 }
@@ -95,6 +103,9 @@ func (a *awaiter) settle(stored bus.Event) error {
 			delete(a.wanted, name)
 			a.print(o)
 		case !a.sealed:
+			if len(a.early) >= maxEarly {
+				a.early, a.earlier = map[string]outcome{}, a.early
+			}
 			a.early[name] = o
 		}
 	}
@@ -106,7 +117,7 @@ func (a *awaiter) settle(stored bus.Event) error {
 func (a *awaiter) seal() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sealed, a.early = true, nil
+	a.sealed, a.early, a.earlier = true, nil, nil
 	a.finish()
 }
 

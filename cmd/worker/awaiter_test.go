@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,6 +56,27 @@ func TestAnOutcomeMayBeKnownBeforeItsReceipt(t *testing.T) {
 	a.seal()
 	if !isDone(a) || strings.Count(out.String(), "\n") != 1 || !strings.Contains(out.String(), `"e.1"`) {
 		t.Errorf("done %t, printed %s", isDone(a), out)
+	}
+}
+
+func TestOutcomesOfOthersAreForgotten(t *testing.T) {
+	t.Parallel()
+	a, out := awaiting(false)
+	const each = 1000
+	for n := range 3 * maxEarly / each {
+		var others []string
+		for i := range each {
+			others = append(others, fmt.Sprintf("other.%d x succeeded", n*each+i))
+		}
+		hear(t, a, told(t, others...))
+	}
+	if n := len(a.early) + len(a.earlier); n > 2*maxEarly {
+		t.Errorf("%d outcomes of other producers' jobs are kept, want at most %d", n, 2*maxEarly)
+	}
+	hear(t, a, told(t, "e.1 a succeeded"))
+	a.expect(receipt{UID: "e.1", ID: "a"})
+	if !strings.Contains(out.String(), `"e.1"`) {
+		t.Errorf("the last outcome was forgotten, printed %s", out)
 	}
 }
 

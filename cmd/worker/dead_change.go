@@ -121,7 +121,7 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 // check returns what is wrong with the choice of letters.
 func (f *changeFlags) check(ch *change, numbered, unfiltered bool) error {
 	switch {
-	case f.rate < 0:
+	case !(f.rate >= 0): // NaN is refused too
 		return fmt.Errorf("--rate %v: want 0 or more", f.rate)
 	case numbered && (f.all || !unfiltered):
 		return errors.New("numbers and filters are both given: keep one")

@@ -86,7 +86,7 @@ func newDemo(c *cli, f demoFlags) (*demo, error) {
 	switch {
 	case f.jobs < 1:
 		return nil, fmt.Errorf("--jobs %d: want at least 1", f.jobs)
-	case f.rate < 0:
+	case !(f.rate >= 0): // NaN is refused too
 		return nil, fmt.Errorf("--rate %v: want 0 or more", f.rate)
 	}
 	if f.keep != "" {

@@ -116,6 +116,7 @@ func TestTheDemoRefusesWhatItCannotDo(t *testing.T) {
 	for name, args := range map[string][]string{
 		"no jobs":       {"--jobs", "0"},
 		"negative rate": {"--rate", "-1"},
+		"no rate":       {"--rate", "NaN"},
 		"used store":    {"--keep", full},
 		"no directory":  {"--keep", filepath.Join(full, "x")},
 	} {

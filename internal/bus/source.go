@@ -75,8 +75,8 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 // Receive is called again or not. A missing stream or consumer is no error: Receive waits
 // for it, and with ROLLCALL_ENSURE makes it again after a while.
 //
-// The bytes of the room may be exceeded by one message of the server's max payload: a pull
-// for less than that could be refused for ever.
+// The bytes of the room may be exceeded by as much as a message of the server's max payload
+// weighs: a pull for less than that could be refused for ever.
 func (s *Source) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
 	s.intake.Do(func() {
 		context.AfterFunc(ctx, s.drain)
