@@ -137,7 +137,7 @@ func TestDrainDeadlineExitsThreeAndLosesNothing(t *testing.T) {
 	w.logged("draining")
 
 	stuck.Answer(func(faulttest.Request) faulttest.Answer { return faulttest.Answer{} })
-	next := start(t, url, []*faulttest.Recorder{stuck})
+	next := start(t, url, []*faulttest.Recorder{stuck}, "ROLLCALL_LOG_LEVEL=debug")
 	judge(t, js, load, stuck)
 	next.stop()
 	if code := next.wait(); code != codeOK {

@@ -84,7 +84,7 @@ func (o *LogObserver) Event(e jobs.Occurrence, n int) {
 	case jobs.HandedBack:
 		o.log.Info().Int("count", n).Msg("unstarted jobs handed back")
 	case jobs.LoneRuns:
-		o.log.Info().Int("count", n).Msg("suspect job runs alone")
+		o.log.Debug().Int("count", n).Msg("suspect job runs alone")
 	default:
 	}
 }
