@@ -69,9 +69,9 @@ func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 	return sealed
 }
 
-// Due returns the batches whose linger has ended.
-func (b *Batcher) Due(now time.Time) (sealed []*jobs.Batch) {
-	for b.limits.Linger > 0 && len(b.order) > 0 && !now.Before(b.order[0].due) {
+// Due seals up to n open batches whose linger has ended, the oldest first.
+func (b *Batcher) Due(n int, now time.Time) (sealed []*jobs.Batch) {
+	for b.limits.Linger > 0 && len(b.order) > 0 && len(sealed) < n && !now.Before(b.order[0].due) {
 		sealed = append(sealed, b.close(b.order[0], jobs.SealLinger, now))
 	}
 	return sealed

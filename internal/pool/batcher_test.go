@@ -69,11 +69,16 @@ func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 		"linger, since the first job": {wide, "", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
 			b.Add(job("a", "2"), start.Add(900*time.Millisecond))
-			return append(b.Due(start.Add(999*time.Millisecond)), b.Due(start.Add(time.Second))...)
+			return append(b.Due(9, start.Add(999*time.Millisecond)), b.Due(9, start.Add(time.Second))...)
 		}, []shape{{jobs.SealLinger, "", 2}}},
+		"linger, no more than can be sent": {wide, "subject", func(b *pool.Batcher) []*jobs.Batch {
+			b.Add(job("a", "1"), start)
+			b.Add(job("b", "1"), start)
+			return append(b.Due(1, start.Add(time.Second)), b.Due(0, start.Add(time.Hour))...)
+		}, []shape{{jobs.SealLinger, "a", 1}}},
 		"idle": {pool.Limits{Jobs: 100, Bytes: 1000, Weight: 1 << 20}, "", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
-			return append(b.Due(start.Add(time.Hour)), b.Idle(5, start)...)
+			return append(b.Due(9, start.Add(time.Hour)), b.Idle(5, start)...)
 		}, []shape{{jobs.SealIdle, "", 1}}},
 		"no idle while a linger is set": {wide, "", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
@@ -88,7 +93,7 @@ func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 		"one key per batch": {pool.Limits{Jobs: 2, Bytes: 1000, Weight: 1 << 20, Linger: time.Second}, "subject", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
 			b.Add(job("b", "1"), start)
-			return append(b.Add(job("a", "2"), start), b.Due(start.Add(time.Second))...)
+			return append(b.Add(job("a", "2"), start), b.Due(9, start.Add(time.Second))...)
 		}, []shape{{jobs.SealSize, "a", 2}, {jobs.SealLinger, "b", 1}}},
 	}
 	for name, tt := range tests {
@@ -155,7 +160,7 @@ func TestBatcherLosesAndDoublesNothing(t *testing.T) {
 			},
 			"a second passes": func(*rapid.T) {
 				now = now.Add(time.Second)
-				take(b.Due(now))
+				take(b.Due(3, now)) // one for each subject
 			},
 			"idle": func(*rapid.T) { take(b.Idle(1, now)) },
 		})

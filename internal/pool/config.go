@@ -83,14 +83,13 @@ func (c *Config) intake() jobs.Room {
 	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: int64(c.BatchBytes) * int64(c.BatchesInFlight)}
 }
 
-// ahead is how many jobs beyond that may be taken where the calls for a batch take callTime:
-// those that the slots call for within lookAhead. Their bytes are not granted on top.
+// ahead is how many jobs beyond that may be taken where the calls for a batch take callTime: the
+// batches that the slots call for within lookAhead, to the nearest whole one, because part of a
+// batch would go out as it is. Their bytes are not granted on top.
 func (c *Config) ahead(callTime time.Duration) int {
-	slots := c.intake().Jobs
-	if callTime*maxAhead <= lookAhead {
-		return slots * maxAhead
-	}
-	return int(int64(slots) * int64(lookAhead) / int64(callTime))
+	callTime = max(callTime, 1)
+	batches := (time.Duration(c.BatchesInFlight)*lookAhead + callTime/2) / callTime
+	return c.BatchSize * int(min(batches, time.Duration(c.BatchesInFlight)*maxAhead))
 }
 
 // settle is how much may have been called for and not be settled yet, before nothing more is

@@ -86,7 +86,7 @@ func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 		case chunk, open := <-arrivals:
 			d.take(&arrivals, chunk, open)
 		case <-linger.C:
-			d.enqueue(d.batcher.Due(time.Now()))
+			d.enqueue(d.batcher.Due(d.spare(), time.Now()))
 		case s := <-d.steps:
 			d.advance(s)
 		case <-leases.C:
@@ -97,8 +97,10 @@ func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 	return d.cutOff.Load()
 }
 
+// setTimer wakes the dispatcher when a linger ends. While no slot is free the batch goes on
+// gathering: sealed now it would wait all the same, only less full.
 func (d *dispatcher) setTimer(linger *time.Timer) {
-	if due, any := d.batcher.Next(); any {
+	if due, any := d.batcher.Next(); any && d.spare() > 0 {
 		linger.Reset(time.Until(due))
 	} else {
 		linger.Stop()
@@ -130,8 +132,8 @@ func (d *dispatcher) take(arrivals *<-chan []arrival, chunk []arrival, open bool
 // free to work on them; while none is, they go on gathering. It reports whether it took a
 // chunk that was at hand.
 func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
-	free := d.free() - len(d.ready)
-	if d.pool.cfg.BatchLinger > 0 || free <= 0 {
+	spare := d.spare()
+	if d.pool.cfg.BatchLinger > 0 || spare <= 0 {
 		return false
 	}
 	select {
@@ -139,7 +141,7 @@ func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
 		d.take(arrivals, chunk, open)
 		return true
 	default:
-		d.enqueue(d.batcher.Idle(free, time.Now()))
+		d.enqueue(d.batcher.Idle(spare, time.Now()))
 		return false
 	}
 }
@@ -177,6 +179,9 @@ func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
 	}
 	d.start()
 }
+
+// spare returns how many batches more than those that are ready may be called for now.
+func (d *dispatcher) spare() int { return d.free() - len(d.ready) }
 
 // free returns how many more batches may be called for.
 func (d *dispatcher) free() int {

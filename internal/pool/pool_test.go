@@ -625,6 +625,30 @@ func TestExpiredJobIsNotCalledFor(t *testing.T) {
 	})
 }
 
+func TestALingeringBatchGathersWhileSlotsAreBusy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchSize, cfg.BatchesInFlight = 10, 1
+		r := start(t, cfg, service{name: "a", answer: after(time.Second, allOK)})
+		for seq := range uint64(6) { // the first goes alone when its linger of 10 ms ends
+			r.push(delivery(seq + 1))
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		var batches []*jobs.Batch
+		for _, s := range r.ledger.settlements() {
+			batches = append(batches, s.Batch)
+		}
+		if diff := cmp.Diff([]shape{{jobs.SealLinger, "", 1}, {jobs.SealLinger, "", 5}}, shapes(batches)); diff != "" {
+			t.Errorf("batches (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestNoLingerGathersOnlyWhileSlotsAreBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
