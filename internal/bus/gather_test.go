@@ -15,14 +15,14 @@ import (
 func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		batches    int
+		jobs       int // in each of 8 batches
 		takes      time.Duration
 		next       time.Duration // when the next publish begins, after the last one's end
 		groupsThen int
 	}{
-		{batches: 7, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
-		{batches: 8, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
-		{batches: 8, takes: time.Second, next: 20 * time.Millisecond, groupsThen: 2}, // a slow disk gathers enough by itself
+		{jobs: 63, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
+		{jobs: 64, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
+		{jobs: 64, takes: time.Second, next: 20 * time.Millisecond, groupsThen: 2}, // a slow disk gathers enough by itself
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var begun []time.Duration
@@ -36,12 +36,12 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 			var wg sync.WaitGroup
 			commit := func(b int) {
 				wg.Go(func() {
-					if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))); err != nil {
+					if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, span(uint64(b*64), uint64(b*64+tc.jobs))...)); err != nil {
 						t.Error(err)
 					}
 				})
 			}
-			for b := range tc.batches {
+			for b := range 8 {
 				commit(b)
 			}
 			synctest.Wait()
@@ -58,10 +58,10 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 				t.Error(err)
 			}
 			if len(begun) != tc.groupsThen {
-				t.Fatalf("%d batches: publishes at %v, want %d", tc.batches, begun, tc.groupsThen)
+				t.Fatalf("batches of %d: publishes at %v, want %d", tc.jobs, begun, tc.groupsThen)
 			}
 			if waited := begun[1] - tc.takes; tc.next > 0 && waited != tc.next {
-				t.Errorf("%d batches in %v: the next publish began %v after the end, want %v", tc.batches, tc.takes, waited, tc.next)
+				t.Errorf("batches of %d in %v: the next publish began %v after the end, want %v", tc.jobs, tc.takes, waited, tc.next)
 			}
 		})
 	}

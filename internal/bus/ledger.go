@@ -156,12 +156,12 @@ func (l *Ledger) submit(ctx context.Context, c *commit) error {
 	return ErrClosed
 }
 
-// An atomic publish costs the broker about the same whatever it holds. Where so many batches
-// share one that throughput counts and not the latency of a single batch, the next group gathers
-// for as long as the last one took, but no longer than maxGather: with twice the batches in
-// each, half as many are needed.
+// An atomic publish costs the broker about the same whatever it holds. Where so many jobs share
+// one that throughput counts and not the latency of a single batch, the next group gathers for
+// as long as the last one took, but no longer than maxGather: with twice the batches in each,
+// half as many are needed.
 const (
-	gatherFrom = 8
+	gatherFrom = 512
 	maxGather  = 20 * time.Millisecond
 )
 
@@ -170,7 +170,10 @@ func (l *Ledger) Run(ctx context.Context) error {
 	defer close(l.stopped)
 	for {
 		if group, more := l.take(); len(group) > 0 {
-			begun, n := time.Now(), len(group)
+			begun, n := time.Now(), 0
+			for _, c := range group {
+				n += len(c.jobs)
+			}
 			l.settle(ctx, group)
 			if n >= gatherFrom && !more {
 				_ = pause(ctx, min(time.Since(begun), maxGather)) // the end of ctx is seen below
