@@ -2,13 +2,11 @@ package bus_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -225,106 +223,6 @@ func TestAMessageOfFullSizePassesASmallRoom(t *testing.T) {
 	}
 }
 
-func TestANakBringsTheJobBackAndCounts(t *testing.T) {
-	t.Parallel()
-	conn := connect(t, startServer(t))
-	setup := ensure(t, conn, streams())
-	publish(t, conn, "jobs.a", numbered(1)...)
-	source, intake, _ := openSource(t, setup, conn)
-	for want := 1; want <= 3; want++ {
-		d := receive(t, intake, source, 1)[0]
-		if d.Delivered != want || d.Ref.Seq != 1 {
-			t.Fatalf("delivery %d of job %d, want delivery %d of job 1", d.Delivered, d.Ref.Seq, want)
-		}
-		if err := source.Nak(&d, time.Duration(want-1)*time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func TestAnExtendedLeaseKeepsTheJob(t *testing.T) {
-	t.Parallel()
-	conn := connect(t, startServer(t))
-	s := streams()
-	s.AckWait = time.Second
-	setup := ensure(t, conn, s)
-	publish(t, conn, "jobs.a", numbered(1)...)
-	source, intake, _ := openSource(t, setup, conn)
-	d := receive(t, intake, source, 1)[0]
-	redelivered, err := conn.NATS().SubscribeSync("$JS.ACK.JOBS.test.1.>")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if err := source.Extend(&d); err != nil {
-			t.Fatal(err)
-		}
-		m, err := redelivered.NextMsg(patience)
-		if err != nil || string(m.Data) != "+WPI" || m.Subject != d.Reply {
-			t.Fatalf("extension %v, %v; want +WPI on %s", m, err, d.Reply)
-		}
-	}
-}
-
-func TestALeaseIsNotExtendedWithoutABroker(t *testing.T) {
-	t.Parallel()
-	server := startServer(t)
-	conn := connect(t, server)
-	source, intake, _ := openSource(t, ensure(t, conn, streams()), conn)
-	publish(t, conn, "jobs.a", numbered(1)...)
-	d := receive(t, intake, source, 1)[0]
-	if err := source.Extend(&d); err != nil {
-		t.Fatalf("extend: %v", err)
-	}
-	server.Shutdown()
-	server.WaitForShutdown()
-	eventually(t, "the connection breaks", func() bool { return conn.Healthy() != nil })
-	if err := source.Extend(&d); err == nil {
-		t.Error("extended in the client's buffer: the pool would believe that it holds the lease")
-	}
-}
-
-// TestADrainGivesBackWhatStillArrives stops a source that has asked for more than there is,
-// and publishes after that: another source must get the jobs soon, not after AckWait, and they
-// must not have come back to the draining source in between, which would count as deliveries.
-func TestADrainGivesBackWhatStillArrives(t *testing.T) {
-	t.Parallel()
-	conn := connect(t, startServer(t))
-	s := streams()
-	s.AckWait = time.Hour
-	setup := ensure(t, conn, s)
-	publish(t, conn, "jobs.a", numbered(3)...)
-	first, intake, stop := openSource(t, setup, conn)
-	got, err := within(t, func() ([]jobs.Delivery, error) {
-		return first.Receive(intake, jobs.Room{Jobs: 100, Bytes: 8 << 20})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ackAll(t, first, got)
-	stop()
-	if _, err := first.Receive(intake, jobs.Room{Jobs: 100, Bytes: 8 << 20}); !errors.Is(err, context.Canceled) {
-		t.Errorf("Receive() after the soft stop = %v, want its cause", err)
-	}
-	publish(t, conn, "jobs.a", numbered(20)...)
-	closeSource(t, first)
-
-	second, intake2, _ := openSource(t, setup, conn)
-	want := 23 - len(got)
-	redelivered := 0
-	for _, d := range receive(t, intake2, second, want) {
-		if d.Delivered > 1 {
-			redelivered++
-		}
-		if d.Delivered > 2 {
-			t.Errorf("job %s was handed over %d times, want 2 at most", d.Ref.UID(), d.Delivered)
-		}
-	}
-	if redelivered == 0 {
-		t.Error("no job went through the drained source: the test proves nothing")
-	}
-}
-
 func TestAForeignMessageIsNeverAcked(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
@@ -401,54 +299,5 @@ func waitForPulls(t testing.TB, conn *bus.Conn, n int) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d pulls wait at the broker, want %d", info.NumWaiting, n)
 		}
-	}
-}
-
-func TestNeighboursGoToTheSameReplica(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	conn, other := connect(t, s), connect(t, s)
-	setup := ensure(t, conn, streams())
-	second, intake, _ := openSource(t, setup, conn)
-	second.Draw(func(int) int { return 7 })
-	first, intakeOther, _ := openSource(t, bus.NewSetup(other, streams(), pool), other)
-	first.Draw(func(int) int { return 2 })
-
-	got := make(chan []jobs.Delivery, 1)
-	go func() { got <- receive(t, intake, second, 8) }()
-	waitForPulls(t, conn, 1)
-	gotOther := make(chan []jobs.Delivery, 1)
-	go func() { gotOther <- receive(t, intakeOther, first, 32) }()
-	waitForPulls(t, conn, 2)
-	publish(t, conn, "jobs.test", numbered(40)...)
-
-	for i, d := range <-gotOther {
-		if d.Ref.Seq != uint64(i+1) {
-			t.Errorf("delivery %d to the replica of the lower rank is job %d, want its pull filled first", i, d.Ref.Seq)
-		}
-	}
-	for i, d := range <-got {
-		if d.Ref.Seq != uint64(i+33) {
-			t.Errorf("delivery %d to the replica of the higher rank is job %d, want what the other had no room for", i, d.Ref.Seq)
-		}
-	}
-}
-
-func TestAConsumerWithoutRanksServesToo(t *testing.T) {
-	t.Parallel()
-	conn := connect(t, startServer(t))
-	setup := ensure(t, conn, streams())
-	js := jetStream(t, conn)
-	if err := js.DeleteConsumer(t.Context(), "JOBS", pool); err != nil {
-		t.Fatal(err)
-	}
-	plain := jetstream.ConsumerConfig{Durable: pool, AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: "jobs.>"}
-	if _, err := js.CreateConsumer(t.Context(), "JOBS", plain); err != nil {
-		t.Fatal(err)
-	}
-	publish(t, conn, "jobs.test", numbered(20)...)
-	source, intake, _ := openSource(t, setup, conn)
-	if n := len(receive(t, intake, source, 20)); n != 20 {
-		t.Errorf("%d deliveries, want 20", n)
 	}
 }

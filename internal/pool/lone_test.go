@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -56,6 +57,58 @@ func TestSuspectsRunWithNothingElseInTheProcess(t *testing.T) {
 		}
 		if finished != 24 || most < 2 {
 			t.Errorf("%d of 24 jobs finished, at most %d calls at once; want all, and several where nobody is suspect", finished, most)
+		}
+	})
+}
+
+func TestSuspectRunsAloneAndItsMatesGoFree(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchSize = 3
+		r := start(t, cfg, service{name: "a", answer: allOK})
+		suspect := delivery(2)
+		suspect.Delivered = 3
+		mate := delivery(3)
+		mate.Delivered = 2
+		r.push(delivery(1), suspect, mate)
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		for _, s := range r.ledger.settlements() {
+			alone := len(s.Batch.Jobs) == 1 && s.Batch.Jobs[0].Ref.Seq == 2
+			if (s.Batch.Seal == jobs.SealLone) != alone {
+				t.Errorf("batch of %d sealed by %s", len(s.Batch.Jobs), s.Batch.Seal)
+			}
+		}
+		if lines := r.journal.all(); !slices.Contains(lines, "lone 2") || slices.Index(lines, "lone 2") > slices.Index(lines, "commit 1") {
+			t.Errorf("the lone run was not written down first: %v", lines)
+		}
+	})
+}
+
+func TestCrashLoopEndsFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: func(context.Context, *jobs.Call) jobs.CallResult {
+			t.Error("a crash loop was called again")
+			return jobs.CallResult{}
+		}})
+		r.ledger.set(1, jobs.Record{Lone: 3})
+		d := delivery(1)
+		d.Delivered = 6
+		r.push(d)
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		got := r.ledger.settlements()[0].Rulings[0]
+		if got.Outcome != jobs.Failed || got.Reason != jobs.ReasonCrashLoop {
+			t.Errorf("ruling %+v", got)
+		}
+		if r.journal.count("dead 1") != 1 {
+			t.Errorf("no dead letter: %v", r.journal.all())
 		}
 	})
 }

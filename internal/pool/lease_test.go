@@ -1,0 +1,76 @@
+package pool_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+func TestLeaseIsExtendedWhileHeld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchLinger = time.Minute
+		r := start(t, cfg, service{name: "a", answer: after(time.Minute, allOK)})
+		r.push(deliveries(1, 3)...) // one batch in flight, one job in an open batch
+		time.Sleep(25 * time.Second)
+		synctest.Wait()
+		if r.journal.count("extend 1") != 2 || r.journal.count("extend 3") != 2 {
+			t.Errorf("leases of 30 s after 25 s: %v", r.journal.all())
+		}
+		r.cut()
+		<-r.ended
+	})
+}
+
+func TestLeaseOfWhatAConflictLeavesIsExtended(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: allOK})
+		r.ledger.set(1, jobs.Record{Final: true}) // another replica was faster
+		r.ledger.holdRest = make(chan struct{})   // and then the broker is slow
+		r.push(deliveries(1, 2)...)
+		time.Sleep(25 * time.Second)
+		again := delivery(2)
+		again.Delivered = 2
+		r.push(again)
+		synctest.Wait()
+		if n := r.journal.count("extend 2"); n != 2 {
+			t.Errorf("the lease of 30 s was extended %d times in 25 s, want 2: the job is held", n)
+		}
+		if n := r.counter.of(jobs.DuplicateHeld); n != 1 {
+			t.Errorf("%d deliveries of a held job were dropped, want 1", n)
+		}
+		close(r.ledger.holdRest)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if n := len(r.ledger.settlements()); n != 1 {
+			t.Errorf("%d commits, want one for the rest", n)
+		}
+	})
+}
+
+func TestLostLeaseForgetsTheBatchWithoutAnAck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, settings(), service{name: "a", answer: allOK})
+		r.ledger.hold = make(chan struct{})
+		r.push(deliveries(1, 2)...)
+		r.setDown(true)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if lines := r.journal.all(); len(lines) != 0 {
+			t.Errorf("settled without a lease: %v", lines)
+		}
+		if r.counter.of(jobs.LeaseLost) != 2 || r.pool.Held().Jobs != 0 {
+			t.Errorf("%d leases lost, %d jobs held", r.counter.of(jobs.LeaseLost), r.pool.Held().Jobs)
+		}
+		close(r.ledger.hold)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+	})
+}
