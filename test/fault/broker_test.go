@@ -3,7 +3,6 @@
 package fault_test
 
 import (
-	"flag"
 	"testing"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 )
 
 // absence is how long a broker is away in TestBrokerAbsence.
-var absence = flag.Duration("absence", 15*time.Second, "how long the broker is away in TestBrokerAbsence")
+const absence = time.Minute
 
 // TestBrokerKilledAndRestarted: kill -9 of the only broker under load, with its store.
 func TestBrokerKilledAndRestarted(t *testing.T) {
@@ -57,7 +56,7 @@ func TestBrokerAbsence(t *testing.T) {
 	settled := time.Now()
 	faulttest.Until(t, patience, "the lease is over", func() bool { return time.Since(settled) > 2*lease })
 	before, began := w.CPU(), time.Now()
-	faulttest.Until(t, *absence+patience, "the broker was away", func() bool { return time.Since(began) > *absence })
+	faulttest.Until(t, absence+patience, "the broker was away", func() bool { return time.Since(began) > absence })
 	used, elapsed := w.CPU()-before, time.Since(began)
 	share := 100 * used.Seconds() / elapsed.Seconds()
 	t.Logf("%.2f %% of a core over %v without a broker", share, elapsed.Round(time.Second))
