@@ -91,9 +91,15 @@ func (s *stack) docker(args ...string) string {
 }
 
 // up starts everything and returns when it is ready.
-func (s *stack) up() {
+func (s *stack) up(args ...string) {
 	s.t.Helper()
-	s.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=120")
+	args = append([]string{"compose", "up", "--detach", "--no-build", "--wait", "--wait-timeout=120"}, args...)
+	// --wait gives up on a container that is unhealthy at that moment. A worker is, for as long
+	// as the broker restarts or elects a leader, and gets well by itself.
+	eventually(s.t, 2*time.Minute, func() error {
+		_, err := s.try(args...)
+		return err
+	})
 }
 
 // compose runs docker compose, which must succeed.
@@ -105,7 +111,7 @@ func (s *stack) compose(args ...string) string {
 // scale makes it n workers and returns when all of them are ready.
 func (s *stack) scale(n int) {
 	s.t.Helper()
-	s.compose("up", "--detach", "--no-recreate", "--no-build", "--wait", "--scale", "worker="+strconv.Itoa(n))
+	s.up("--no-recreate", "--scale", "worker="+strconv.Itoa(n))
 	if got := s.workers(); len(got) != n {
 		s.t.Fatalf("asked for %d workers, have %v", n, got)
 	}
