@@ -62,7 +62,7 @@ func pagesLatency() workload {
 
 func pagesRetried() workload {
 	return workload{
-		name: "retries", title: "W6, 10 % of the jobs need a second attempt", scale: 1,
+		name: "retries", title: "W6, 10 % of the jobs need a second attempt", scale: 0.25,
 		cases: pageCases([]int{1}, func(s *lab.Spec) { s.RetryShare = 0.1 }),
 	}
 }
@@ -93,13 +93,7 @@ func (s *session) experimentCommand(stdout io.Writer, output *string) *cobra.Com
 		Args:    cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs), ValidArgs: names,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			e := experiments()[slices.Index(names, args[0])]
-			return s.with(cmd.Context(), func() error {
-				reports, err := s.measureAll(cmd.Context(), e.workloads)
-				if err != nil {
-					return err
-				}
-				return printReports(stdout, *output, reports)
-			})
+			return s.report(cmd.Context(), stdout, *output, e.workloads)
 		},
 	}
 }

@@ -30,13 +30,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.with(cmd.Context(), func() error {
-				reports, err := s.measureAll(cmd.Context(), chosen)
-				if err != nil {
-					return err
-				}
-				return printReports(stdout, output, reports)
-			})
+			return s.report(cmd.Context(), stdout, output, chosen)
 		},
 	}
 	root.SetOut(stdout)

@@ -90,6 +90,17 @@ func build(ctx context.Context, path string, flags ...string) (string, error) {
 	return path, nil
 }
 
+// report measures workloads and prints what they showed, in the format of printReports.
+func (s *session) report(ctx context.Context, stdout io.Writer, format string, chosen []workload) error {
+	return s.with(ctx, func() error {
+		reports, err := s.measureAll(ctx, chosen)
+		if err != nil {
+			return err
+		}
+		return printReports(stdout, format, reports)
+	})
+}
+
 func (s *session) measureAll(ctx context.Context, chosen []workload) ([]report, error) {
 	var reports []report
 	for _, w := range chosen {

@@ -75,13 +75,7 @@ func (s *session) sweepCommand(stdout io.Writer, output *string) *cobra.Command 
 			if err != nil {
 				return err
 			}
-			return s.with(cmd.Context(), func() error {
-				reports, err := s.measureAll(cmd.Context(), sweeps(chosen))
-				if err != nil {
-					return err
-				}
-				return printReports(stdout, *output, reports)
-			})
+			return s.report(cmd.Context(), stdout, *output, sweeps(chosen))
 		},
 	}
 	command.Flags().StringVar(&names, "axes", "", "comma list of axes; empty = all")

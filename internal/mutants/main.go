@@ -1,6 +1,7 @@
 // Command mutants plants one bug at a time, each of which breaks a promise, and runs the tests
-// that must notice; without a bug they must be green. It prints a table and fails if a bug survives. The bugs are planted by an
-// overlay of the go command: the tree itself is never changed, and the product carries no hook.
+// that must notice; without a bug they must be green. It prints a table and fails if a bug
+// survives. The bugs are planted by an overlay of the go command: the tree itself is never
+// changed, and the product carries no hook.
 package main
 
 import (

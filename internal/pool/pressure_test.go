@@ -77,10 +77,7 @@ func TestASlotIsFreeWhileItsBatchWaitsForTheCommit(t *testing.T) {
 		cfg := settings()
 		cfg.BatchesInFlight = 1
 		var calls atomic.Int32
-		r := start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
-			calls.Add(1)
-			return allOK(ctx, c)
-		}})
+		r := start(t, cfg, service{name: "a", answer: counting(&calls)})
 		r.ledger.hold = make(chan struct{})
 		r.push(deliveries(1, 2000)...)
 		time.Sleep(time.Second)
@@ -110,10 +107,7 @@ func TestASlowDiskDoesNotFillTheMemory(t *testing.T) {
 		cfg := settings()
 		cfg.BatchBytes, cfg.BatchesInFlight = 100, 1
 		var calls atomic.Int32
-		r := start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
-			calls.Add(1)
-			return allOK(ctx, c)
-		}})
+		r := start(t, cfg, service{name: "a", answer: counting(&calls)})
 		r.ledger.hold = make(chan struct{})
 		for seq := range uint64(50) {
 			d := delivery(seq + 1)
@@ -183,4 +177,12 @@ func TestNoLingerGathersOnlyWhileSlotsAreBusy(t *testing.T) {
 			t.Errorf("batches (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// counting says ok to everything and counts the calls.
+func counting(calls *atomic.Int32) func(context.Context, *jobs.Call) jobs.CallResult {
+	return func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+		calls.Add(1)
+		return allOK(ctx, c)
+	}
 }
