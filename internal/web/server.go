@@ -24,8 +24,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// The limits of a server that may stand on an open port: a client that dawdles or sends
-// headers without end costs one connection for these seconds, and no more.
+// The limits of a server that may stand on an open port: a slow client, or one that sends
+// headers without end, costs one connection for these seconds, and no more.
 const (
 	readTimeout     = 5 * time.Second
 	writeTimeout    = 10 * time.Second
@@ -54,6 +54,7 @@ func Listen(ctx context.Context, c Config, handler http.Handler) (*Server, error
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         newConnections(maxConnections).track,
 	}}, nil
 }
 
