@@ -38,9 +38,15 @@ type Reply struct {
 	RetryAfter time.Duration
 	// Data is carried into the completion event. Valid JSON or nil.
 	Data json.RawMessage
-	// Unsent tells that of a call in several requests the one with this job never left the
+	// Unsent says that of a call in several requests the one with this job never left the
 	// process: that burns no attempt of the job.
 	Unsent bool
+	// Free says that the reply burns no attempt of the job: only its age bounds how often that
+	// may happen.
+	Free bool
+	// Alone says that the reply cannot be told from that of another job in the call, because
+	// both have one id: the job must come back in a call of its own.
+	Alone bool
 }
 
 // Call is one request to one service for one batch, or for a part of it.
@@ -52,7 +58,8 @@ type Call struct {
 	Key string
 	// Jobs are the jobs called for, in the order of Body.
 	Jobs []*Job
-	// Body is a JSON array of CloudEvents 1.0. It may be shared by several calls, and a call
+	// Body is a JSON array of CloudEvents 1.0, nil for a service that is called for each job
+	// alone. It may be shared by several calls, and a call
 	// that was cut short may leave a reader behind: it must never be written to.
 	Body []byte
 	// Traceparent is the W3C trace context to send, empty for none.
@@ -102,6 +109,9 @@ type Failure struct {
 	Code int
 	// RetryAfter is how long the service asks to wait, already capped; 0 = not said.
 	RetryAfter time.Duration
+	// Free says that the failure burns no attempt of the jobs: no connection could be made, the
+	// service said "not now" (429), it is set up wrongly, or its breaker was not closed.
+	Free bool
 	// Err tells a person what happened; never holds a secret or a body.
 	Err error
 }

@@ -237,6 +237,7 @@ type service struct {
 
 func (s service) Name() string   { return s.name }
 func (s service) Required() bool { return !s.optional }
+func (s service) Batched() bool  { return true }
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	return s.answer(ctx, c)
 }

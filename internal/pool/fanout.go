@@ -36,7 +36,10 @@ func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
 		if len(missing) == 0 {
 			continue
 		}
-		body := encoded.of(missing)
+		var body []byte
+		if service.Batched() {
+			body = encoded.of(missing)
+		}
 		wg.Go(func() {
 			a := asking{worker: w, service: service, batch: b, column: &columns[i]}
 			a.answer(ctx, missing, body)
@@ -77,7 +80,7 @@ type asking struct {
 	column  *column
 }
 
-// answer fills the column. body is the encoded call for missing.
+// answer fills the column. body is the encoded call for missing, nil if the service reads none.
 func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
 	start := time.Now()
 	a.column.answers = make([]*jobs.Reply, len(a.batch.Jobs))
@@ -87,10 +90,10 @@ func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
 }
 
 // ask calls the service for part, whose first job stands at or behind position from in the
-// batch. Where the service refuses several jobs for good with a status that a job may have
-// caused, it halves the part, so that the culprit ends up alone after log₂ steps.
+// batch. Where the service refuses several jobs for good, one of them may have caused it: ask
+// halves the part, so that the culprit ends up alone after log₂ steps.
 func (a *asking) ask(ctx context.Context, part []*jobs.Job, body []byte, from int) (next int) {
-	if body == nil {
+	if body == nil && a.service.Batched() {
 		body = encodeBody(part)
 	}
 	result := a.call(ctx, part, body)
@@ -100,14 +103,14 @@ func (a *asking) ask(ctx context.Context, part []*jobs.Job, body []byte, from in
 	if failure == nil {
 		return a.place(part, from, func(i int) *jobs.Reply { return &result.Replies[i] })
 	}
-	if failure.Final && failure.Code >= 400 && failure.Code < 500 && len(part) > 1 && ctx.Err() == nil {
+	if failure.Final && len(part) > 1 && ctx.Err() == nil {
 		half := len(part) / 2
 		from = a.ask(ctx, part[:half], nil, from)
 		return a.ask(ctx, part[half:], nil, from)
 	}
 	text := jobs.Clip(failure.Error(), maxReasonText)
 	a.column.err = text
-	reply := &jobs.Reply{Status: jobs.StatusRetry, Error: text, RetryAfter: failure.RetryAfter}
+	reply := &jobs.Reply{Status: jobs.StatusRetry, Error: text, RetryAfter: failure.RetryAfter, Free: failure.Free}
 	if failure.Final {
 		reply.Status = jobs.StatusFail
 	}

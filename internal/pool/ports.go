@@ -54,6 +54,9 @@ type DeadLetters interface {
 type Service interface {
 	Name() string
 	Required() bool
+	// Batched reports whether the service reads the body of a call. One that is called for
+	// each job alone makes its own requests of the jobs.
+	Batched() bool
 	// Call sends the call, with the tries and policies of the service, and reads the reply.
 	// It returns when ctx is done at the latest.
 	Call(ctx context.Context, call *jobs.Call) jobs.CallResult

@@ -19,6 +19,17 @@ func misconfigured(f *jobs.Failure) bool {
 	return f.Reason == jobs.ReasonTLS || errors.Is(f.Err, errForbidden)
 }
 
+// burns reports whether a failed try counts as an attempt of its jobs. What never reached the
+// service does not, nor does "not now".
+func burns(f *jobs.Failure) bool {
+	switch f.Reason {
+	case jobs.ReasonRefused, jobs.ReasonDNS, jobs.ReasonTLS, jobs.ReasonThrottled, jobs.ReasonCanceled:
+		return false
+	default:
+		return true
+	}
+}
+
 // broken describes a request to target that ended without a complete reply.
 func broken(ctx context.Context, target string, err error) *jobs.Failure {
 	if isAlert(err) {

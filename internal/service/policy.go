@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -179,13 +180,19 @@ func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.Ca
 		return jobs.CallResult{Failure: p.failure(ctx, circuitbreaker.ErrOpen, nil)}
 	}
 	var tries int
+	var burnt bool
 	var last *jobs.Failure
 	replies, err := p.executor.WithContext(ctx).GetWithExecution(func(exec failsafe.Execution[result]) (result, error) {
 		tries++
+		probe := !p.breaker.IsClosed()
 		var got result
 		if got, last = s.attempt(exec.Context(), call); last == nil {
+			if probe {
+				got = freed(got)
+			}
 			return got, nil
 		}
+		burnt = burnt || !probe && burns(last)
 		if misconfigured(last) {
 			tries--
 		}
@@ -197,7 +204,21 @@ func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.Ca
 	if err == nil {
 		return jobs.CallResult{Replies: replies, Tries: tries}
 	}
-	return jobs.CallResult{Failure: p.failure(ctx, err, last), Tries: tries}
+	failed := *p.failure(ctx, err, last)
+	failed.Free = !burnt
+	return jobs.CallResult{Failure: &failed, Tries: tries}
+}
+
+// freed returns replies that burn no attempt. All is well in most, and those are shared.
+func freed(replies []jobs.Reply) []jobs.Reply {
+	if !slices.ContainsFunc(replies, func(r jobs.Reply) bool { return r.Status == jobs.StatusRetry }) {
+		return replies
+	}
+	replies = slices.Clone(replies)
+	for i := range replies {
+		replies[i].Free = true
+	}
+	return replies
 }
 
 // failure turns what ended a call into a failure. last is that of the latest try, nil if none
@@ -222,7 +243,7 @@ func (p *policies) failure(ctx context.Context, err error, last *jobs.Failure) *
 		if wait > 0 {
 			until = "for " + wait.Round(time.Millisecond).String()
 		}
-		return &jobs.Failure{Reason: jobs.ReasonBreakerOpen, RetryAfter: min(wait, p.retryMax),
+		return &jobs.Failure{Reason: jobs.ReasonBreakerOpen, Free: true, RetryAfter: min(wait, p.retryMax),
 			Err: fmt.Errorf("%s failed too often; calls are held back %s", p.name, until)}
 	case errors.Is(err, ratelimiter.ErrExceeded):
 		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: no call allowed within %v; see %s", p.name, p.timeout/2, Variable(p.name, "RATE"))}

@@ -85,6 +85,9 @@ func (s *Service) Name() string { return s.name }
 // Required tells whether a job can succeed without this service.
 func (s *Service) Required() bool { return s.cfg.Required }
 
+// Batched reports whether the service reads the body of a call.
+func (s *Service) Batched() bool { return true }
+
 // Close closes idle connections. Calls under way are not disturbed.
 func (s *Service) Close() { s.transport.close() }
 

@@ -258,6 +258,7 @@ type service struct {
 
 func (s service) Name() string   { return s.name }
 func (s service) Required() bool { return s.required }
+func (s service) Batched() bool  { return true }
 
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
