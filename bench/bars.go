@@ -11,6 +11,7 @@ type metric func(lab.Result) float64
 
 func jobsPerSecond(r lab.Result) float64 { return r.JobsPerSecond }
 func workerCPU(r lab.Result) float64     { return r.WorkerCPU }
+func brokerCPU(r lab.Result) float64     { return r.BrokerCPU }
 func totalCPU(r lab.Result) float64      { return r.WorkerCPU + r.BrokerCPU + r.ServicesCPU }
 func peakMiB(r lab.Result) float64       { return float64(r.PeakRSS) / (1 << 20) }
 func p50(r lab.Result) float64           { return r.P50 }

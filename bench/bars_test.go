@@ -174,7 +174,7 @@ func TestEveryPointOfAnAxisIsAnotherSpec(t *testing.T) {
 	for _, w := range sweeps(axes()) {
 		seen := map[lab.Spec]string{}
 		for _, c := range w.cases {
-			if other, again := seen[c.spec]; again || c.floor || c.scale <= 0 || c.scale > 1 {
+			if other, again := seen[c.spec]; again || c.who == floor || c.scale <= 0 || c.scale > 1 {
 				t.Errorf("%s %s: the same as %q, or at a scale of %g", w.name, c.label, other, c.scale)
 			}
 			seen[c.spec] = c.label
@@ -197,7 +197,7 @@ func TestTheGuardHoldsProcessorTimeOnly(t *testing.T) {
 		met  bool
 	}{
 		{"slower, as dear", lab.Result{WorkerCPU: 7, BrokerCPU: 13, ServicesCPU: 2, JobsPerSecond: 1}, true},
-		{"a dear worker", lab.Result{WorkerCPU: 11, BrokerCPU: 10, ServicesCPU: 2, JobsPerSecond: 100}, false},
+		{"a dear worker", lab.Result{WorkerCPU: 16, BrokerCPU: 10, ServicesCPU: 2, JobsPerSecond: 100}, false},
 		{"a dear broker", lab.Result{WorkerCPU: 7, BrokerCPU: 32, ServicesCPU: 2, JobsPerSecond: 100}, false},
 	} {
 		measured := []caseReport{{Label: "floor", Runs: []lab.Result{cheap}}, {Label: "pool", Runs: []lab.Result{tc.pool}}}

@@ -37,10 +37,10 @@ func pageCases(replicas []int, change func(*lab.Spec)) (cases []benchCase) {
 	for _, n := range replicas {
 		for _, size := range pageSizes {
 			label := fmt.Sprintf("pages of %d, %d replicas", size, n)
-			cases = append(cases, pool(label, with(func(s *lab.Spec) {
+			cases = append(cases, benchCase{label: label, spec: with(func(s *lab.Spec) {
 				change(s)
 				s.Replicas, s.PageSize = n, size
-			})))
+			})})
 		}
 	}
 	return cases
@@ -72,8 +72,8 @@ func kept() workload {
 	return workload{
 		name: "keep", title: "W1, the job stream a work queue or one that keeps everything and is purged", scale: 1,
 		cases: []benchCase{
-			floor("floor, work queue", base()), floor("floor, kept and purged", keep),
-			pool("pool, work queue", base()), pool("pool, kept and purged", keep),
+			{label: "floor, work queue", who: floor, spec: base()}, {label: "floor, kept and purged", who: floor, spec: keep},
+			{label: "pool, work queue", spec: base()}, {label: "pool, kept and purged", spec: keep},
 		},
 	}
 }

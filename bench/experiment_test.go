@@ -15,11 +15,11 @@ func TestEveryVariantOfAnExperimentIsAnother(t *testing.T) {
 		for _, w := range e.workloads {
 			labels, specs := map[string]bool{}, map[lab.Spec]bool{}
 			for _, c := range w.cases {
-				if labels[c.label] || specs[c.spec] && !c.floor {
+				if labels[c.label] || specs[c.spec] && c.who != floor {
 					t.Errorf("%s, %s: %q is there twice", e.name, w.name, c.label)
 				}
 				labels[c.label] = true
-				specs[c.spec] = !c.floor
+				specs[c.spec] = c.who != floor
 			}
 		}
 	}

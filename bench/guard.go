@@ -11,13 +11,13 @@ import (
 // The guard's limits. A shared machine halves or doubles any absolute time, and the ratio of
 // jobs/s too when a neighbour wakes up between two runs; processor time per job in proportion
 // to the floor's of the same minute moves by a tenth. So that is what the guard holds, with a
-// margin of a half over what was measured: 1.3 to 1.5 for the worker, and for worker, broker
+// margin of two fifths over what was measured: 2.2 for the worker, and 1.4 for worker, broker
 // and services together.
 const (
 	guardJobs      = 20_000
 	guardRuns      = 3
-	guardWorkerCPU = 2.0
-	guardTotalCPU  = 2.2
+	guardWorkerCPU = 3.1
+	guardTotalCPU  = 2.0
 )
 
 // errSlower is what a regression looks like.

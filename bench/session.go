@@ -125,7 +125,7 @@ func (s *session) measure(ctx context.Context, w workload) (report, error) {
 	}
 	for n := range s.runs {
 		for i, c := range w.cases {
-			contender, err := s.contender(ctx, c.floor, c.spec)
+			contender, err := s.contender(ctx, c)
 			if err != nil {
 				return r, fmt.Errorf("%s: %w", c.label, err)
 			}
@@ -150,13 +150,17 @@ func (s *session) measure(ctx context.Context, w workload) (report, error) {
 	return r, nil
 }
 
-// contender returns the floor, or the worker as a case wants it.
-func (s *session) contender(ctx context.Context, floor bool, spec lab.Spec) (lab.Contender, error) {
-	if floor {
+// contender returns who a case is about; of the worker, the build that the case wants.
+func (s *session) contender(ctx context.Context, c benchCase) (lab.Contender, error) {
+	switch c.who {
+	case floor:
 		return lab.Floor(), nil
+	case simple:
+		return lab.Simple(), nil
+	default:
+		path, err := s.workerFor(ctx, c.spec.PageSize)
+		return lab.Pool(path, s.env, nil), err
 	}
-	path, err := s.workerFor(ctx, spec.PageSize)
-	return lab.Pool(path, s.env, nil), err
 }
 
 func (s *session) once(ctx context.Context, c lab.Contender, spec lab.Spec) (lab.Result, error) {

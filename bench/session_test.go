@@ -25,7 +25,7 @@ func TestCasesAreMeasuredInTurn(t *testing.T) {
 	var talk bytes.Buffer
 	s := newSession(t, &talk)
 	spec := lab.Spec{Payload: 128, Batch: 20, InFlight: 2, Linger: time.Millisecond, Replicas: 1, Services: 1}
-	w := workload{name: "W9", scale: 0.5, cases: []benchCase{floor("one", spec), floor("other", spec)},
+	w := workload{name: "W9", scale: 0.5, cases: []benchCase{{label: "one", who: floor, spec: spec}, {label: "other", who: simple, spec: spec}},
 		bars: []bar{{text: "alike", of: "other", against: "one", metric: jobsPerSecond, limit: 0.01, atLeast: true}}}
 	var r report
 	err := s.with(t.Context(), func() error {

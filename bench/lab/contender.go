@@ -35,18 +35,36 @@ type Contender struct {
 	final func(event []byte) ([]uint64, error)
 }
 
-// Floor is the hand-written loop, [peer.Floor].
-func Floor() Contender {
+// Floor is [peer.Floor], the measure of everything else.
+func Floor() Contender { return loop("floor", peer.ChildFloor) }
+
+// Simple is [peer.Simple], what a good programmer writes in an hour.
+func Simple() Contender { return loop("simple", peer.ChildSimple) }
+
+func loop(name, child string) Contender {
 	return Contender{
-		Name: "floor", consumer: peer.FloorConsumer,
-		stream: "EVENTS", events: peer.FloorEvents, live: "stored." + peer.FloorEvents,
-		prepare: prepareFloor, start: startFloor, final: finalOfFloor,
+		Name: name, consumer: peer.LoopConsumer,
+		stream: "EVENTS", events: peer.LoopEvents, live: "stored." + peer.LoopEvents,
+		prepare: prepareLoop, final: finalOfLoop,
+		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
+			p, err := l.child(ctx, child, peer.Loop{
+				URL: l.url, Stream: jobStream, Services: l.services,
+				Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger,
+			})
+			if err != nil {
+				return nil, fmt.Errorf("start %s %d: %w", name, i, err)
+			}
+			if _, err := p.Ready(ctx); err != nil {
+				return p, err
+			}
+			return p, nil
+		},
 	}
 }
 
-func prepareFloor(ctx context.Context, js jetstream.JetStream, s Spec) error {
+func prepareLoop(ctx context.Context, js jetstream.JetStream, s Spec) error {
 	cfg := jetstream.StreamConfig{
-		Name: jobStream, Subjects: []string{"jobs.>"},
+		Name: jobStream, Subjects: []string{"jobs.>"}, Replicas: s.streamReplicas(),
 		Retention: jetstream.WorkQueuePolicy, Storage: jetstream.FileStorage,
 	}
 	if s.Keep {
@@ -56,33 +74,19 @@ func prepareFloor(ctx context.Context, js jetstream.JetStream, s Spec) error {
 		return fmt.Errorf("create the job stream: %w", err)
 	}
 	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: "EVENTS", Subjects: []string{"events.>"}, Storage: jetstream.FileStorage,
+		Name: "EVENTS", Subjects: []string{"events.>"}, Storage: jetstream.FileStorage, Replicas: s.streamReplicas(),
 		RePublish: &jetstream.RePublish{Source: "events.>", Destination: "stored.events.>"},
 	})
 	if err != nil {
-		return fmt.Errorf("create the floor's event stream: %w", err)
+		return fmt.Errorf("create the event stream of a loop: %w", err)
 	}
 	return nil
 }
 
-func startFloor(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
-	p, err := l.child(ctx, peer.ChildFloor, peer.Floor{
-		URL: l.url, Stream: jobStream, Services: l.services,
-		Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start floor %d: %w", i, err)
-	}
-	if _, err := p.Ready(ctx); err != nil {
-		return p, err
-	}
-	return p, nil
-}
-
-func finalOfFloor(event []byte) ([]uint64, error) {
-	var e peer.FloorEvent
+func finalOfLoop(event []byte) ([]uint64, error) {
+	var e peer.LoopEvent
 	if err := json.Unmarshal(event, &e); err != nil {
-		return nil, fmt.Errorf("decode an event of the floor: %w", err)
+		return nil, fmt.Errorf("decode an event of a loop: %w", err)
 	}
 	return e.Jobs, nil
 }
@@ -123,6 +127,7 @@ func workerEnv(l *Lab, s Spec) []string {
 		"ROLLCALL_BATCHES_IN_FLIGHT=" + strconv.Itoa(s.InFlight),
 		"ROLLCALL_RETRY_MIN=50ms",
 		"ROLLCALL_LOG_LEVEL=warn",
+		"ROLLCALL_REPLICAS=" + strconv.Itoa(s.streamReplicas()),
 	}
 	services := make([]string, len(l.services))
 	for i, url := range l.services {

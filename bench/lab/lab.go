@@ -75,7 +75,7 @@ func open(ctx context.Context, setup Setup, s Spec) (*Lab, error) {
 		return nil, fmt.Errorf("make a folder for the broker: %w", err)
 	}
 	l := &Lab{setup: setup, dir: dir}
-	if l.broker, err = l.child(ctx, peer.ChildBroker, peer.Broker{StoreDir: dir}); err != nil {
+	if l.broker, err = l.child(ctx, peer.ChildBroker, peer.Broker{StoreDir: dir, Nodes: s.Nodes, Synced: s.Synced}); err != nil {
 		return l, err
 	}
 	if l.url, err = l.broker.Ready(ctx); err != nil {

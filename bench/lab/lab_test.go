@@ -145,19 +145,30 @@ func measure(t *testing.T, c lab.Contender, s lab.Spec) (lab.Result, error) {
 	return r, err
 }
 
-func TestTheFloorDrainsEveryJobOnce(t *testing.T) {
+func TestTheLoopsDrainEveryJobOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []lab.Contender{lab.Floor(), lab.Simple()} {
+		s := small()
+		s.Replicas = 2
+		r, err := measure(t, c, s)
+		if err != nil {
+			t.Fatalf("%s: %v", c.Name, err)
+		}
+		if r.Jobs != 500 || r.Batches < 10 || r.Commits != 0 {
+			t.Errorf("%s: %d jobs in %d batches and %d commits, want 500 in 10 or more and none", c.Name, r.Jobs, r.Batches, r.Commits)
+		}
+		if r.Seconds <= 0 || r.JobsPerSecond <= 0 || r.WorkerCPU <= 0 || r.BrokerCPU <= 0 || r.ServicesCPU <= 0 || r.PeakRSS < 1<<20 || r.BrokerRSS < 1<<20 {
+			t.Errorf("%s: a figure is missing in %+v", c.Name, r)
+		}
+	}
+}
+
+func TestAClusterOfThreeNodesIsMeasured(t *testing.T) {
 	t.Parallel()
 	s := small()
-	s.Replicas = 2
-	r, err := measure(t, lab.Floor(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Jobs != 500 || r.Batches < 10 || r.Commits != 0 {
-		t.Errorf("%d jobs in %d batches and %d commits, want 500 in 10 or more and none", r.Jobs, r.Batches, r.Commits)
-	}
-	if r.Seconds <= 0 || r.JobsPerSecond <= 0 || r.WorkerCPU <= 0 || r.BrokerCPU <= 0 || r.ServicesCPU <= 0 || r.PeakRSS < 1<<20 || r.BrokerRSS < 1<<20 {
-		t.Errorf("a figure is missing in %+v", r)
+	s.Nodes = 3
+	if r, err := measure(t, lab.Floor(), s); err != nil || r.Batches < 10 {
+		t.Errorf("%d batches, %v; want 10 or more", r.Batches, err)
 	}
 }
 

@@ -20,7 +20,11 @@ type Spec struct {
 	InFlight int           `json:"in_flight"`
 	Linger   time.Duration `json:"linger_ns"`
 	Replicas int           `json:"replicas"`
-	Services int           `json:"services"`
+	// Nodes of the broker; with 3 every stream has three replicas. Synced makes each node sync
+	// every write to the disk before it is confirmed.
+	Nodes    int  `json:"nodes"`
+	Synced   bool `json:"synced"`
+	Services int  `json:"services"`
 	// Delay is what a service takes, give or take Jitter.
 	Delay  time.Duration `json:"delay_ns"`
 	Jitter time.Duration `json:"jitter_ns"`
@@ -41,6 +45,9 @@ type Spec struct {
 	// PageSize is how many jobs share a ledger page; 0 = as many as in the worker that is shipped.
 	PageSize int `json:"page_size"`
 }
+
+// streamReplicas is how many replicas each stream has.
+func (s Spec) streamReplicas() int { return max(s.Nodes, 1) }
 
 // Result is what one measurement showed. CPU figures are microseconds of processor time per
 // job; worker figures are those of all replicas together.

@@ -12,6 +12,7 @@ const (
 	ChildBroker   = "broker"
 	ChildServices = "services"
 	ChildFloor    = "floor"
+	ChildSimple   = "simple"
 )
 
 // Args returns the arguments by which [Child] runs a child: its name and its settings.
@@ -36,6 +37,8 @@ func Child(ctx context.Context, args []string, out io.Writer) error {
 		return runAs[Services](ctx, settings, out)
 	case ChildFloor:
 		return runAs[Floor](ctx, settings, out)
+	case ChildSimple:
+		return runAs[Simple](ctx, settings, out)
 	default:
 		return fmt.Errorf("run a child: there is none named %q", name)
 	}

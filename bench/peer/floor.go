@@ -3,206 +3,259 @@ package peer
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Names that the floor uses at the broker.
+// Floor is the least that a worker can cost: a loop by somebody who knows the protocol. It
+// sends its own pull requests, all answered on one inbox, gathers batches in the callback of
+// that subscription, publishes events asynchronously and writes acks straight to the ack
+// subjects. What it allocates for a batch it uses again.
+type Floor Loop
+
 const (
-	FloorConsumer = "floor"
-	FloorEvents   = "events.batch"
+	// pullSize is how many jobs one pull request asks for, pullAhead how many may be asked for
+	// and not have arrived.
+	pullSize, pullAhead = 1000, 2000
+	pullExpiry          = 30 * time.Second
 )
 
-// Floor is what a good programmer writes in an hour: take jobs from a durable consumer,
-// gather them into batches, send each to all services at once, publish one event, ack. It
-// keeps no ledger and reads no answers, so a crash doubles events and a failed service
-// loses jobs. It is the least that a worker can cost, hence the measure.
-type Floor struct {
-	URL, Stream string
-	Services    []string
-	// Batch is the most jobs in a batch, InFlight the most batches at once.
-	Batch, InFlight int
-	// Linger is how long a batch waits for more jobs after its first.
-	Linger time.Duration
+// floorBatch is the jobs of one batch, and what is built of them.
+type floorBatch struct {
+	bodies [][]byte
+	acks   []string
+	body   []byte
+	event  []byte
 }
 
-// FloorEvent is the completion event of the floor: the stream sequences of the jobs done.
-type FloorEvent struct {
-	Jobs []uint64 `json:"jobs"`
+// floorRun is a floor at work.
+type floorRun struct {
+	Floor
+	opened
+	client *http.Client
+	urls   []*url.URL
+	inbox  string
+	pull   string
+	ask    []byte
+	ready  chan *floorBatch
+	spare  sync.Pool
+	fail   context.CancelCauseFunc
+
+	mu sync.Mutex
+	// asked counts the jobs that pull requests under way may still bring.
+	asked int
+	open  *floorBatch
+	late  *time.Timer
 }
 
-// Run works until ctx is done. It reports readiness once its pull request is on its way.
+// Run works until ctx is done. It reports readiness once its pull requests are on their way.
 func (f Floor) Run(ctx context.Context, out io.Writer) error {
-	if len(f.Services) == 0 {
-		return fmt.Errorf("start the floor: %w", errNoServices)
-	}
-	nc, err := nats.Connect(f.URL)
+	o, err := Loop(f).open(ctx)
 	if err != nil {
-		return fmt.Errorf("connect the floor: %w", err)
+		return err
 	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("open JetStream for the floor: %w", err)
+	defer o.nc.Close()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	r := &floorRun{
+		Floor: f, opened: o, fail: fail,
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.InFlight + 8, DisableCompression: true, WriteBufferSize: 32 << 10}},
+		inbox:  o.nc.NewInbox(),
+		pull:   "$JS.API.CONSUMER.MSG.NEXT." + f.Stream + "." + LoopConsumer,
+		ask:    fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, pullSize, pullExpiry),
+		ready:  make(chan *floorBatch),
 	}
-	consumer, err := js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
-		Durable: FloorConsumer, AckPolicy: jetstream.AckExplicitPolicy,
-		MaxAckPending: 4 * f.Batch * f.InFlight,
-	})
-	if err != nil {
-		return fmt.Errorf("create the floor's consumer: %w", err)
+	defer r.client.CloseIdleConnections()
+	r.spare.New = func() any { return &floorBatch{} }
+	for _, raw := range f.Services {
+		target, err := url.Parse(raw)
+		if err != nil {
+			return fmt.Errorf("read the URL of a service: %w", err)
+		}
+		r.urls = append(r.urls, target)
 	}
-	return f.consume(ctx, js, consumer, out)
+	return r.run(ctx, out)
 }
 
-func (f Floor) consume(ctx context.Context, js jetstream.JetStream, consumer jetstream.Consumer, out io.Writer) error {
-	held := f.Batch * f.InFlight
-	messages := make(chan jetstream.Msg, 2*held) // two pulls: one being worked on, one on its way
-	consuming, err := consumer.Consume(func(m jetstream.Msg) { messages <- m }, jetstream.PullMaxMessages(2*held))
+func (r *floorRun) run(ctx context.Context, out io.Writer) error {
+	r.late = time.AfterFunc(time.Hour, func() { r.seal(ctx) })
+	defer r.late.Stop()
+	sub, err := r.nc.Subscribe(r.inbox, func(m *nats.Msg) { r.arrive(ctx, m) })
 	if err != nil {
-		return fmt.Errorf("consume: %w", err)
+		return fmt.Errorf("subscribe for jobs: %w", err)
 	}
-	defer consuming.Stop()
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return fmt.Errorf("lift the limits of the subscription: %w", err)
+	}
+	r.mu.Lock()
+	r.request()
+	r.mu.Unlock()
+	if err := r.nc.Flush(); err != nil {
+		return fmt.Errorf("send the first pull requests: %w", err)
+	}
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return fmt.Errorf("report readiness: %w", err)
 	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.InFlight}}
-	defer client.CloseIdleConnections()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	gate := &gate{messages: messages, size: f.Batch, linger: f.Linger}
-	var wg sync.WaitGroup
-	for range f.InFlight {
-		wg.Go(func() {
-			for {
-				batch := gate.next(ctx)
-				if batch == nil {
-					return
-				}
-				if err := f.work(ctx, js, client, batch); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
+	var slots sync.WaitGroup
+	for range r.InFlight {
+		slots.Go(func() { r.slot(ctx) })
 	}
-	wg.Wait()
+	slots.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
 }
 
-// work is one batch's way: three calls at once, one event, the acks.
-func (f Floor) work(ctx context.Context, js jetstream.JetStream, client *http.Client, batch []jetstream.Msg) error {
-	var body bytes.Buffer
-	event := FloorEvent{Jobs: make([]uint64, len(batch))}
-	for i, m := range batch {
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read a message's sequence: %w", err)
+// request keeps pullAhead jobs asked for. The caller holds the lock.
+func (r *floorRun) request() {
+	for r.asked+pullSize <= pullAhead {
+		if err := r.nc.PublishRequest(r.pull, r.inbox, r.ask); err != nil {
+			r.fail(fmt.Errorf("ask for jobs: %w", err))
+			return
 		}
-		event.Jobs[i] = meta.Sequence.Stream
-		body.WriteByte(separator(i))
-		body.Write(m.Data())
+		r.asked += pullSize
 	}
-	body.WriteByte(']')
-	errs := make([]error, len(f.Services))
-	var wg sync.WaitGroup
-	for i, url := range f.Services {
-		wg.Go(func() { errs[i] = post(ctx, client, url, body.Bytes()) })
+}
+
+// arrive takes a job, or the status that ends a pull request, which names how many jobs that
+// request did not bring.
+func (r *floorRun) arrive(ctx context.Context, m *nats.Msg) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m.Reply == "" {
+		if rest, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages")); err == nil {
+			r.asked = max(r.asked-rest, 0)
+		}
+		r.request()
+		return
 	}
-	wg.Wait()
+	r.asked--
+	r.request()
+	if r.open == nil {
+		r.open = r.spare.Get().(*floorBatch)
+		if r.Batch > 1 {
+			r.late.Reset(r.Linger)
+		}
+	}
+	r.open.bodies = append(r.open.bodies, m.Data)
+	r.open.acks = append(r.open.acks, m.Reply)
+	if len(r.open.acks) == r.Batch {
+		r.hand(ctx)
+	}
+}
+
+// seal hands out the open batch when it has lingered.
+func (r *floorRun) seal(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open != nil {
+		r.hand(ctx)
+	}
+}
+
+// hand gives the open batch to a slot. While none is free it waits, and the subscription with it.
+func (r *floorRun) hand(ctx context.Context) {
+	select {
+	case r.ready <- r.open:
+	case <-ctx.Done():
+	}
+	r.open = nil
+}
+
+func (r *floorRun) slot(ctx context.Context) {
+	for {
+		select {
+		case b := <-r.ready:
+			if err := r.work(ctx, b); err != nil {
+				r.fail(err)
+				return
+			}
+			b.reset()
+			r.spare.Put(b)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// work is one batch's way: all calls at once, one event, the acks.
+func (r *floorRun) work(ctx context.Context, b *floorBatch) error {
+	b.encode()
+	errs := make([]error, len(r.urls))
+	var calls sync.WaitGroup
+	for i := range r.urls[1:] {
+		calls.Go(func() { errs[i+1] = r.post(ctx, r.urls[i+1], b.body) })
+	}
+	errs[0] = r.post(ctx, r.urls[0], b.body)
+	calls.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	data, err := json.Marshal(event)
+	future, err := r.js.PublishAsync(LoopEvents, b.event)
 	if err != nil {
-		return fmt.Errorf("encode an event: %w", err)
-	}
-	if _, err := js.Publish(ctx, FloorEvents, data); err != nil {
 		return fmt.Errorf("publish an event: %w", err)
 	}
-	for _, m := range batch {
-		if err := m.Ack(); err != nil {
+	select {
+	case <-future.Ok():
+	case err := <-future.Err():
+		return fmt.Errorf("publish an event: %w", err)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	for _, ack := range b.acks {
+		if err := r.nc.Publish(ack, nil); err != nil {
 			return fmt.Errorf("ack a job: %w", err)
 		}
 	}
 	return nil
 }
 
-func separator(i int) byte {
-	if i == 0 {
-		return '['
-	}
-	return ','
+func (r *floorRun) post(ctx context.Context, target *url.URL, body []byte) error {
+	req := (&http.Request{
+		Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body:   io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+	}).WithContext(ctx)
+	return exchange(r.client, req)
 }
 
-func post(ctx context.Context, client *http.Client, url string, body []byte) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("build a call: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("call a service: %w", err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return fmt.Errorf("read an answer: %w", err)
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("call a service: %s answered %s", url, resp.Status)
-	}
-	return nil
-}
-
-// gate lets one goroutine at a time gather a batch.
-type gate struct {
-	mu       sync.Mutex
-	messages <-chan jetstream.Msg
-	size     int
-	linger   time.Duration
-}
-
-// next returns the next batch: full, or as large as it got within linger of its first job;
-// without linger, what is at hand. It returns nil when ctx is done.
-func (g *gate) next(ctx context.Context) []jetstream.Msg {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	batch := make([]jetstream.Msg, 0, g.size)
-	select {
-	case m := <-g.messages:
-		batch = append(batch, m)
-	case <-ctx.Done():
-		return nil
-	}
-	late := time.NewTimer(g.linger)
-	defer late.Stop()
-	for len(batch) < g.size {
-		select { // first what is at hand, so that no linger means "all there is"
-		case m := <-g.messages:
-			batch = append(batch, m)
-			continue
-		default:
+// encode builds the body of the calls and the event.
+func (b *floorBatch) encode() {
+	b.event = append(b.event[:0], `{"jobs":[`...)
+	b.body = b.body[:0]
+	for i, body := range b.bodies {
+		b.body = append(append(b.body, separator(i)), body...)
+		if i > 0 {
+			b.event = append(b.event, ',')
 		}
-		select {
-		case m := <-g.messages:
-			batch = append(batch, m)
-		case <-late.C:
-			return batch
-		case <-ctx.Done():
-			return nil
-		}
+		b.event = append(b.event, streamSequence(b.acks[i])...)
 	}
-	return batch
+	b.body = append(b.body, ']')
+	b.event = append(b.event, "]}"...)
+}
+
+func (b *floorBatch) reset() {
+	clear(b.bodies)
+	clear(b.acks)
+	b.bodies, b.acks = b.bodies[:0], b.acks[:0]
+}
+
+// streamSequence reads the stream sequence off an ack subject without domain:
+// $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<…>.
+func streamSequence(ack string) string {
+	for range 5 {
+		_, ack, _ = strings.Cut(ack, ".")
+	}
+	seq, _, _ := strings.Cut(ack, ".")
+	return seq
 }

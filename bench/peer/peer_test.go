@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"rollcall/bench/peer"
@@ -125,8 +127,29 @@ func TestTheFirstServiceRefusesAShareOfTheJobsOnce(t *testing.T) {
 
 func TestBrokerSaysWhereItListens(t *testing.T) {
 	t.Parallel()
-	if url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run); !strings.HasPrefix(url, "nats://127.0.0.1:") {
-		t.Errorf("got %q, want a loopback address", url)
+	if url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run); !strings.HasPrefix(url, "nats://127.0.0.1:") || strings.Contains(url, ",") {
+		t.Errorf("got %q, want one loopback address", url)
+	}
+}
+
+func TestBrokerOfThreeNodesKeepsThreeReplicas(t *testing.T) {
+	t.Parallel()
+	urls := begin(t, peer.Broker{StoreDir: t.TempDir(), Nodes: 3, Synced: true}.Run)
+	nc, err := nats.Connect(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(stream.CachedInfo().Cluster.Replicas); n != 2 || strings.Count(urls, ",") != 2 {
+		t.Errorf("%d followers at %s, want 2 and three addresses", n, urls)
 	}
 }
 
@@ -144,7 +167,7 @@ func TestChildRunsWhatItsArgumentsSay(t *testing.T) {
 
 func TestChildRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{nil, {"broker"}, {"ghost", "{}"}, {"services", "no JSON"}, {"floor", "{}"}} {
+	for _, args := range [][]string{nil, {"broker"}, {"ghost", "{}"}, {"services", "no JSON"}, {"floor", "{}"}, {"simple", "{}"}} {
 		var out bytes.Buffer
 		if err := peer.Child(t.Context(), args, &out); err == nil {
 			t.Errorf("arguments %q are no error", args)
