@@ -14,12 +14,14 @@ const module = "rollcall/"
 var allowed = map[string][]string{
 	"internal/jobs":      {},
 	"internal/pool":      {"internal/jobs"},
-	"internal/bus":       {"internal/jobs"},
+	"internal/retry":     {},
+	"internal/ledger":    {"internal/jobs", "internal/retry"},
+	"internal/bus":       {"internal/jobs", "internal/ledger", "internal/retry"},
 	"internal/service":   {"internal/jobs"},
 	"internal/telemetry": {"internal/jobs"},
 	"internal/web":       {"internal/jobs"},
 	"internal/app": {
-		"internal/jobs", "internal/pool", "internal/bus", "internal/service", "internal/telemetry", "internal/web",
+		"internal/jobs", "internal/pool", "internal/ledger", "internal/bus", "internal/service", "internal/telemetry", "internal/web",
 	},
 }
 

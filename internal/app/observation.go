@@ -205,23 +205,3 @@ func (s *poolState) get() (jobs.PoolState, error) {
 	s.at = time.Now()
 	return s.state, s.err
 }
-
-// meteredStore measures the atomic publishes of the ledger.
-type meteredStore struct {
-	bus.PageStore
-	metrics *telemetry.Metrics
-}
-
-// Apply measures and passes on. Only events have a content type, and each batch has one event.
-func (s meteredStore) Apply(ctx context.Context, writes []bus.Write) (first uint64, err error) {
-	begun := time.Now()
-	first, err = s.PageStore.Apply(ctx, writes)
-	batches := 0
-	for i := range writes {
-		if writes[i].ContentType != "" {
-			batches++
-		}
-	}
-	s.metrics.CommitGroup(batches, time.Since(begun), err)
-	return first, err
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/ledger"
 	"rollcall/internal/pool"
 	"rollcall/internal/service"
 )
@@ -66,12 +67,14 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	if err := r.ensure(ctx, setup); err != nil {
 		return err
 	}
-	store := meteredStore{PageStore: bus.NewPageStore(conn), metrics: r.seen.metrics}
-	ledger := bus.NewLedger(store, r.cfg.Pool, r.cfg.Streams.LedgerTTL, r.log)
+	l := ledger.New(bus.NewDoneStore(conn), ledger.Config{
+		Pool: r.cfg.Pool, TTL: r.cfg.Streams.LedgerTTL, EventSubject: bus.EventSubject,
+		OnGroup: func(g ledger.Group) { r.seen.metrics.CommitGroup(g.Batches, g.Took, g.Err) },
+	}, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
-	p.pool.Ledger = ledger
+	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
-	p.background = append(p.background, ledger.Run, bus.NewSweeper(conn, setup, r.log).Run)
+	p.background = append(p.background, l.Run, bus.NewSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: bus.NewAdmin(setup).State}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // Whereabouts is where a job is in its life.
@@ -149,9 +150,9 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 
 // record reads what the ledger knows of a job.
 func (a *Admin) record(ctx context.Context, ref jobs.Ref) (jobs.Record, error) {
-	number, offset := ref.Page()
-	subject := pageKey{ref.Epoch, number}.subject(a.setup.pool)
-	entries, err := NewPageStore(a.setup.conn).Read(ctx, []string{subject})
+	_, offset := ref.Page()
+	subject := ledger.PageSubject(a.setup.pool, ref)
+	entries, err := NewDoneStore(a.setup.conn).Read(ctx, []string{subject})
 	if err != nil || len(entries) == 0 {
 		return jobs.Record{}, err
 	}

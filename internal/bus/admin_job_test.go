@@ -12,26 +12,27 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // keepLedger returns a ledger that runs until the test ends.
-func keepLedger(t *testing.T, conn *bus.Conn) *bus.Ledger {
+func keepLedger(t *testing.T, conn *bus.Conn) *ledger.Ledger {
 	t.Helper()
-	ledger := bus.NewLedger(bus.NewPageStore(conn), pool, time.Hour, zerolog.Nop())
+	l := ledger.New(bus.NewDoneStore(conn), ledgerConfig(), zerolog.Nop())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- ledger.Run(ctx) }()
+	go func() { ended <- l.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	return ledger
+	return l
 }
 
 // settle commits deliveries as one batch that ends with ruling.
-func settle(t *testing.T, ledger *bus.Ledger, batchID string, ruling jobs.Ruling, held ...jobs.Delivery) {
+func settle(t *testing.T, l *ledger.Ledger, batchID string, ruling jobs.Ruling, held ...jobs.Delivery) {
 	t.Helper()
 	s := &jobs.Settlement{Batch: &jobs.Batch{ID: batchID, Pool: pool, Seal: jobs.SealSize}, SettledAt: time.Now()}
 	s.Services = []jobs.ServiceReport{{Name: "billing"}}
@@ -42,7 +43,7 @@ func settle(t *testing.T, ledger *bus.Ledger, batchID string, ruling jobs.Ruling
 		s.Answers = append(s.Answers, jobs.Answers{nil})
 	}
 	s.EncodeEvent(1 << 20)
-	if err := ledger.Commit(t.Context(), s); err != nil {
+	if err := l.Commit(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,7 +60,7 @@ func report(t *testing.T, a *bus.Admin, id string) bus.JobReport {
 func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	t.Parallel()
 	conn, setup, admin := administer(t)
-	ledger := keepLedger(t, conn)
+	l := keepLedger(t, conn)
 	js := jetStream(t, conn)
 	for _, id := range []string{"first", "second", "third", "fourth"} {
 		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {id}}}); err != nil {
@@ -70,8 +71,8 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	held := receive(t, intake, source, 3)
 	uid := func(i int) string { return held[i].Ref.UID() }
 
-	settle(t, ledger, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1}, held[0])
-	settle(t, ledger, "batch-2", jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, OK: []string{"billing"}}, held[1])
+	settle(t, l, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1}, held[0])
+	settle(t, l, "batch-2", jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, OK: []string{"billing"}}, held[1])
 	// The first is final in the ledger while its ack is still on its way.
 	for _, id := range []string{"first", uid(0)} {
 		if got := report(t, admin, id); got.State != bus.JobFinal || got.Outcome != "succeeded" || got.BatchID != "batch-1" || got.ID != "first" || got.UID != uid(0) || got.EventSeq == 0 {
@@ -95,7 +96,7 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	failed := jobs.Ruling{Outcome: jobs.Failed, Reason: "declined", Attempt: 2}
 	j := jobs.Decode(held[1], 0)
 	bury(t, conn, jobs.DeadLetter{Job: &j, Ruling: &failed, BatchID: "batch-3"})
-	settle(t, ledger, "batch-3", failed, held[1])
+	settle(t, l, "batch-3", failed, held[1])
 	for i := range held[:2] {
 		if err := source.Ack(&held[i]); err != nil {
 			t.Fatal(err)
@@ -113,9 +114,9 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 func TestAJobIsFoundThoughItsIDIsEscapedInTheEvent(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
-	ledger := keepLedger(t, conn)
+	l := keepLedger(t, conn)
 	const id = "the \"blue\\green\" one"
-	settle(t, ledger, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1},
+	settle(t, l, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1},
 		jobs.Delivery{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {id}}, Ref: jobs.Ref{Epoch: "old", Seq: 1}})
 	if got := report(t, admin, id); got.ID != id || got.BatchID != "batch-1" {
 		t.Errorf("got %+v", got)
@@ -138,8 +139,8 @@ func TestADelayedJobIsFoundByItsName(t *testing.T) {
 func TestAJobThatNeverWasIsNotFound(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
-	ledger := keepLedger(t, conn)
-	settle(t, ledger, "batch-1", jobs.Ruling{Outcome: jobs.Retrying}, jobs.Delivery{Subject: "jobs.a", Ref: jobs.Ref{Epoch: "old", Seq: 1}})
+	l := keepLedger(t, conn)
+	settle(t, l, "batch-1", jobs.Ruling{Outcome: jobs.Retrying}, jobs.Delivery{Subject: "jobs.a", Ref: jobs.Ref{Epoch: "old", Seq: 1}})
 	publish(t, conn, "jobs.a", numbered(1)...)
 	// The stream of this epoch is gone; the job that has its number now is another one.
 	for _, id := range []string{"nobody", "old.1", "dk3x0q1z7f4w.42"} {

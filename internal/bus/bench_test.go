@@ -9,6 +9,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // BenchmarkReceiveAndAck is the way of a job through the source, 256 bytes without headers.
@@ -66,7 +67,7 @@ func BenchmarkReceiveAndAck(b *testing.B) {
 func BenchmarkCommit(b *testing.B) {
 	conn := connect(b, startServer(b))
 	ensure(b, conn, streams())
-	ledger := runLedger(b, bus.NewPageStore(conn))
+	l := runLedger(b, bus.NewDoneStore(conn))
 	const size, atOnce = 96, 8
 	var wg sync.WaitGroup
 	tokens := make(chan struct{}, atOnce)
@@ -74,11 +75,11 @@ func BenchmarkCommit(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		tokens <- struct{}{}
-		s := settlement(fmt.Sprintf("b%d", n), jobs.Succeeded, span(uint64(n*size+1), uint64((n+1)*size+1))...)
+		s := ledgertest.Settlement(fmt.Sprintf("b%d", n), jobs.Succeeded, ledgertest.Span(uint64(n*size+1), uint64((n+1)*size+1))...)
 		n++
 		wg.Go(func() {
 			defer func() { <-tokens }()
-			if err := ledger.Commit(context.Background(), s); err != nil {
+			if err := l.Commit(context.Background(), s); err != nil {
 				b.Error(err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 const (
@@ -49,12 +50,12 @@ type binding struct {
 	doubtful uint64
 	// held deliveries wait for the binding to be looked at.
 	held  []jobs.Delivery
-	retry backoff
+	retry retry.Backoff
 }
 
 // newBinding returns one that has to be looked at first.
 func newBinding() binding {
-	return binding{doubts: 1, fault: errUnbound, retry: backoff{lo: minRebind, hi: maxRebind}}
+	return binding{doubts: 1, fault: errUnbound, retry: retry.Backoff{Lo: minRebind, Hi: maxRebind}}
 }
 
 func (b *binding) doubted() bool { return b.doubts != b.settled }
@@ -70,7 +71,7 @@ func (b *binding) admit(d *jobs.Delivery, consumerSeq uint64) bool {
 		return false
 	}
 	b.stamp(d)
-	b.retry.reset()
+	b.retry.Reset()
 	return true
 }
 
@@ -100,10 +101,10 @@ func (s *Source) Healthy() error {
 // caller to try again; an error means that ctx ended or the connection is closed.
 func (s *Source) rebind(ctx context.Context) error {
 	s.mu.Lock()
-	again, doubts := s.binding.retry.next, s.binding.doubts
-	s.binding.retry.step()
+	again, doubts := s.binding.retry.Last(), s.binding.doubts
+	s.binding.retry.Next()
 	s.mu.Unlock()
-	if again > 0 && pause(ctx, jitter(again)) != nil {
+	if again > 0 && retry.Wait(ctx, retry.Jitter(again)) != nil {
 		return nil
 	}
 	if err := s.conn.Err(); err != nil {

@@ -15,6 +15,8 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // startCluster runs three servers with JetStream, and returns them and their URLs.
@@ -105,7 +107,7 @@ func TestOneOfThreeServersIsLost(t *testing.T) {
 	}
 	for r := range 2 {
 		replica := dial()
-		ledger := runLedger(t, bus.NewPageStore(replica))
+		l := runLedger(t, bus.NewDoneStore(replica))
 		source, intake, stop := openSource(t, setup, replica)
 		ended := make(chan struct{})
 		t.Cleanup(func() {
@@ -114,7 +116,7 @@ func TestOneOfThreeServersIsLost(t *testing.T) {
 		})
 		go func() {
 			defer close(ended)
-			work(t, intake, fmt.Sprintf("r%d", r), source, ledger, note)
+			work(t, intake, fmt.Sprintf("r%d", r), source, l, note)
 		}()
 	}
 	<-half
@@ -135,7 +137,7 @@ func TestOneOfThreeServersIsLost(t *testing.T) {
 }
 
 // work receives, commits and acks small batches until the intake ends.
-func work(t *testing.T, intake context.Context, name string, source *bus.Source, ledger *bus.Ledger, note func(string, []uint64)) {
+func work(t *testing.T, intake context.Context, name string, source *bus.Source, l *ledger.Ledger, note func(string, []uint64)) {
 	for b := 0; ; b++ {
 		got, err := source.Receive(intake, jobs.Room{Jobs: 32, Bytes: 8 << 20})
 		if err != nil {
@@ -145,13 +147,13 @@ func work(t *testing.T, intake context.Context, name string, source *bus.Source,
 			return
 		}
 		id := fmt.Sprintf("%sb%d", name, b)
-		batch := settlement(id, jobs.Succeeded)
+		batch := ledgertest.Settlement(id, jobs.Succeeded)
 		for i := range got {
 			batch.Batch.Jobs = append(batch.Batch.Jobs, &jobs.Job{Delivery: got[i]})
 			batch.Rulings = append(batch.Rulings, jobs.Ruling{Outcome: jobs.Succeeded})
 		}
 		batch.Answers = make([]jobs.Answers, len(got))
-		seqs, err := commitAll(intake, ledger, batch)
+		seqs, err := ledgertest.CommitAll(intake, l, batch)
 		if err != nil {
 			if intake.Err() == nil {
 				t.Error(err)

@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
+
+	"rollcall/internal/retry"
 )
 
 const (
@@ -75,7 +77,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		if !told {
 			log.Warn().Err(err).Str("url", redact(cfg.URL)).Msg("NATS is not reachable yet, retrying")
 		}
-		if pause(ctx, jitter(reconnectWait)) != nil {
+		if retry.Wait(ctx, retry.Jitter(reconnectWait)) != nil {
 			return nil, fmt.Errorf("connect to %s (NATS_URL): %w: %w", redact(cfg.URL), ErrUnreachable, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 // Headers that a dead letter carries besides those of the job.
@@ -44,12 +45,12 @@ const (
 type DeadLetters struct {
 	conn     *Conn
 	pool     string
-	failures trouble
+	failures *retry.Outage
 }
 
 // NewDeadLetters returns the dead letters of a pool.
 func NewDeadLetters(conn *Conn, pool string, log zerolog.Logger) *DeadLetters {
-	return &DeadLetters{conn: conn, pool: pool, failures: trouble{log: log, what: "publishing dead letters"}}
+	return &DeadLetters{conn: conn, pool: pool, failures: retry.NewOutage(log, "publishing dead letters")}
 }
 
 // Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
@@ -61,15 +62,15 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 	for i := range letters {
 		open[i] = deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
 	}
-	again := backoff{lo: 50 * time.Millisecond, hi: 2 * time.Second}
+	again := retry.Backoff{Lo: 50 * time.Millisecond, Hi: 2 * time.Second}
 	for {
 		var err error
 		if open, err = d.publish(ctx, open); len(open) == 0 {
-			d.failures.over()
+			d.failures.Ended()
 			return nil
 		}
-		d.failures.met(err)
-		if cause := pause(ctx, again.step()); cause != nil {
+		d.failures.Failed(err)
+		if cause := retry.Wait(ctx, again.Next()); cause != nil {
 			return fmt.Errorf("publish %d dead letters: %w: %w", len(open), cause, err)
 		}
 	}

@@ -15,11 +15,12 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // letterOf is a dead letter for a job with the given subject, body and headers.
 func letterOf(seq uint64, subject string, body []byte, header map[string][]string) jobs.DeadLetter {
-	ref := jobs.Ref{Epoch: epoch, Seq: seq}
+	ref := jobs.Ref{Epoch: ledgertest.Epoch, Seq: seq}
 	return jobs.DeadLetter{
 		BatchID: "b1",
 		Job:     &jobs.Job{Delivery: jobs.Delivery{Ref: ref, UID: ref.UID(), Subject: subject, Data: body, Header: header}},
@@ -169,7 +170,7 @@ func TestDeadLettersThatCannotBeStoredAreTold(t *testing.T) {
 	conn := connect(t, startServer(t))
 	log := make(lines, 16) // more than what is told
 	dead := bus.NewDeadLetters(conn, pool, zerolog.New(log))
-	dead.TroubledSince(time.Now().Add(-time.Minute))
+	dead.FailedSince(time.Now().Add(-time.Minute))
 	var publishing sync.WaitGroup
 	for n := range uint64(2) {
 		publishing.Go(func() {

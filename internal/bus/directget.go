@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"rollcall/internal/ledger"
 )
 
 // readTimeout bounds one batched read.
 const readTimeout = 5 * time.Second
 
-// Read implements [PageStore] by batched direct gets of last messages (ADR-31;
+// Read implements [ledger.Store] by batched direct gets of last messages (ADR-31;
 // server/stream.go, getDirectMulti: at most 1024 results, one consistent view each).
-func (s doneStore) Read(ctx context.Context, subjects []string) (entries []Entry, err error) {
+func (s doneStore) Read(ctx context.Context, subjects []string) (entries []ledger.Entry, err error) {
 	for len(subjects) > 0 {
 		n := requestSize(subjects, s.conn.nc.MaxPayload())
 		request, err := json.Marshal(struct {
@@ -25,7 +27,7 @@ func (s doneStore) Read(ctx context.Context, subjects []string) (entries []Entry
 			return nil, fmt.Errorf("encode a read of %s: %w", StreamDone, err)
 		}
 		pending, err := s.conn.directGet(ctx, StreamDone, request, func(m stored) {
-			entries = append(entries, Entry{Subject: m.subject, Seq: m.seq, Data: m.data})
+			entries = append(entries, ledger.Entry{Subject: m.subject, Seq: m.seq, Data: m.data})
 		})
 		if err == nil && pending > 0 {
 			err = fmt.Errorf("read %s: %d messages too many for one read", StreamDone, pending)
@@ -44,7 +46,7 @@ func requestSize(subjects []string, maxPayload int64) int {
 	size := int64(frame)
 	for i, subject := range subjects {
 		size += int64(len(subject)) + perSubject
-		if i > 0 && (i >= MaxGroup || size > maxPayload) {
+		if i > 0 && (i >= ledger.MaxGroup || size > maxPayload) {
 			return i
 		}
 	}

@@ -1,11 +1,11 @@
 // Package bus is everything NATS: the connection, the streams and the consumer, the source
-// that hands out jobs, the ledger that commits completion events, dead letters, upkeep.
+// that hands out jobs, the store of the ledger, dead letters, upkeep.
 //
 //	         Source ◀── pull requests, deliveries ──▶ JOBS     work queue
 //	           │                                       ▲
 //	(pool)     ▼                                       │ ack, nak, +WPI
-//	         Ledger ── one atomic publish per group ─▶ DONE     pages and events
-//	           └─ PageStore                             │ republish, once committed
+//	         ledger.Store ── one atomic publish ─────▶ DONE     pages and events
+//	                                                    │ republish, once committed
 //	         DeadLetters ─────────────────────────────▶ DEAD    ▼
 //	         Sweeper ── purges old pages ─────────────▶ DONE    batches.<pool>.<outcome>.<id>
 //

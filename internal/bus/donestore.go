@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
+
+	"rollcall/internal/ledger"
 )
 
 // applyTimeout is how long an answer to a commit is waited for before it counts as lost.
@@ -27,22 +29,22 @@ const (
 // doneStore keeps the ledger in the DONE stream.
 type doneStore struct{ conn *Conn }
 
-// NewPageStore returns the ledger's store in the DONE stream.
-func NewPageStore(conn *Conn) PageStore { return doneStore{conn} }
+// NewDoneStore returns the store of a ledger in the DONE stream.
+func NewDoneStore(conn *Conn) ledger.Store { return doneStore{conn} }
 
-// Apply implements [PageStore] by one atomic publish. Only its last message asks for an
+// Apply implements [ledger.Store] by one atomic publish. Only its last message asks for an
 // answer; the server checks all expectations when it arrives, and none of the messages is
 // visible before (server/jetstream_batching.go, checkMsgHeadersPreClusteredProposal).
-func (s doneStore) Apply(ctx context.Context, writes []Write) (first uint64, err error) {
+func (s doneStore) Apply(ctx context.Context, writes []ledger.Write) (first uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	id := nuid.Next()
 	for i := range writes[:len(writes)-1] {
-		if err := s.conn.nc.PublishMsg(writes[i].message(id, i+1)); err != nil {
+		if err := s.conn.nc.PublishMsg(message(&writes[i], id, i+1)); err != nil {
 			return 0, publishError(err)
 		}
 	}
-	last := writes[len(writes)-1].message(id, len(writes))
+	last := message(&writes[len(writes)-1], id, len(writes))
 	last.Header[headerBatchCommit] = []string{"1"}
 	answer, err := s.conn.nc.RequestMsgWithContext(ctx, last)
 	if err != nil {
@@ -52,7 +54,7 @@ func (s doneStore) Apply(ctx context.Context, writes []Write) (first uint64, err
 }
 
 // message returns the write as the seq-th message of an atomic publish.
-func (w *Write) message(id string, seq int) *nats.Msg {
+func message(w *ledger.Write, id string, seq int) *nats.Msg {
 	header := nats.Header{
 		headerBatchID:  {id},
 		headerBatchSeq: {strconv.Itoa(seq)},
@@ -74,9 +76,9 @@ func (w *Write) message(id string, seq int) *nats.Msg {
 func publishError(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return fmt.Errorf("%w: %w", ledger.ErrRefused, err)
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded):
-		return fmt.Errorf("%w: %w", ErrBusy, err)
+		return fmt.Errorf("%w: %w", ledger.ErrBusy, err)
 	default:
 		return err
 	}
@@ -113,12 +115,12 @@ func readPubAck(data []byte, n int) (first uint64, err error) {
 		}
 		return ack.Seq - uint64(n) + 1, nil
 	}
-	kind := ErrRefused
+	kind := ledger.ErrRefused
 	switch {
 	case ack.Error.ErrCode == errWrongLastSeq, ack.Error.ErrCode == errWrongLastSeqConst:
-		kind = ErrStale
+		kind = ledger.ErrStale
 	case ack.Error.ErrCode == errTooManyGroups, ack.Error.ErrCode == errIncompleteGroup, ack.Error.Code >= 500:
-		kind = ErrBusy
+		kind = ledger.ErrBusy
 	}
 	return 0, fmt.Errorf("%w: %s (%d)", kind, ack.Error.Description, ack.Error.ErrCode)
 }

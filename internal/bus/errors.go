@@ -12,16 +12,6 @@ var (
 	ErrMissing = errors.New("missing on the NATS server")
 	// ErrClosed is returned by what was closed or whose Run has ended.
 	ErrClosed = errors.New("closed")
-	// ErrStale is returned by a [PageStore] that refused a group because an expectation of
-	// one of its writes does not hold. Nothing of the group was stored.
-	ErrStale = errors.New("a subject has moved on")
-	// ErrBusy is returned by a [PageStore] that cannot take a group now. Nothing of the group
-	// was stored; the same group may be tried again.
-	ErrBusy = errors.New("the broker cannot take the group now")
-
-	// ErrRefused is returned by a [PageStore] that will never take a group: it is too large,
-	// or the stream lacks a setting. Nothing of it was stored.
-	ErrRefused = errors.New("the broker refuses the group")
 
 	errUnbound = errors.New("not yet bound to the consumer")
 )

@@ -9,12 +9,14 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
-func commitBatches(t *testing.T, ledger *bus.Ledger, from, to int) {
+func commitBatches(t *testing.T, l *ledger.Ledger, from, to int) {
 	t.Helper()
 	for b := from; b < to; b++ {
-		if err := ledger.Commit(patient(t), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))); err != nil {
+		if err := l.Commit(patient(t), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -29,8 +31,8 @@ func TestStoredEventsAreReadInOrder(t *testing.T) {
 	if err := events.Stored(t.Context(), pool, 0, false, none); err != nil {
 		t.Fatal(err)
 	}
-	ledger := runLedger(t, bus.NewPageStore(conn))
-	commitBatches(t, ledger, 0, 20)
+	l := runLedger(t, bus.NewDoneStore(conn))
+	commitBatches(t, l, 0, 20)
 
 	var ids []string
 	var middle uint64
@@ -67,8 +69,8 @@ func TestEventsAreFollowedAndHeard(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	ledger := runLedger(t, bus.NewPageStore(conn))
-	commitBatches(t, ledger, 0, 3)
+	l := runLedger(t, bus.NewDoneStore(conn))
+	commitBatches(t, l, 0, 3)
 	events := bus.NewEvents(conn)
 	ctx, stop := context.WithCancel(t.Context())
 	ids := map[string]chan string{"followed": make(chan string, 10), "heard": make(chan string, 10)}
@@ -83,7 +85,7 @@ func TestEventsAreFollowedAndHeard(t *testing.T) {
 	go func() { ended <- events.Heard(ctx, pool, each("heard")) }()
 	eventually(t, "the listener listens", func() bool { return conn.NATS().NumSubscriptions() > before })
 	go func() { ended <- events.Stored(ctx, pool, 0, true, each("followed")) }()
-	commitBatches(t, ledger, 3, 6)
+	commitBatches(t, l, 3, 6)
 	for way, want := range map[string][]string{"followed": {"b0", "b1", "b2", "b3", "b4", "b5"}, "heard": {"b3", "b4", "b5"}} {
 		var got []string
 		for range want {

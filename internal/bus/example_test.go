@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // One job from its subject to its committed event: what the pool does with the parts of this
@@ -35,9 +36,9 @@ func Example() {
 	check(err)
 	fmt.Println("created:", created)
 
-	ledger := bus.NewLedger(bus.NewPageStore(conn), "mail", streams().LedgerTTL, zerolog.Nop())
+	l := ledger.New(bus.NewDoneStore(conn), ledger.Config{Pool: "mail", TTL: streams().LedgerTTL, EventSubject: bus.EventSubject}, zerolog.Nop())
 	committing := make(chan error)
-	go func() { committing <- ledger.Run(ctx) }()
+	go func() { committing <- l.Run(ctx) }()
 	source := bus.NewSource(conn, setup, zerolog.Nop())
 
 	check(conn.NATS().Publish("jobs.mail.send", []byte(`{"to":"ada"}`)))
@@ -52,7 +53,7 @@ func Example() {
 		Answers: make([]jobs.Answers, 1),
 	}
 	settlement.EncodeEvent(1 << 20)
-	check(ledger.Commit(ctx, settlement))
+	check(l.Commit(ctx, settlement))
 	check(source.Ack(&job.Delivery))
 
 	check(bus.NewEvents(conn).Stored(ctx, "mail", 0, false, func(e bus.Event) error {

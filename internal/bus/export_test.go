@@ -68,24 +68,6 @@ func (s *Source) Draw(draw func(n int) int) { s.draw = draw }
 // Outstanding is what was asked for and may still come.
 func (p *Pulls) Outstanding() (int, int64) { return p.p.jobs, p.p.bytes }
 
-// Page names a ledger page for the cache's test.
-func Page(n uint64) pageKey { return pageKey{epoch: "e", number: n} }
-
-// Cache is pageCache for the tests.
-type Cache struct{ c pageCache }
-
-// Put remembers that page n has sequence seq.
-func (c *Cache) Put(n, seq uint64) { c.c.put(Page(n), knownPage{seq: seq}) }
-
-// Get returns the sequence remembered for page n.
-func (c *Cache) Get(n uint64) (uint64, bool) {
-	known, ok := c.c.get(Page(n))
-	return known.seq, ok
-}
-
-// CachedPages is the size of a generation.
-const CachedPages = cachedPages
-
 // Redact is redact for the tests.
 func Redact(urls string) string { return redact(urls) }
 
@@ -123,5 +105,5 @@ func (s *Source) OverduePulls() {
 // OnResume is onResume.
 func (c *Conn) OnResume(tell func()) { c.onResume(tell) }
 
-// TroubledSince makes the letters believe that they could not be stored since then.
-func (d *DeadLetters) TroubledSince(then time.Time) { d.failures.since = then }
+// FailedSince makes the letters believe that they could not be stored since then.
+func (d *DeadLetters) FailedSince(then time.Time) { d.failures.FailedAt(then, ErrMissing) }

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/ledger"
 )
 
 func FuzzReadStored(f *testing.F) {
@@ -26,7 +27,7 @@ func FuzzReadPubAck(f *testing.F) {
 	f.Add([]byte(`{"error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`), 1)
 	f.Add([]byte(`{"seq":1,"count":3}`), 3)
 	f.Fuzz(func(t *testing.T, data []byte, n int) {
-		if n < 1 || n > bus.MaxGroup {
+		if n < 1 || n > ledger.MaxGroup {
 			t.Skip("no commit has so many messages")
 		}
 		if first, err := bus.ReadPubAck(data, n); (err == nil) != (first > 0) {

@@ -16,16 +16,18 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // tamper is a PageStore whose Apply can be watched and whose answers can be lost.
 type tamper struct {
-	bus.PageStore
-	applied func(writes []bus.Write, err error) error
+	ledger.Store
+	applied func(writes []ledger.Write, err error) error
 }
 
-func (s tamper) Apply(ctx context.Context, writes []bus.Write) (uint64, error) {
-	first, err := s.PageStore.Apply(ctx, writes)
+func (s tamper) Apply(ctx context.Context, writes []ledger.Write) (uint64, error) {
+	first, err := s.Store.Apply(ctx, writes)
 	return first, s.applied(writes, err)
 }
 
@@ -36,17 +38,17 @@ func TestNeighboursOnAPageAreNoConflict(t *testing.T) {
 	var refused atomic.Int64
 	var wg sync.WaitGroup
 	for offset := range uint64(jobs.PageSize) {
-		store := tamper{bus.NewPageStore(conn), func(_ []bus.Write, err error) error {
-			if errors.Is(err, bus.ErrStale) {
+		store := tamper{bus.NewDoneStore(conn), func(_ []ledger.Write, err error) error {
+			if errors.Is(err, ledger.ErrStale) {
 				refused.Add(1)
 			}
 			return err
 		}}
-		ledger := runLedger(t, store)
+		l := runLedger(t, store)
 		wg.Go(func() {
 			// Its own offset on each of three pages: nobody else's jobs, everybody's pages.
-			s := settlement(fmt.Sprintf("b%d", offset), jobs.Succeeded, offset, offset+jobs.PageSize, offset+2*jobs.PageSize)
-			if err := ledger.Commit(patient(t), s); err != nil {
+			s := ledgertest.Settlement(fmt.Sprintf("b%d", offset), jobs.Succeeded, offset, offset+jobs.PageSize, offset+2*jobs.PageSize)
+			if err := l.Commit(patient(t), s); err != nil {
 				t.Errorf("commit of offset %d: %v", offset, err)
 			}
 		})
@@ -55,7 +57,7 @@ func TestNeighboursOnAPageAreNoConflict(t *testing.T) {
 	if refused.Load() == 0 {
 		t.Error("no commit was refused: the test proves nothing")
 	}
-	for seq, r := range records(t, runLedger(t, bus.NewPageStore(conn)), span(0, 3*jobs.PageSize)...) {
+	for seq, r := range ledgertest.Records(t, runLedger(t, bus.NewDoneStore(conn)), ledgertest.Span(0, 3*jobs.PageSize)...) {
 		if !r.Final {
 			t.Errorf("job %d is not final: a neighbour overwrote it", seq)
 		}
@@ -67,21 +69,21 @@ func TestALostAnswerOnARealServer(t *testing.T) {
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
 	n := 0
-	ledger := runLedger(t, tamper{bus.NewPageStore(conn), func(_ []bus.Write, err error) error {
+	l := runLedger(t, tamper{bus.NewDoneStore(conn), func(_ []ledger.Write, err error) error {
 		if n++; n == 1 && err == nil {
 			return errors.New("the answer is lost")
 		}
 		return err
 	}})
-	s := settlement("b1", jobs.Retrying, 1, 2)
+	s := ledgertest.Settlement("b1", jobs.Retrying, 1, 2)
 	s.Rulings[0] = jobs.Ruling{Outcome: jobs.Succeeded}
-	if err := ledger.Commit(patient(t), s); err != nil {
+	if err := l.Commit(patient(t), s); err != nil {
 		t.Fatal(err)
 	}
 	if n != 1 {
 		t.Errorf("the batch was published %d times, want once", n)
 	}
-	if got := records(t, ledger, 1, 2); !got[0].Final || got[1].Attempts != 1 {
+	if got := ledgertest.Records(t, l, 1, 2); !got[0].Final || got[1].Attempts != 1 {
 		t.Errorf("records %+v, want the first final and one attempt of the second", got)
 	}
 }
@@ -114,15 +116,15 @@ func TestTooManyOpenCommitsAreTriedAgain(t *testing.T) {
 	busy := make(chan struct{}, 10_000)
 	var wg sync.WaitGroup
 	for r := range committers {
-		ledger := runLedger(t, tamper{bus.NewPageStore(conn), func(_ []bus.Write, err error) error {
-			if errors.Is(err, bus.ErrBusy) {
+		l := runLedger(t, tamper{bus.NewDoneStore(conn), func(_ []ledger.Write, err error) error {
+			if errors.Is(err, ledger.ErrBusy) {
 				busy <- struct{}{}
 			}
 			return err
 		}})
 		wg.Go(func() {
 			from := uint64(r * 100)
-			if err := ledger.Commit(patient(t), settlement(fmt.Sprintf("b%d", r), jobs.Succeeded, span(from, from+100)...)); err != nil {
+			if err := l.Commit(patient(t), ledgertest.Settlement(fmt.Sprintf("b%d", r), jobs.Succeeded, ledgertest.Span(from, from+100)...)); err != nil {
 				t.Errorf("committer %d: %v", r, err)
 			}
 		})
@@ -147,10 +149,10 @@ func TestOnlyWhatIsCommittedIsRepublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	stage(t, conn, "half", "1")
-	ledger := runLedger(t, bus.NewPageStore(conn))
-	whole := settlement("whole", jobs.Succeeded, 1)
+	l := runLedger(t, bus.NewDoneStore(conn))
+	whole := ledgertest.Settlement("whole", jobs.Succeeded, 1)
 	whole.Batch.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	if err := ledger.Commit(patient(t), whole); err != nil {
+	if err := l.Commit(patient(t), whole); err != nil {
 		t.Fatal(err)
 	}
 	m, err := heard.NextMsg(patience)
@@ -175,7 +177,7 @@ func TestPagesHaveATimeToLive(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	if err := runLedger(t, bus.NewPageStore(conn)).Commit(patient(t), settlement("b1", jobs.Succeeded, 1)); err != nil {
+	if err := runLedger(t, bus.NewDoneStore(conn)).Commit(patient(t), ledgertest.Settlement("b1", jobs.Succeeded, 1)); err != nil {
 		t.Fatal(err)
 	}
 	stream, err := jetStream(t, conn).Stream(t.Context(), bus.StreamDone)
@@ -197,7 +199,7 @@ func TestMorePagesThanOneReadGives(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	ledger := runLedger(t, bus.NewPageStore(conn))
+	l := runLedger(t, bus.NewDoneStore(conn))
 	const pages = 2500
 	var seqs []uint64
 	for n := range uint64(pages) {
@@ -206,13 +208,13 @@ func TestMorePagesThanOneReadGives(t *testing.T) {
 	var wg sync.WaitGroup
 	for from := 0; from < pages; from += 500 {
 		wg.Go(func() {
-			if err := ledger.Commit(patient(t), settlement(fmt.Sprintf("b%d", from), jobs.Succeeded, seqs[from:from+500]...)); err != nil {
+			if err := l.Commit(patient(t), ledgertest.Settlement(fmt.Sprintf("b%d", from), jobs.Succeeded, seqs[from:from+500]...)); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	for i, r := range records(t, runLedger(t, bus.NewPageStore(conn)), seqs...) {
+	for i, r := range ledgertest.Records(t, runLedger(t, bus.NewDoneStore(conn)), seqs...) {
 		if !r.Final {
 			t.Fatalf("job %d is not known to be final", seqs[i])
 		}
@@ -223,13 +225,13 @@ func TestAnEventOverMaxPayloadIsRefused(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	ledger := runLedger(t, bus.NewPageStore(conn))
-	s := settlement("b1", jobs.Succeeded, 1)
+	l := runLedger(t, bus.NewDoneStore(conn))
+	s := ledgertest.Settlement("b1", jobs.Succeeded, 1)
 	s.Event = make([]byte, 2<<20)
-	if err := ledger.Commit(patient(t), s); !errors.Is(err, bus.ErrRefused) {
+	if err := l.Commit(patient(t), s); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("Commit() = %v, want ErrRefused", err)
 	}
-	if err := ledger.Commit(patient(t), settlement("b2", jobs.Succeeded, 1)); err != nil {
+	if err := l.Commit(patient(t), ledgertest.Settlement("b2", jobs.Succeeded, 1)); err != nil {
 		t.Errorf("the commit after a refused one ended with %v", err)
 	}
 }
@@ -237,17 +239,17 @@ func TestAnEventOverMaxPayloadIsRefused(t *testing.T) {
 func TestAMissingDoneStreamIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
-	ledger := runLedger(t, bus.NewPageStore(conn))
+	l := runLedger(t, bus.NewDoneStore(conn))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := ledger.Commit(ctx, settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := l.Commit(ctx, ledgertest.Settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("Commit() = %v, want the end of its context", err)
 	}
-	if _, err := ledger.Load(ctx, []jobs.Ref{{Epoch: epoch, Seq: 1}}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := l.Load(ctx, []jobs.Ref{{Epoch: ledgertest.Epoch, Seq: 1}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Load() = %v, want the end of its context", err)
 	}
 	ensure(t, conn, streams())
-	if err := ledger.Commit(patient(t), settlement("b2", jobs.Succeeded, 1)); err != nil {
+	if err := l.Commit(patient(t), ledgertest.Settlement("b2", jobs.Succeeded, 1)); err != nil {
 		t.Error(err)
 	}
 }

@@ -151,18 +151,3 @@ func TestTheAccountIsNeverTooLow(t *testing.T) {
 		}
 	})
 }
-
-func TestThePageCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
-	t.Parallel()
-	var c bus.Cache
-	c.Put(0, 7)
-	for n := uint64(1); n < 5*bus.CachedPages; n++ {
-		c.Put(n, n)
-		if seq, ok := c.Get(0); !ok || seq != 7 {
-			t.Fatalf("page 0 in use is forgotten after %d others", n)
-		}
-	}
-	if _, ok := c.Get(1); ok {
-		t.Error("page 1, not used since, is still remembered")
-	}
-}

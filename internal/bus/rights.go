@@ -11,6 +11,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // Right is something a worker must be allowed to do.
@@ -132,14 +135,14 @@ func (c *Conn) wasDenied(what string) bool { return slices.Contains(c.Denied(), 
 // trials lists what a worker with a job stream does.
 func (s *Setup) trials() []trial {
 	jobStream, durable := s.streams.Stream, s.pool
-	page := pageKey{epoch: "0"}.subject(s.pool)
+	page := ledger.PageSubject(s.pool, jobs.Ref{Epoch: "0"})
 	list := []trial{
 		newTrial("$JS.API.CONSUMER.INFO."+jobStream+"."+durable, "", "", "find the consumer of the pool"),
 		// Malformed, so that it takes no job.
 		newTrial(nextSubject(jobStream, durable), "", "{", "take jobs"),
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
 		newTrial(EventSubject(s.pool, "doctor", "0"), EventsFilter(s.pool), "", "commit completion events"),
-		newTrial(page, pagesFilter(s.pool), "", "commit ledger pages"),
+		newTrial(page, ledger.PagesFilter(s.pool), "", "commit ledger pages"),
 		newTrial("$JS.API.DIRECT.GET."+StreamDone, "", "{}", "read ledger pages"),
 		newTrial("$JS.API.STREAM.PURGE."+StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
 		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),

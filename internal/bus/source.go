@@ -261,7 +261,7 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 	s.mu.Lock()
 	if told {
 		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
-		s.binding.retry.reset()
+		s.binding.retry.Reset()
 	} else {
 		s.pulls.writeOff(n)
 		s.binding.doubts++

@@ -1,10 +1,6 @@
 package bus
 
-import (
-	"strconv"
-
-	"rollcall/internal/jobs"
-)
+import "rollcall/internal/jobs"
 
 // Streams and the subjects they hold. These names are fixed: people script against them.
 const (
@@ -43,37 +39,6 @@ func BatchesFilter(pool string) string { return "batches." + pool + ".*.*" }
 
 // DeadSubject is where the dead letter of a job goes that was published to subject.
 func DeadSubject(pool, subject string) string { return "dead." + pool + "." + subject }
-
-// pageKey names a ledger page.
-type pageKey struct {
-	epoch  string
-	number uint64
-}
-
-// subject returns done.page.<pool>.<epoch>.<bucket>.<page>.
-func (k pageKey) subject(pool string) string {
-	b := make([]byte, 0, 96)
-	b = appendBucket(b, pool, k.epoch, k.number/jobs.PagesPerBucket)
-	b = append(b, '.')
-	return string(strconv.AppendUint(b, k.number, 10))
-}
-
-func appendBucket(b []byte, pool, epoch string, bucket uint64) []byte {
-	b = append(b, "done.page."...)
-	b = append(b, pool...)
-	b = append(b, '.')
-	b = append(b, epoch...)
-	b = append(b, '.')
-	return strconv.AppendUint(b, bucket, 10)
-}
-
-// bucketFilter matches the pages of one bucket.
-func bucketFilter(pool, epoch string, bucket uint64) string {
-	return string(append(appendBucket(make([]byte, 0, 96), pool, epoch, bucket), ".*"...))
-}
-
-// pagesFilter matches every page of a pool.
-func pagesFilter(pool string) string { return "done.page." + pool + ".*.*.*" }
 
 // nextSubject is the JetStream API subject of pull requests.
 func nextSubject(stream, consumer string) string {

@@ -12,6 +12,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/retry"
 )
 
 const (
@@ -48,7 +50,7 @@ func NewSweeper(conn *Conn, setup *Setup, log zerolog.Logger) *Sweeper {
 // logged and made up for by the next.
 func (s *Sweeper) Run(ctx context.Context) error {
 	interval := max(minSweep, s.setup.streams.ZombieHorizon/2)
-	for pause(ctx, jitter(interval)) == nil {
+	for retry.Wait(ctx, retry.Jitter(interval)) == nil {
 		purged, err := s.Sweep(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -161,7 +163,7 @@ func (s *Sweeper) sweepChunk(ctx context.Context, pages []agedPage, f floor, due
 
 // sweepBucket purges a bucket if its newest page is old enough.
 func (s *Sweeper) sweepBucket(ctx context.Context, b bucket, due time.Time) (uint64, error) {
-	filter := bucketFilter(s.setup.pool, b.epoch, b.number)
+	filter := ledger.BucketFilter(s.setup.pool, b.epoch, b.number)
 	newest, err := s.newest(ctx, filter)
 	if err != nil {
 		return 0, fmt.Errorf("read the newest page of %s: %w", filter, err)
@@ -228,7 +230,7 @@ func (s *Sweeper) pagesFrom(ctx context.Context, seq uint64) (pages []agedPage, 
 		Seq   uint64 `json:"seq"`
 		Next  string `json:"next_by_subj"`
 		Batch int    `json:"batch"`
-	}{seq, pagesFilter(s.setup.pool), sweepChunk})
+	}{seq, ledger.PagesFilter(s.setup.pool), sweepChunk})
 	if err != nil {
 		return nil, fmt.Errorf("encode a read of pages: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // perBucket is how many jobs share a bucket.
@@ -18,16 +19,16 @@ const perBucket = jobs.PageSize * jobs.PagesPerBucket
 // commitSpan makes jobs from..to-1 of an epoch final, in batches of 500.
 func commitSpan(t *testing.T, conn *bus.Conn, epoch string, from, to uint64) {
 	t.Helper()
-	ledger := runLedger(t, bus.NewPageStore(conn))
+	l := runLedger(t, bus.NewDoneStore(conn))
 	ctx := patient(t)
 	var wg sync.WaitGroup
 	for ; from < to; from += 500 {
-		s := settlement(fmt.Sprintf("%s-%d", epoch, from), jobs.Succeeded, span(from, min(from+500, to))...)
+		s := ledgertest.Settlement(fmt.Sprintf("%s-%d", epoch, from), jobs.Succeeded, ledgertest.Span(from, min(from+500, to))...)
 		for _, j := range s.Batch.Jobs {
 			j.Ref.Epoch = epoch
 		}
 		wg.Go(func() {
-			if err := ledger.Commit(ctx, s); err != nil {
+			if err := l.Commit(ctx, s); err != nil {
 				t.Error(err)
 			}
 		})
@@ -65,17 +66,17 @@ func TestTheLedgerShrinksToRateTimesHorizon(t *testing.T) {
 	const total = 20_000
 	publish(t, conn, "jobs.a", numbered(total)...)
 	source, intake, _ := openSource(t, setup, conn)
-	ledger := runLedger(t, bus.NewPageStore(conn))
+	l := runLedger(t, bus.NewDoneStore(conn))
 	var epoch string
 	for done := 0; done < total; {
 		got := receive(t, intake, source, min(1000, total-done))
 		epoch = got[0].Ref.Epoch
-		batch := settlement(fmt.Sprintf("b%d", done), jobs.Succeeded)
+		batch := ledgertest.Settlement(fmt.Sprintf("b%d", done), jobs.Succeeded)
 		for i := range got {
 			batch.Batch.Jobs = append(batch.Batch.Jobs, &jobs.Job{Delivery: got[i]})
 			batch.Rulings = append(batch.Rulings, jobs.Ruling{Outcome: jobs.Succeeded})
 		}
-		if err := ledger.Commit(patient(t), batch); err != nil {
+		if err := l.Commit(patient(t), batch); err != nil {
 			t.Fatal(err)
 		}
 		ackAll(t, source, got)
@@ -92,7 +93,7 @@ func TestTheLedgerShrinksToRateTimesHorizon(t *testing.T) {
 		return len(buckets(t, conn)) <= 1
 	})
 	last := jobs.Ref{Epoch: epoch, Seq: total}
-	if got, err := ledger.Load(patient(t), []jobs.Ref{last}); err != nil || !got[0].Final {
+	if got, err := l.Load(patient(t), []jobs.Ref{last}); err != nil || !got[0].Final {
 		t.Errorf("the last job's record is %+v, %v; its bucket is not full and must stay", got, err)
 	}
 	if n := len(stored(t, conn, bus.EventsFilter(pool))); n == 0 {

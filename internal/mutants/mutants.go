@@ -1,12 +1,13 @@
 package main
 
 var (
-	sim     = []string{"./internal/sim", "-seeds", "600"}
-	poolPkg = []string{"./internal/pool"}
-	busPkg  = []string{"./internal/bus"}
-	service = []string{"./internal/service"}
-	pure    = []string{"./internal/jobs"}
-	wired   = []string{"./internal/app"}
+	sim       = []string{"./internal/sim", "-seeds", "600"}
+	poolPkg   = []string{"./internal/pool"}
+	busPkg    = []string{"./internal/bus"}
+	ledgerPkg = []string{"./internal/ledger"}
+	service   = []string{"./internal/service"}
+	pure      = []string{"./internal/jobs"}
+	wired     = []string{"./internal/app"}
 )
 
 // mutants are the planted bugs.
@@ -36,12 +37,12 @@ var mutants = []mutant{
 	},
 	{
 		"final jobs of a refused commit are committed again", "each job final in exactly one event",
-		"internal/bus/commit.go", "if !pages[c.pages[at.page]].page.Record(at.offset).Final {",
+		"internal/ledger/group.go", "if !pages[c.pages[at.page]].page.Record(at.offset).Final {",
 		"if pages[c.pages[at.page]].page.Record(at.offset).Final || true {", sim,
 	},
 	{
 		"two batches of a group finish the same job", "each job final in exactly one event",
-		"internal/bus/commit.go", "if page.next.Record(place.offset).Final {", "if false {", busPkg,
+		"internal/ledger/group.go", "if page.next.Record(place.offset).Final {", "if false {", ledgerPkg,
 	},
 	{
 		"a held job is taken twice", "each job final in exactly one event",
@@ -49,11 +50,11 @@ var mutants = []mutant{
 	},
 	{
 		"a lost answer is taken for a lost race", "one event per batch",
-		"internal/bus/committer.go", "case found.events[c.event.Subject]:", "case false:", busPkg,
+		"internal/ledger/committer.go", "case found.events[c.event.Subject]:", "case false:", ledgerPkg,
 	},
 	{
 		"the stream epoch is left out", "a recreated stream's jobs are new work",
-		"internal/bus/subjects.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
+		"internal/ledger/key.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
 	},
 	{
 		"redelivered jobs are not looked up", "a service that succeeded is not called again",

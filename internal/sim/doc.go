@@ -7,7 +7,7 @@
 //	world ◀── broker view ──┤ one view for each replica: what passes it may be lost, late,
 //	 jobs, pages, events    │ refused, or done with the answer lost
 //	            ▲           ▼
-//	            └─ replica: pool.Pool + bus.Ledger, as in production
+//	            └─ replica: pool.Pool + ledger.Ledger, as in production
 //
 // A seed fixes the faults: each actor draws from a stream of its own, so that the order in
 // which goroutines happen to run does not change what the others meet. It does not fix that

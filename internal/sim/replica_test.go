@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 	"rollcall/internal/pool"
 )
 
@@ -52,9 +53,9 @@ func launch(w *world, name string) *replica {
 		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
 	}
 	r.limit = cfg.Capacity()
-	ledger := bus.NewLedger(r, "sim", 24*time.Hour, zerolog.Nop())
+	l := ledger.New(r, ledger.Config{Pool: "sim", TTL: 24 * time.Hour, EventSubject: bus.EventSubject}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
-		Source: r, Settler: r, Ledger: ledger, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
+		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
 		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
 		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
 	})
@@ -69,7 +70,7 @@ func launch(w *world, name string) *replica {
 		defer close(r.ended)
 		background, stop := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
-		wg.Go(func() { _ = ledger.Run(background) })
+		wg.Go(func() { _ = l.Run(background) })
 		_ = p.Run(intake, work)
 		stop()
 		wg.Wait()
@@ -188,14 +189,14 @@ func (r *replica) Extend(d *jobs.Delivery) error {
 	return r.settle(func() { r.world.postpone(d.Ref.Seq, ackWait) })
 }
 
-// Apply implements bus.PageStore: it may be late, be refused, get lost, or be done with its
+// Apply implements ledger.Store: it may be late, be refused, get lost, or be done with its
 // answer lost.
-func (r *replica) Apply(ctx context.Context, writes []bus.Write) (uint64, error) {
+func (r *replica) Apply(ctx context.Context, writes []ledger.Write) (uint64, error) {
 	if err := r.pass(ctx); err != nil {
 		return 0, err
 	}
 	if r.dice.bad(30) {
-		return 0, bus.ErrBusy
+		return 0, ledger.ErrBusy
 	}
 	first, err := r.world.apply(writes)
 	if r.dice.bad(60) || r.pass(ctx) != nil {
@@ -204,8 +205,8 @@ func (r *replica) Apply(ctx context.Context, writes []bus.Write) (uint64, error)
 	return first, err
 }
 
-// Read implements bus.PageStore.
-func (r *replica) Read(ctx context.Context, subjects []string) ([]bus.Entry, error) {
+// Read implements ledger.Store.
+func (r *replica) Read(ctx context.Context, subjects []string) ([]ledger.Entry, error) {
 	if err := r.pass(ctx); err != nil {
 		return nil, err
 	}

@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/history"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 const (
@@ -31,7 +31,7 @@ type world struct {
 	jobs     map[uint64]*message
 	lastJob  uint64
 	changed  chan struct{}
-	pages    map[string]bus.Entry
+	pages    map[string]ledger.Entry
 	lastPage uint64
 	history  history.History
 	// okAt and endedAt are since when the ledger has known of a success and of an end.
@@ -52,7 +52,7 @@ type message struct {
 
 func newWorld(seed uint64) *world {
 	return &world{
-		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]bus.Entry{},
+		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
 		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{},
 	}
 }
@@ -197,7 +197,7 @@ func (w *world) waiting() int {
 }
 
 // apply is the broker's atomic publish.
-func (w *world) apply(writes []bus.Write) (first uint64, err error) {
+func (w *world) apply(writes []ledger.Write) (first uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	seen := map[string]bool{}
@@ -207,7 +207,7 @@ func (w *world) apply(writes []bus.Write) (first uint64, err error) {
 		}
 		seen[wr.Subject] = true
 		if w.pages[wr.Subject].Seq != wr.Expect {
-			return 0, bus.ErrStale
+			return 0, ledger.ErrStale
 		}
 	}
 	if len(writes) > 1000 {
@@ -216,7 +216,7 @@ func (w *world) apply(writes []bus.Write) (first uint64, err error) {
 	first = w.lastPage + 1
 	for _, wr := range writes {
 		w.lastPage++
-		w.pages[wr.Subject] = bus.Entry{Subject: wr.Subject, Seq: w.lastPage, Data: slices.Clone(wr.Data)}
+		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Data: slices.Clone(wr.Data)}
 		if strings.HasPrefix(wr.Subject, "done.batch.") {
 			w.stored(wr.Data)
 		}
@@ -245,7 +245,7 @@ func (w *world) stored(data []byte) {
 	}
 }
 
-func (w *world) read(subjects []string) (out []bus.Entry) {
+func (w *world) read(subjects []string) (out []ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range subjects {

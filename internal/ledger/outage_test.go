@@ -1,4 +1,4 @@
-package bus_test
+package ledger_test
 
 import (
 	"bytes"
@@ -12,21 +12,22 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 // fullStore is a store that has no room for a while, and holds nothing.
 type fullStore struct{ until time.Time }
 
-func (s fullStore) Apply(context.Context, []bus.Write) (uint64, error) {
+func (s fullStore) Apply(context.Context, []ledger.Write) (uint64, error) {
 	if time.Now().Before(s.until) {
-		return 0, fmt.Errorf("%w: insufficient resources (10023)", bus.ErrBusy)
+		return 0, fmt.Errorf("%w: insufficient resources (10023)", ledger.ErrBusy)
 	}
 	return 1, nil
 }
 
-func (s fullStore) Read(context.Context, []string) ([]bus.Entry, error) {
+func (s fullStore) Read(context.Context, []string) ([]ledger.Entry, error) {
 	if time.Now().Before(s.until) {
 		return nil, fmt.Errorf("no answer")
 	}
@@ -40,11 +41,11 @@ func TestLongTroubleIsToldOnce(t *testing.T) {
 	for lasts, want := range map[time.Duration]int{time.Second: 0, time.Minute: 1} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
-			ledger := bus.NewLedger(fullStore{until: time.Now().Add(lasts)}, pool, time.Hour, zerolog.New(zerolog.SyncWriter(&log)))
+			l := ledger.New(fullStore{until: time.Now().Add(lasts)}, ledgertest.Config(), zerolog.New(zerolog.SyncWriter(&log)))
 			ctx, stop := context.WithCancel(t.Context())
 			var wg sync.WaitGroup
-			wg.Go(func() { _ = ledger.Run(ctx) }) // returns nil always
-			if err := ledger.Commit(ctx, settlement("b1", jobs.Succeeded, 1)); err != nil {
+			wg.Go(func() { _ = l.Run(ctx) }) // returns nil always
+			if err := l.Commit(ctx, ledgertest.Settlement("b1", jobs.Succeeded, 1)); err != nil {
 				t.Error(err)
 			}
 			stop()
@@ -62,8 +63,8 @@ func TestLongTroubleWithReadingIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		ledger := bus.NewLedger(fullStore{until: time.Now().Add(time.Minute)}, pool, time.Hour, zerolog.New(&log))
-		if _, err := ledger.Load(t.Context(), []jobs.Ref{{Epoch: epoch, Seq: 1}}); err != nil {
+		l := ledger.New(fullStore{until: time.Now().Add(time.Minute)}, ledgertest.Config(), zerolog.New(&log))
+		if _, err := l.Load(t.Context(), []jobs.Ref{{Epoch: ledgertest.Epoch, Seq: 1}}); err != nil {
 			t.Error(err)
 		}
 		if strings.Count(log.String(), "reading the ledger fails") != 1 {

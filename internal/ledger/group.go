@@ -1,4 +1,4 @@
-package bus
+package ledger
 
 import (
 	"context"
@@ -137,13 +137,23 @@ func (d *draft) add(c *commit, at []int) {
 	d.members = append(d.members, c)
 }
 
+// batches counts the members that have an event: the others are lone runs.
+func (d *draft) batches() (n int) {
+	for _, c := range d.members {
+		if c.event.Subject != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // writes returns the messages of the group: the pages, then the events.
 func (l *Ledger) writes(d *draft) []Write {
 	writes := make([]Write, 0, len(d.pages)+len(d.members))
 	for i := range d.pages {
 		if page := &d.pages[i]; page.dirty {
 			writes = append(writes, Write{
-				Subject: page.key.subject(l.pool), Expect: page.base.seq, TTL: l.ttl, Data: page.next.Append(nil),
+				Subject: page.key.subject(l.cfg.Pool), Expect: page.base.seq, TTL: l.cfg.TTL, Data: page.next.Append(nil),
 			})
 		}
 	}

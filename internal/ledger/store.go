@@ -1,13 +1,13 @@
-package bus
+package ledger
 
 import (
 	"context"
 	"time"
 )
 
-// PageStore is the broker's side of the ledger. Everything else about the ledger is logic on
+// Store is the broker's side of the ledger. Everything else about the ledger is logic on
 // top of it, without sockets, so that it can be driven by a store in memory as well.
-type PageStore interface {
+type Store interface {
 	// Apply stores all writes in their order, at adjacent sequences, or none of them, and
 	// returns the sequence of the first. It stores them only if the last message on every
 	// write's subject has the sequence that the write expects. Subjects must differ.
@@ -25,7 +25,7 @@ type PageStore interface {
 	Read(ctx context.Context, subjects []string) ([]Entry, error)
 }
 
-// MaxGroup is the most writes an [PageStore.Apply] takes, and the most subjects whose
+// MaxGroup is the most writes an [Store.Apply] takes, and the most subjects whose
 // messages a Read sees at one moment.
 const MaxGroup = 1000
 

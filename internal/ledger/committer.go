@@ -1,4 +1,4 @@
-package bus
+package ledger
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 // settle brings every commit of a group to its end: stored, in conflict, refused for good, or
 // abandoned. It returns early when ctx ends.
 func (l *Ledger) settle(ctx context.Context, group []*commit) {
-	again := backoff{lo: minCommitPause, hi: maxCommitPause}
+	again := retry.Backoff{Lo: minCommitPause, Hi: maxCommitPause}
 	for refused := 0; ; {
 		group = slices.DeleteFunc(group, (*commit).abandoned)
 		if len(group) == 0 || ctx.Err() != nil {
@@ -36,7 +37,7 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 		err := ErrStale
 		if !d.contradicted {
 			if err = l.publish(ctx, d); err == nil {
-				l.refusals.over()
+				l.refusals.Ended()
 				group, refused = d.later, 0
 				continue
 			}
@@ -58,8 +59,8 @@ func (l *Ledger) settle(ctx context.Context, group []*commit) {
 		}
 		if !changed && len(group) > 0 {
 			l.log.Debug().Err(err).Int("batches", len(group)).Msg("commit is tried again")
-			l.refusals.met(err)
-			if pause(ctx, again.step()) != nil {
+			l.refusals.Failed(err)
+			if retry.Wait(ctx, again.Next()) != nil {
 				return
 			}
 		}
@@ -76,7 +77,11 @@ func (l *Ledger) settleHalves(ctx context.Context, group []*commit) {
 
 // publish stores a draft and tells its members.
 func (l *Ledger) publish(ctx context.Context, d *draft) error {
+	begun := time.Now()
 	first, err := l.store.Apply(ctx, l.writes(d))
+	if l.cfg.OnGroup != nil {
+		l.cfg.OnGroup(Group{Batches: d.batches(), Took: time.Since(begun), Err: err})
+	}
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package bus_test
+package ledger_test
 
 import (
 	"context"
@@ -8,8 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rollcall/internal/bus"
+	"github.com/rs/zerolog"
+
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
@@ -27,16 +30,16 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var begun []time.Duration
 			start := time.Now()
-			store := &memStore{before: func([]bus.Write) error {
+			store := &ledgertest.Store{Before: func([]ledger.Write) error {
 				begun = append(begun, time.Since(start))
 				time.Sleep(tc.takes)
 				return nil
 			}}
-			ledger := bus.NewLedger(store, pool, time.Hour, nopLog())
+			l := ledger.New(store, ledgertest.Config(), zerolog.Nop())
 			var wg sync.WaitGroup
 			commit := func(b int) {
 				wg.Go(func() {
-					if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, span(uint64(b*64), uint64(b*64+tc.jobs))...)); err != nil {
+					if err := l.Commit(t.Context(), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, ledgertest.Span(uint64(b*64), uint64(b*64+tc.jobs))...)); err != nil {
 						t.Error(err)
 					}
 				})
@@ -47,7 +50,7 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 			synctest.Wait()
 			ctx, stop := context.WithCancel(t.Context())
 			run := make(chan error, 1)
-			go func() { run <- ledger.Run(ctx) }()
+			go func() { run <- l.Run(ctx) }()
 			time.Sleep(tc.takes + time.Millisecond)
 			commit(100)
 			time.Sleep(time.Millisecond)

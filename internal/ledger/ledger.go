@@ -1,4 +1,4 @@
-package bus
+package ledger
 
 import (
 	"context"
@@ -9,29 +9,20 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
-// Ledger remembers every job of a pool and commits completion events.
-//
-// What waits to be committed is put into one atomic publish while the previous one is under
-// way. Every page in it expects the sequence at which this replica last saw the page, and the
-// event expects to be the first of its name. So of two replicas that finish the same job one
-// is refused, as a whole; it reads the pages and learns which of three things happened:
-//
-//	the event is there        its own commit had been stored, only the answer was lost
-//	some job is final         another replica was first: the caller drops those jobs
-//	only neighbours changed   merge and publish again
+// Ledger remembers every job of a pool and commits completion events; see the package comment.
 type Ledger struct {
-	store PageStore
-	pool  string
-	ttl   time.Duration
+	store Store
+	cfg   Config
 	log   zerolog.Logger
 
 	stopped chan struct{}
 	wake    chan struct{}
 
 	// refusals are those of the committer, see Run.
-	refusals trouble
+	refusals *retry.Outage
 
 	mu      sync.Mutex
 	waiting []*commit
@@ -40,13 +31,12 @@ type Ledger struct {
 	told map[pageKey]bool
 }
 
-// NewLedger returns the ledger of a pool. Pages are removed ttl after their last write.
-// [Ledger.Run] must run while it is used.
-func NewLedger(store PageStore, pool string, ttl time.Duration, log zerolog.Logger) *Ledger {
+// New returns a ledger. [Ledger.Run] must run while it is used.
+func New(store Store, cfg Config, log zerolog.Logger) *Ledger {
 	return &Ledger{
-		store: store, pool: pool, ttl: ttl, log: log,
+		store: store, cfg: cfg, log: log,
 		stopped: make(chan struct{}), wake: make(chan struct{}, 1),
-		refusals: trouble{log: log, what: "committing batches"},
+		refusals: retry.NewOutage(log, "committing batches"),
 		told:     map[pageKey]bool{},
 	}
 }
@@ -63,16 +53,16 @@ func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, erro
 		number, _ := ref.Page()
 		keys[pageKey{ref.Epoch, number}] = struct{}{}
 	}
-	again := backoff{lo: readPause, hi: time.Second}
-	failures := trouble{log: l.log, what: "reading the ledger"}
+	again := retry.Backoff{Lo: readPause, Hi: time.Second}
+	failures := retry.NewOutage(l.log, "reading the ledger")
 	for {
 		pages, err := l.read(ctx, keys, nil)
 		if err == nil {
-			failures.over()
+			failures.Ended()
 			return l.records(refs, pages.pages), nil
 		}
-		failures.met(err)
-		if pause(ctx, again.step()) != nil {
+		failures.Failed(err)
+		if retry.Wait(ctx, again.Next()) != nil {
 			return nil, fmt.Errorf("read the ledger: %w: %w", context.Cause(ctx), err)
 		}
 	}
@@ -107,7 +97,7 @@ func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 		c.place(j.Ref)
 	}
 	c.event = Write{
-		Subject: EventSubject(l.pool, s.Outcome, s.Batch.ID), Data: s.Event,
+		Subject: l.cfg.EventSubject(l.cfg.Pool, s.Outcome, s.Batch.ID), Data: s.Event,
 		ContentType: jobs.MediaEvent, Traceparent: s.Batch.Traceparent,
 	}
 	if err := l.submit(ctx, c); err != nil {
@@ -176,7 +166,7 @@ func (l *Ledger) Run(ctx context.Context) error {
 			}
 			l.settle(ctx, group)
 			if n >= gatherFrom && !more {
-				_ = pause(ctx, min(time.Since(begun), maxGather)) // the end of ctx is seen below
+				_ = retry.Wait(ctx, min(time.Since(begun), maxGather)) // the end of ctx is seen below
 			}
 			continue
 		}
@@ -229,7 +219,7 @@ func (l *Ledger) read(ctx context.Context, keys map[pageKey]struct{}, events []s
 	bySubject := make(map[string]pageKey, len(keys))
 	subjects := make([]string, 0, len(keys)+len(events))
 	for key := range keys {
-		subject := key.subject(l.pool)
+		subject := key.subject(l.cfg.Pool)
 		bySubject[subject] = key
 		subjects = append(subjects, subject)
 		found.pages[key] = knownPage{}

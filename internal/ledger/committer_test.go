@@ -1,4 +1,4 @@
-package bus_test
+package ledger_test
 
 import (
 	"context"
@@ -11,8 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"rollcall/internal/bus"
+	"github.com/rs/zerolog"
+
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
 )
 
 func TestWhatWaitsGoesIntoOnePublish(t *testing.T) {
@@ -20,15 +23,15 @@ func TestWhatWaitsGoesIntoOnePublish(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := make(chan struct{})
 		var once sync.Once
-		store := &memStore{before: func([]bus.Write) error {
+		store := &ledgertest.Store{Before: func([]ledger.Write) error {
 			once.Do(func() { <-first })
 			return nil
 		}}
-		ledger := runLedger(t, store)
+		l := runLedger(t, store)
 		var wg sync.WaitGroup
 		commit := func(b int) {
 			wg.Go(func() {
-				if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, span(uint64(b*8), uint64(b*8+8))...)); err != nil {
+				if err := l.Commit(t.Context(), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, ledgertest.Span(uint64(b*8), uint64(b*8+8))...)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -41,12 +44,12 @@ func TestWhatWaitsGoesIntoOnePublish(t *testing.T) {
 		synctest.Wait()
 		close(first)
 		wg.Wait()
-		if store.applies != 2 || store.reads != 0 {
-			t.Errorf("%d publishes and %d reads for one batch and 50 that waited, want 2 and none", store.applies, store.reads)
+		if store.Applies() != 2 || store.Reads() != 0 {
+			t.Errorf("%d publishes and %d reads for one batch and 50 that waited, want 2 and none", store.Applies(), store.Reads())
 		}
 		// 51 events, and pages 0 to 25, the two batches of a page merged into one message.
-		if want := uint64(51 + 26 + 1); store.seq != want {
-			t.Errorf("%d messages were stored, want %d: page 0 twice, every other once", store.seq, want)
+		if want := uint64(51 + 26 + 1); store.Seq() != want {
+			t.Errorf("%d messages were stored, want %d: page 0 twice, every other once", store.Seq(), want)
 		}
 	})
 }
@@ -57,12 +60,12 @@ func TestAGroupIsBounded(t *testing.T) {
 		largest := 0
 		first := make(chan struct{})
 		var once sync.Once
-		store := &memStore{before: func(writes []bus.Write) error {
+		store := &ledgertest.Store{Before: func(writes []ledger.Write) error {
 			once.Do(func() { <-first })
 			largest = max(largest, len(writes))
 			return nil
 		}}
-		ledger := runLedger(t, store)
+		l := runLedger(t, store)
 		var wg sync.WaitGroup
 		for b := range 40 {
 			wg.Go(func() {
@@ -71,7 +74,7 @@ func TestAGroupIsBounded(t *testing.T) {
 				for i := range uint64(100) {
 					seqs = append(seqs, uint64(b)*100*jobs.PageSize+i*jobs.PageSize)
 				}
-				if err := ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, seqs...)); err != nil {
+				if err := l.Commit(t.Context(), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, seqs...)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -79,8 +82,8 @@ func TestAGroupIsBounded(t *testing.T) {
 		synctest.Wait()
 		close(first)
 		wg.Wait()
-		if largest > bus.MaxGroup || largest < bus.MaxGroup/2 {
-			t.Errorf("the largest group had %d messages, want it near the limit of %d", largest, bus.MaxGroup)
+		if largest > ledger.MaxGroup || largest < ledger.MaxGroup/2 {
+			t.Errorf("the largest group had %d messages, want it near the limit of %d", largest, ledger.MaxGroup)
 		}
 	})
 }
@@ -88,22 +91,22 @@ func TestAGroupIsBounded(t *testing.T) {
 func TestOneConflictDoesNotHoldUpItsGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &memStore{}
-		if err := runLedger(t, store).Commit(t.Context(), settlement("other", jobs.Succeeded, 100)); err != nil {
+		store := &ledgertest.Store{}
+		if err := runLedger(t, store).Commit(t.Context(), ledgertest.Settlement("other", jobs.Succeeded, 100)); err != nil {
 			t.Fatal(err)
 		}
-		applied := store.applies
-		ledger := bus.NewLedger(store, pool, time.Hour, nopLog())
+		applied := store.Applies()
+		l := ledger.New(store, ledgertest.Config(), zerolog.Nop())
 		results := make([]error, 10)
 		var wg sync.WaitGroup
 		for b := range results {
 			wg.Go(func() {
-				results[b] = ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(95+b)))
+				results[b] = l.Commit(t.Context(), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(95+b)))
 			})
 		}
 		synctest.Wait()
 		ctx, stop := context.WithCancel(t.Context())
-		wg.Go(func() { _ = ledger.Run(ctx) })
+		wg.Go(func() { _ = l.Run(ctx) })
 		synctest.Wait()
 		stop()
 		wg.Wait()
@@ -112,8 +115,8 @@ func TestOneConflictDoesNotHoldUpItsGroup(t *testing.T) {
 				t.Errorf("batch %d ended with %v; only that of job 100 is in conflict", b, err)
 			}
 		}
-		if n := store.applies - applied; n != 2 || store.reads != 1 {
-			t.Errorf("%d publishes and %d reads, want the refused one, a read, and the rest together", n, store.reads)
+		if n := store.Applies() - applied; n != 2 || store.Reads() != 1 {
+			t.Errorf("%d publishes and %d reads, want the refused one, a read, and the rest together", n, store.Reads())
 		}
 	})
 }
@@ -123,17 +126,17 @@ func TestOneConflictDoesNotHoldUpItsGroup(t *testing.T) {
 func TestABatchThatContradictsItsGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ledger := bus.NewLedger(&memStore{}, pool, time.Hour, nopLog())
+		l := ledger.New(&ledgertest.Store{}, ledgertest.Config(), zerolog.Nop())
 		results := make([]error, 3)
 		var wg sync.WaitGroup
 		for b := range results {
 			wg.Go(func() {
-				results[b] = ledger.Commit(t.Context(), settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, 7, uint64(10+b)))
+				results[b] = l.Commit(t.Context(), ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, 7, uint64(10+b)))
 			})
 		}
 		synctest.Wait()
 		ctx, stop := context.WithCancel(t.Context())
-		wg.Go(func() { _ = ledger.Run(ctx) })
+		wg.Go(func() { _ = l.Run(ctx) })
 		synctest.Wait()
 		stop()
 		wg.Wait()
@@ -158,25 +161,25 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost := errors.New("timeout")
 		n := 0
-		store := &memStore{after: func([]bus.Write) error {
+		store := &ledgertest.Store{After: func([]ledger.Write) error {
 			if n++; n == 1 {
 				return lost
 			}
 			return nil
 		}}
-		ledger := runLedger(t, store)
-		if err := ledger.Commit(t.Context(), settlement("b1", jobs.Succeeded, 1, 2, 3)); err != nil {
+		l := runLedger(t, store)
+		if err := l.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Succeeded, 1, 2, 3)); err != nil {
 			t.Errorf("Commit() = %v, want nil: it was stored, only its answer was lost", err)
 		}
-		if store.applies != 1 {
-			t.Errorf("the batch was published %d times, want once", store.applies)
+		if store.Applies() != 1 {
+			t.Errorf("the batch was published %d times, want once", store.Applies())
 		}
 		// The same, for jobs that are to be retried: the attempt must not count twice.
 		n = 0
-		if err := ledger.Commit(t.Context(), settlement("b2", jobs.Retrying, 4)); err != nil {
+		if err := l.Commit(t.Context(), ledgertest.Settlement("b2", jobs.Retrying, 4)); err != nil {
 			t.Error(err)
 		}
-		if got := records(t, ledger, 4)[0]; got.Attempts != 1 {
+		if got := ledgertest.Records(t, l, 4)[0]; got.Attempts != 1 {
 			t.Errorf("the record tells of %d attempts, want 1", got.Attempts)
 		}
 	})
@@ -184,20 +187,20 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 
 func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	for name, failure := range map[string]error{"busy": bus.ErrBusy, "silent": errors.New("timeout")} {
+	for name, failure := range map[string]error{"busy": ledger.ErrBusy, "silent": errors.New("timeout")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				store := &memStore{}
+				store := &ledgertest.Store{}
 				tries := 0
-				store.before = func([]bus.Write) error {
+				store.Before = func([]ledger.Write) error {
 					if tries++; time.Since(start) < time.Minute {
 						return failure
 					}
 					return nil
 				}
-				if err := runLedger(t, store).Commit(t.Context(), settlement("b1", jobs.Succeeded, 1)); err != nil {
+				if err := runLedger(t, store).Commit(t.Context(), ledgertest.Settlement("b1", jobs.Succeeded, 1)); err != nil {
 					t.Error(err)
 				}
 				if tries < 60 || tries > 200 {
@@ -212,25 +215,25 @@ func TestCommitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var here atomic.Bool
-		store := &memStore{before: func([]bus.Write) error {
+		store := &ledgertest.Store{Before: func([]ledger.Write) error {
 			if here.Load() {
 				return nil
 			}
-			return bus.ErrBusy
+			return ledger.ErrBusy
 		}}
-		ledger := runLedger(t, store)
+		l := runLedger(t, store)
 		cause := errors.New("lease lost")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, cause)
 		defer cancel()
-		if err := ledger.Commit(ctx, settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, cause) {
+		if err := l.Commit(ctx, ledgertest.Settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, cause) {
 			t.Errorf("Commit() = %v, want the cause of its context's end", err)
 		}
 		// Nobody waits for it any more: it must not be stored later.
 		here.Store(true)
-		if err := ledger.Commit(t.Context(), settlement("b2", jobs.Succeeded, 1)); err != nil {
+		if err := l.Commit(t.Context(), ledgertest.Settlement("b2", jobs.Succeeded, 1)); err != nil {
 			t.Errorf("the next commit ended with %v", err)
 		}
-		if store.has("done.batch.test.succeeded.b1") {
+		if store.Has("done.batch.test.succeeded.b1") {
 			t.Error("the abandoned batch was stored all the same")
 		}
 	})
@@ -239,34 +242,34 @@ func TestCommitEndsWithItsContext(t *testing.T) {
 func TestAnEventThatIsRefusedForGoodFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &memStore{before: func(writes []bus.Write) error {
+		store := &ledgertest.Store{Before: func(writes []ledger.Write) error {
 			for _, w := range writes {
 				if len(w.Data) > 1000 {
-					return fmt.Errorf("%w: too large", bus.ErrRefused)
+					return fmt.Errorf("%w: too large", ledger.ErrRefused)
 				}
 			}
 			return nil
 		}}
-		ledger := bus.NewLedger(store, pool, time.Hour, nopLog())
+		l := ledger.New(store, ledgertest.Config(), zerolog.Nop())
 		results := make([]error, 5)
 		var wg sync.WaitGroup
 		for b := range results {
 			wg.Go(func() {
-				s := settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))
+				s := ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b))
 				if b == 2 {
 					s.Event = make([]byte, 2000)
 				}
-				results[b] = ledger.Commit(t.Context(), s)
+				results[b] = l.Commit(t.Context(), s)
 			})
 		}
 		synctest.Wait()
 		ctx, stop := context.WithCancel(t.Context())
-		wg.Go(func() { _ = ledger.Run(ctx) })
+		wg.Go(func() { _ = l.Run(ctx) })
 		synctest.Wait()
 		stop()
 		wg.Wait()
 		for b, err := range results {
-			if errors.Is(err, bus.ErrRefused) != (b == 2) || b != 2 && err != nil {
+			if errors.Is(err, ledger.ErrRefused) != (b == 2) || b != 2 && err != nil {
 				t.Errorf("batch %d ended with %v; only the large one is refused", b, err)
 			}
 		}
@@ -276,13 +279,13 @@ func TestAnEventThatIsRefusedForGoodFailsAlone(t *testing.T) {
 func TestCommitAfterTheEndOfRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ledger := bus.NewLedger(&memStore{}, pool, time.Hour, nopLog())
+		l := ledger.New(&ledgertest.Store{}, ledgertest.Config(), zerolog.Nop())
 		ctx, stop := context.WithCancel(t.Context())
 		stop()
-		if err := ledger.Run(ctx); err != nil {
+		if err := l.Run(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := ledger.Commit(t.Context(), settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, bus.ErrClosed) {
+		if err := l.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Succeeded, 1)); !errors.Is(err, ledger.ErrClosed) {
 			t.Errorf("Commit() = %v, want ErrClosed", err)
 		}
 	})
@@ -291,25 +294,25 @@ func TestCommitAfterTheEndOfRun(t *testing.T) {
 func TestLoneRunsAreWrittenDownAndKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		store := &memStore{}
-		ledger, other := runLedger(t, store), runLedger(t, store)
-		ref := jobs.Ref{Epoch: epoch, Seq: 33}
+		store := &ledgertest.Store{}
+		l, other := runLedger(t, store), runLedger(t, store)
+		ref := jobs.Ref{Epoch: ledgertest.Epoch, Seq: 33}
 		for _, step := range []struct {
-			ledger *bus.Ledger
+			ledger *ledger.Ledger
 			lone   int
 			want   int
-		}{{ledger, 1, 1}, {other, 3, 3}, {ledger, 2, 3}} {
+		}{{l, 1, 1}, {other, 3, 3}, {l, 2, 3}} {
 			if err := step.ledger.BeginLone(t.Context(), ref, step.lone); err != nil {
 				t.Fatal(err)
 			}
-			if got := records(t, ledger, 33)[0]; got.Lone != step.want {
+			if got := ledgertest.Records(t, l, 33)[0]; got.Lone != step.want {
 				t.Errorf("lone runs %d, want %d: what is recorded never shrinks", got.Lone, step.want)
 			}
 		}
-		if err := other.Commit(t.Context(), settlement("b1", jobs.Failed, 33)); err != nil {
+		if err := other.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Failed, 33)); err != nil {
 			t.Fatal(err)
 		}
-		if err := ledger.BeginLone(t.Context(), ref, 4); !errors.As(err, new(*jobs.ConflictError)) {
+		if err := l.BeginLone(t.Context(), ref, 4); !errors.As(err, new(*jobs.ConflictError)) {
 			t.Errorf("BeginLone() = %v for a final job, want a conflict", err)
 		}
 	})
@@ -337,8 +340,8 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 		defer mu.Unlock()
 		return random.IntN(n)
 	}
-	fault := func(errs ...error) func([]bus.Write) error {
-		return func([]bus.Write) error {
+	fault := func(errs ...error) func([]ledger.Write) error {
+		return func([]ledger.Write) error {
 			time.Sleep(time.Duration(draw(20)) * time.Millisecond)
 			if n := draw(3 * len(errs)); n < len(errs) {
 				return errs[n]
@@ -346,20 +349,20 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 			return nil
 		}
 	}
-	store := &memStore{before: fault(bus.ErrBusy, bus.ErrStale, errors.New("lost on the way")), after: fault(errors.New("answer lost"))}
+	store := &ledgertest.Store{Before: fault(ledger.ErrBusy, ledger.ErrStale, errors.New("lost on the way")), After: fault(errors.New("answer lost"))}
 	finishedBy := make(map[uint64]string)
 	var wg sync.WaitGroup
 	for r := range replicas {
-		ledger := runLedger(t, store)
+		l := runLedger(t, store)
 		for b := range batches {
 			wg.Go(func() {
 				from := uint64(draw(all - 20))
 				id := fmt.Sprintf("r%db%d", r, b)
-				seqs, err := commitAll(t.Context(), ledger, settlement(id, jobs.Succeeded, span(from, from+1+uint64(draw(19)))...))
+				seqs, err := ledgertest.CommitAll(t.Context(), l, ledgertest.Settlement(id, jobs.Succeeded, ledgertest.Span(from, from+1+uint64(draw(19)))...))
 				if err != nil {
 					t.Error(err)
 				}
-				if len(seqs) > 0 && !store.has("done.batch.test.succeeded."+id) {
+				if len(seqs) > 0 && !store.Has("done.batch.test.succeeded."+id) {
 					t.Errorf("batch %s was told that it is stored, but it is not", id)
 				}
 				mu.Lock()
@@ -374,8 +377,8 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 		}
 	}
 	wg.Wait()
-	store.before, store.after = nil, nil
-	for seq, r := range records(t, runLedger(t, store), span(0, all)...) {
+	store.Before, store.After = nil, nil
+	for seq, r := range ledgertest.Records(t, runLedger(t, store), ledgertest.Span(0, all)...) {
 		if _, finished := finishedBy[uint64(seq)]; r.Final != finished {
 			t.Errorf("job %d: final in the ledger %v, finished by a batch %v", seq, r.Final, finished)
 		}

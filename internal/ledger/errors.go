@@ -1,0 +1,18 @@
+package ledger
+
+import "errors"
+
+// Errors that callers branch on.
+var (
+	// ErrStale is returned by a [Store] that refused a group because an expectation of one of
+	// its writes does not hold. Nothing of the group was stored.
+	ErrStale = errors.New("a subject has moved on")
+	// ErrBusy is returned by a [Store] that cannot take a group now. Nothing of the group was
+	// stored; the same group may be tried again.
+	ErrBusy = errors.New("the broker cannot take the group now")
+	// ErrRefused is returned by a [Store] that will never take a group: it is too large, or the
+	// stream lacks a setting. Nothing of it was stored.
+	ErrRefused = errors.New("the broker refuses the group")
+	// ErrClosed is returned by a [Ledger] whose Run has ended.
+	ErrClosed = errors.New("closed")
+)
