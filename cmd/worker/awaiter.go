@@ -57,7 +57,7 @@ func newAwaiter(c *cli, byID bool) *awaiter {
 		out: newRows(c,
 			column[outcome]{"uid", func(o outcome) string { return o.UID }},
 			column[outcome]{"id", func(o outcome) string { return o.ID }},
-			column[outcome]{"outcome", func(o outcome) string { return o.Outcome }},
+			column[outcome]{"outcome", func(o outcome) string { return o.Outcome.String() }},
 			column[outcome]{"attempt", func(o outcome) string { return strconv.Itoa(o.Attempt) }},
 			column[outcome]{"reason", func(o outcome) string { return o.Reason }},
 		),
@@ -123,7 +123,7 @@ func (a *awaiter) seal() {
 
 // print and finish want the lock held.
 func (a *awaiter) print(o outcome) {
-	if o.Outcome != jobs.Succeeded.String() {
+	if o.Outcome != jobs.Succeeded {
 		a.failed++
 	}
 	a.err = errors.Join(a.err, a.out.print(o))

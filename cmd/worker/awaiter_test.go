@@ -18,7 +18,7 @@ func told(t *testing.T, entries ...string) bus.Event {
 	e := jobs.Event{Type: jobs.EventType, ID: "b", Data: jobs.EventData{BatchID: "b"}}
 	for _, entry := range entries {
 		words := strings.Fields(entry)
-		e.Data.Jobs = append(e.Data.Jobs, jobs.EventJob{UID: words[0], ID: words[1], Outcome: words[2]})
+		e.Data.Jobs = append(e.Data.Jobs, jobs.EventJob{UID: words[0], ID: words[1], Outcome: jobs.Outcome(words[2])})
 	}
 	data, err := json.Marshal(e)
 	if err != nil {

@@ -109,7 +109,7 @@ func TestWaitPrintsEveryOneOfManyJobs(t *testing.T) {
 	r := piped(t, env, in.String(), "publish", "jobs.x", "--wait", "--timeout", "2m", "-o", "json")
 	uids := map[string]bool{}
 	for _, o := range decode[[]outcome](t, r) {
-		uids[o.UID] = o.Outcome == jobs.Succeeded.String()
+		uids[o.UID] = o.Outcome == jobs.Succeeded
 	}
 	if r.code != codeOK || len(uids) != n {
 		t.Errorf("exit %d, %d outcomes of %d: %s", r.code, len(uids), n, r.stderr)

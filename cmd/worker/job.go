@@ -38,7 +38,7 @@ func jobColumns(r *bus.JobReport) []column[bus.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},
 		{"published", moment(r.Published)}, {"due", r.Due}, {"attempt", positive(uint64(max(r.Attempt, 0)))},
-		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome}, {"reason", r.Reason}, {"settled", moment(r.SettledAt)},
+		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", moment(r.SettledAt)},
 		{"batch", r.BatchID}, {"event", positive(r.EventSeq)}, {"dead letter", positive(r.DeadLetter)},
 	}
 	var columns []column[bus.JobReport]

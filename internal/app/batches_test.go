@@ -132,7 +132,7 @@ func TestTwoJobsOfABatchMayShareAnID(t *testing.T) {
 	if len(h.Events) != 1 || len(h.Events[0].Data.Jobs) != 3 {
 		t.Fatalf("%d events", len(h.Events))
 	}
-	for i, want := range []string{"succeeded", "failed", "succeeded"} {
+	for i, want := range []jobs.Outcome{jobs.Succeeded, jobs.Failed, jobs.Succeeded} {
 		if j := h.Events[0].Data.Jobs[i]; j.Outcome != want {
 			t.Errorf("job %d, %s: %s %s, want %s", i+1, j.ID, j.Outcome, j.Reason, want)
 		}

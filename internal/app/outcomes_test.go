@@ -96,7 +96,7 @@ func TestDeadlines(t *testing.T) {
 	r.start("ROLLCALL_MAX_ATTEMPTS=1000")
 	h := r.judge()
 	got := ends(h)
-	for id, want := range map[string]string{"late": "expired", "tried": "expired", "unreadable": "invalid", "in time": "succeeded"} {
+	for id, want := range map[string]jobs.Outcome{"late": "expired", "tried": "expired", "unreadable": "invalid", "in time": "succeeded"} {
 		if got[id].Outcome != want {
 			t.Errorf("job %s: %+v, want %s", id, got[id], want)
 		}
@@ -214,7 +214,7 @@ func TestTheSameMessageIDIsOneJob(t *testing.T) {
 		t.Errorf("the second: %+v, %v", ack, err)
 	}
 	r.start()
-	if h := r.judge(); len(ends(h)) != 1 || ends(h)["order-42"].Outcome != jobs.Succeeded.String() {
+	if h := r.judge(); len(ends(h)) != 1 || ends(h)["order-42"].Outcome != jobs.Succeeded {
 		t.Errorf("ended: %+v", ends(h))
 	}
 }

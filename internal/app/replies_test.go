@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/faulttest"
+	"rollcall/internal/jobs"
 )
 
 // Rule 3: a reply that names a job nobody asked about is a failure of the whole call, and the
@@ -97,7 +98,7 @@ func TestAJobThatSpoilsItsBatchIsFoundByHalving(t *testing.T) {
 	r.start()
 	h := r.judge()
 	for id, j := range ends(h) {
-		if want := map[bool]string{true: "failed", false: "succeeded"}[id == "j11"]; j.Outcome != want || j.Attempt != 1 {
+		if want := map[bool]jobs.Outcome{true: jobs.Failed, false: jobs.Succeeded}[id == "j11"]; j.Outcome != want || j.Attempt != 1 {
 			t.Errorf("job %s: %+v, want %s", id, j, want)
 		}
 	}

@@ -43,11 +43,11 @@ type JobReport struct {
 	// Succeeded names the services that are done with a job that is not final.
 	Succeeded []string `json:"succeeded,omitempty"`
 	// The event that the job is final in; empty where it is not.
-	Outcome   string    `json:"outcome,omitempty"`
-	Reason    string    `json:"reason,omitempty"`
-	BatchID   string    `json:"batch_id,omitempty"`
-	EventSeq  uint64    `json:"event_seq,omitempty"`
-	SettledAt time.Time `json:"settled_at,omitzero"`
+	Outcome   jobs.Outcome `json:"outcome,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+	BatchID   string       `json:"batch_id,omitempty"`
+	EventSeq  uint64       `json:"event_seq,omitempty"`
+	SettledAt time.Time    `json:"settled_at,omitzero"`
 	// DeadLetter is the sequence of its dead letter, 0 for none.
 	DeadLetter uint64 `json:"dead_letter,omitempty"`
 }
@@ -210,10 +210,10 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	if report.UID == "" {
 		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.setup.pool, ErrNotFound, StreamDone)
 	}
-	if report.Outcome == jobs.Succeeded.String() {
+	if report.Outcome == jobs.Succeeded {
 		return report, nil
 	}
-	err = a.Letters(ctx, LetterFilter{Outcome: report.Outcome}, func(l Letter) error {
+	err = a.Letters(ctx, LetterFilter{Outcome: report.Outcome.String()}, func(l Letter) error {
 		if l.UID == report.UID {
 			report.DeadLetter = l.Seq
 			return errEnough

@@ -106,7 +106,7 @@ func (h *History) Violations() []Violation {
 // ending is the event in which a job is final.
 type ending struct {
 	event   string
-	outcome string
+	outcome jobs.Outcome
 	stored  time.Time
 }
 
@@ -143,15 +143,17 @@ func (j *judge) counts(e *Event) {
 	got := jobs.Counts{Total: len(e.Data.Jobs)}
 	for i := range e.Data.Jobs {
 		switch outcome := e.Data.Jobs[i].Outcome; outcome {
-		case jobs.Succeeded.String():
+		case jobs.Succeeded:
 			got.Succeeded++
-		case jobs.Failed.String():
+		case jobs.Failed:
 			got.Failed++
-		case jobs.Expired.String():
+		case jobs.Expired:
 			got.Expired++
-		case jobs.Invalid.String():
+		case jobs.Invalid:
 			got.Invalid++
-		case jobs.Retrying.String():
+		case jobs.Cancelled:
+			got.Cancelled++
+		case jobs.Retrying:
 			got.Retrying++
 		default:
 			j.report(Miscounted, e.Data.Jobs[i].UID, "event %s gives it the outcome %q", e.ID, outcome)
@@ -221,7 +223,7 @@ func (j *judge) deadLetters() {
 	for _, job := range j.history.Accepted {
 		end, done := j.ended[job.UID]
 		want, got := 0, letters[job.UID]
-		if done && end.outcome != jobs.Succeeded.String() {
+		if done && end.outcome.Dead() {
 			want = 1
 		}
 		if got < want || got > want && j.history.Calm {

@@ -18,11 +18,7 @@ var start = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 func event(id string, stored time.Time, entries ...jobs.EventJob) history.Event {
 	rulings := make([]jobs.Ruling, len(entries))
 	for i := range entries {
-		for o := jobs.Retrying; o <= jobs.Invalid; o++ {
-			if o.String() == entries[i].Outcome {
-				rulings[i].Outcome = o
-			}
-		}
+		rulings[i].Outcome = entries[i].Outcome
 	}
 	counts := jobs.Count(rulings)
 	return history.Event{Stored: stored, Event: jobs.Event{
@@ -32,7 +28,7 @@ func event(id string, stored time.Time, entries ...jobs.EventJob) history.Event 
 }
 
 func entry(n int, outcome jobs.Outcome, services map[string]string) jobs.EventJob {
-	return jobs.EventJob{UID: uid(n), ID: fmt.Sprintf("job-%d", n), Outcome: outcome.String(), Services: services}
+	return jobs.EventJob{UID: uid(n), ID: fmt.Sprintf("job-%d", n), Outcome: outcome, Services: services}
 }
 
 func uid(n int) string { return fmt.Sprintf("e1.%d", n) }

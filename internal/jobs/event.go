@@ -105,6 +105,7 @@ func (c Counts) append(b []byte) []byte {
 	b = appendNumber(b, "failed", c.Failed)
 	b = appendNumber(b, "expired", c.Expired)
 	b = appendNumber(b, "invalid", c.Invalid)
+	b = appendNumber(b, "cancelled", c.Cancelled)
 	b = appendNumber(b, "retrying", c.Retrying)
 	return append(b, '}')
 }
@@ -139,7 +140,7 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 		b = appendString(b, j.UID)
 	}
 	b = append(b, `,"outcome":"`...)
-	b = append(b, r.Outcome.String()...)
+	b = append(b, r.Outcome...)
 	b = append(b, '"')
 	b = appendNumber(b, "attempt", r.Attempt)
 	if d < detailNoTexts {

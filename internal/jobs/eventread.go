@@ -52,8 +52,9 @@ type EventJob struct {
 	ID       string                     `json:"id"`
 	UID      string                     `json:"uid"`
 	Subject  string                     `json:"subject"`
-	Outcome  string                     `json:"outcome"`
+	Outcome  Outcome                    `json:"outcome"`
 	Attempt  int                        `json:"attempt"`
+	Set      string                     `json:"set,omitempty"`
 	Reason   string                     `json:"reason,omitempty"`
 	Services map[string]string          `json:"services,omitempty"`
 	Data     map[string]json.RawMessage `json:"data,omitempty"`
@@ -72,4 +73,4 @@ func DecodeEvent(b []byte) (Event, error) {
 }
 
 // Final reports whether the job is done for ever.
-func (j *EventJob) Final() bool { return j.Outcome != Retrying.String() }
+func (j *EventJob) Final() bool { return j.Outcome.Final() }

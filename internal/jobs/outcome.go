@@ -1,24 +1,30 @@
 package jobs
 
-// Outcome is what became of a job in a batch.
-type Outcome uint8
+// Outcome is what became of a job in a batch: the word that stands in events, dead letters,
+// reports and metrics. The empty Outcome is none.
+type Outcome string
 
 // Every outcome but Retrying is final.
 const (
-	Retrying Outcome = iota
-	Succeeded
-	Failed
-	Expired
-	Invalid
+	Retrying  Outcome = "retrying"
+	Succeeded Outcome = "succeeded"
+	Failed    Outcome = "failed"
+	Expired   Outcome = "expired"
+	Invalid   Outcome = "invalid"
+	// Cancelled means that an operator or a producer said so. There is no dead letter.
+	Cancelled Outcome = "cancelled"
 )
 
-var outcomeNames = [...]string{"retrying", "succeeded", "failed", "expired", "invalid"}
+// Outcomes lists every outcome, the final ones first.
+func Outcomes() []Outcome {
+	return []Outcome{Succeeded, Failed, Expired, Invalid, Cancelled, Retrying}
+}
 
-// String returns the word that stands in the event.
-func (o Outcome) String() string { return outcomeNames[o] }
+// String returns the word.
+func (o Outcome) String() string { return string(o) }
 
-// Final reports whether the job is done for ever.
-func (o Outcome) Final() bool { return o != Retrying }
+// Final reports whether the job is done for ever. An outcome of a newer version counts as final.
+func (o Outcome) Final() bool { return o != Retrying && o != "" }
 
 // Dead reports whether a job that ended so gets a dead letter.
 func (o Outcome) Dead() bool { return o == Failed || o == Expired || o == Invalid }

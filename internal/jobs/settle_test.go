@@ -222,6 +222,23 @@ func TestBatchOutcome(t *testing.T) {
 	}
 }
 
+func TestACancelledJobIsCountedAndHasNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	if jobs.Cancelled.Dead() || !jobs.Cancelled.Final() {
+		t.Error("cancelled: want final, and no dead letter")
+	}
+	s := settlement()
+	s.Rulings[0] = jobs.Ruling{Outcome: jobs.Cancelled}
+	s.EncodeEvent(1 << 20)
+	e, err := jobs.DecodeEvent(s.Event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Data.Counts.Cancelled != 1 || e.Data.Jobs[0].Outcome != jobs.Cancelled {
+		t.Errorf("counts %+v, job %+v", e.Data.Counts, e.Data.Jobs[0])
+	}
+}
+
 func TestWithoutLeavesTheRest(t *testing.T) {
 	t.Parallel()
 	s := settlement()

@@ -69,6 +69,7 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Expired   int `json:"expired"`
 	Invalid   int `json:"invalid"`
+	Cancelled int `json:"cancelled"`
 	Retrying  int `json:"retrying"`
 }
 
@@ -85,6 +86,8 @@ func Count(rulings []Ruling) Counts {
 			c.Expired++
 		case Invalid:
 			c.Invalid++
+		case Cancelled:
+			c.Cancelled++
 		case Retrying:
 			c.Retrying++
 		}

@@ -34,8 +34,8 @@ type Metrics struct {
 	live     atomic.Pointer[Live]
 
 	events map[jobs.Occurrence]prometheus.Counter
-	// finished is indexed by outcome; that of Retrying is a metric of its own.
-	finished [5]prometheus.Counter
+	// finished is by outcome; that of Retrying is a metric of its own.
+	finished map[jobs.Outcome]prometheus.Counter
 	dead     map[string]prometheus.Counter
 
 	inFlight      prometheus.Gauge
@@ -144,7 +144,8 @@ func (m *Metrics) makeJobs(f factory) {
 		jobs.CrashLoops:           f.counter("crash_loops_total", "Jobs failed because they seem to crash their workers."),
 	}
 	finished := f.counters("jobs_finished_total", "Jobs that are final in a committed event, by outcome.", "outcome")
-	for _, o := range []jobs.Outcome{jobs.Succeeded, jobs.Failed, jobs.Expired, jobs.Invalid} {
+	m.finished = map[jobs.Outcome]prometheus.Counter{}
+	for _, o := range []jobs.Outcome{jobs.Succeeded, jobs.Failed, jobs.Expired, jobs.Invalid, jobs.Cancelled} {
 		m.finished[o] = finished.WithLabelValues(o.String())
 	}
 	m.finished[jobs.Retrying] = f.counter("jobs_retried_total", "Jobs given back for another attempt by a committed event.")

@@ -80,7 +80,7 @@ func (m *Metrics) Batch(ctx context.Context, b *jobs.Batch) (context.Context, fu
 
 // settled counts the jobs of a committed batch.
 func (m *Metrics) settled(s *jobs.Settlement) {
-	var outcomes [len(m.finished)]int
+	outcomes := make(map[jobs.Outcome]int, len(m.finished))
 	for i := range s.Rulings {
 		r := &s.Rulings[i]
 		outcomes[r.Outcome]++

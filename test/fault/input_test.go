@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
+	"rollcall/internal/jobs"
 )
 
 // TestBadInput publishes what no sane producer would. Every job that the broker accepts ends,
@@ -38,7 +39,7 @@ func TestBadInput(t *testing.T) {
 	}
 	s.Load.Publish(100, patience)
 	h := s.Judge(patience, history.History{Calm: true})
-	ended := map[string]int{}
+	ended := map[jobs.Outcome]int{}
 	for _, e := range h.Events {
 		for _, job := range e.Data.Jobs {
 			ended[job.Outcome]++
