@@ -145,7 +145,7 @@ func parseURL(raw string) (*url.URL, error) {
 	case "http", "https":
 		return u, checkHTTP(u)
 	case "nats":
-		return u, checkSubject(strings.TrimPrefix(raw, natsScheme))
+		return u, jobs.CheckSubject(strings.TrimPrefix(raw, natsScheme))
 	default:
 		return nil, fmt.Errorf("%q is not a URL with http://, https:// or nats://", u.Redacted())
 	}
@@ -161,17 +161,4 @@ func checkHTTP(u *url.URL) error {
 		return fmt.Errorf("%q has a fragment, which is never sent", u.Redacted())
 	}
 	return checkLiteral(u.Hostname())
-}
-
-// checkSubject refuses what cannot be published to: wildcards, spaces, empty tokens.
-func checkSubject(subject string) error {
-	if len(subject) > 255 || strings.ContainsFunc(subject, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' || r == '>' }) {
-		return fmt.Errorf("nats://%s: a subject has no wildcards, spaces or characters beyond ASCII", subject)
-	}
-	for token := range strings.SplitSeq(subject, ".") {
-		if token == "" {
-			return fmt.Errorf("nats://%s is not a subject; write nats://name.of.subject", subject)
-		}
-	}
-	return nil
 }
