@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 // errNoStream is returned by commands that need one.
@@ -16,7 +17,7 @@ var errNoStream = errors.New("ROLLCALL_SOURCE=core has no stream: nothing waits,
 
 // administer connects and calls work with the pool's administration. withStream refuses core
 // mode.
-func (c *cli) administer(ctx context.Context, purpose string, withStream bool, work func(*client, *bus.Admin) error) error {
+func (c *cli) administer(ctx context.Context, purpose string, withStream bool, work func(*client, *operate.Admin) error) error {
 	cl, err := c.connect(ctx, purpose)
 	if err != nil {
 		return err
@@ -25,7 +26,7 @@ func (c *cli) administer(ctx context.Context, purpose string, withStream bool, w
 	if withStream && cl.cfg.Streams.Source == bus.SourceCore {
 		return errNoStream
 	}
-	return work(cl, bus.NewAdmin(bus.NewSetup(cl.Conn, cl.cfg.Streams, cl.cfg.Pool)))
+	return work(cl, cl.admin())
 }
 
 // parsePoint reads a point in time: RFC 3339, or a distance from now in direction, 1 or -1.

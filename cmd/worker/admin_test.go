@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/devkit"
 	"rollcall/internal/faulttest"
+	"rollcall/internal/operate"
 )
 
 // final publishes a job under this id and waits until it is final.
@@ -117,8 +118,8 @@ func TestJobIsFoundAndWhatNeverWasExitsFour(t *testing.T) {
 	env := answering(t, byID())
 	final(t, env, "a-ok")
 	final(t, env, "b-fail")
-	got := decode[bus.JobReport](t, worker(t, env, "job", "b-fail", "-o", "json"))
-	if got.State != bus.JobFinal || got.Outcome != "failed" || got.DeadLetter == 0 || got.BatchID == "" {
+	got := decode[operate.JobReport](t, worker(t, env, "job", "b-fail", "-o", "json"))
+	if got.State != operate.JobFinal || got.Outcome != "failed" || got.DeadLetter == 0 || got.BatchID == "" {
 		t.Errorf("b-fail: %+v", got)
 	}
 	wants(t, worker(t, env, "job", got.UID), codeOK, "id           b-fail", "state        final", "outcome      failed", "reason       as told", "dead letter  1")

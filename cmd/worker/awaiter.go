@@ -13,8 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // maxEarly bounds what is kept of jobs that may not be ours. The PubAck of a job is out before
@@ -83,7 +83,7 @@ func (a *awaiter) expect(job receipt) {
 }
 
 // settle reads one event.
-func (a *awaiter) settle(stored bus.Event) error {
+func (a *awaiter) settle(stored operate.Event) error {
 	event, err := jobs.DecodeEvent(stored.Data)
 	if err != nil {
 		return fmt.Errorf("event %s: %w", stored.BatchID, err)
@@ -159,8 +159,8 @@ func (a *awaiter) verdict(published int, waiting error) error {
 
 // publishAndWait prints the outcome of each job. It listens before it publishes, and it reads
 // stored events, so that neither a quick pool nor a lost connection hides an outcome.
-func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Publisher, source messages, f *publishFlags) error {
-	events, w := bus.NewEvents(cl.Conn), newAwaiter(c, f.delay > 0)
+func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *operate.Publisher, source messages, f *publishFlags) error {
+	events, w := operate.NewEvents(cl.Conn), newAwaiter(c, f.delay > 0)
 	next, err := events.Next(ctx)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *bus.Pub
 	wg.Go(func() { heard <- events.Stored(listening, "*", next, true, w.settle) })
 
 	n, seenBefore := 0, false
-	err = publisher.Publish(ctx, source, func(m *nats.Msg, r bus.Receipt) error {
+	err = publisher.Publish(ctx, source, func(m *nats.Msg, r operate.Receipt) error {
 		n++
 		seenBefore = seenBefore || r.Duplicate
 		w.expect(newReceipt(m, r))

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // told makes a stored event that lists jobs as "uid id outcome".
-func told(t *testing.T, entries ...string) bus.Event {
+func told(t *testing.T, entries ...string) operate.Event {
 	t.Helper()
 	e := jobs.Event{Type: jobs.EventType, ID: "b", Data: jobs.EventData{BatchID: "b"}}
 	for _, entry := range entries {
@@ -24,7 +24,7 @@ func told(t *testing.T, entries ...string) bus.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bus.Event{BatchID: "b", Data: data}
+	return operate.Event{BatchID: "b", Data: data}
 }
 
 func awaiting(byID bool) (*awaiter, *bytes.Buffer) {
@@ -32,7 +32,7 @@ func awaiting(byID bool) (*awaiter, *bytes.Buffer) {
 	return newAwaiter(&cli{stdout: &out, output: formatJSONL}, byID), &out
 }
 
-func hear(t *testing.T, a *awaiter, e bus.Event) {
+func hear(t *testing.T, a *awaiter, e operate.Event) {
 	t.Helper()
 	if err := a.settle(e); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestTheVerdictNamesJobsWithoutAnOutcome(t *testing.T) {
 func TestAnUnreadableEventEndsTheWait(t *testing.T) {
 	t.Parallel()
 	a, _ := awaiting(false)
-	if err := a.settle(bus.Event{BatchID: "b7", Data: []byte("{")}); err == nil || !strings.Contains(err.Error(), "b7") {
+	if err := a.settle(operate.Event{BatchID: "b7", Data: []byte("{")}); err == nil || !strings.Contains(err.Error(), "b7") {
 		t.Errorf("got %v, want an error that names the event", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 const (
@@ -46,5 +47,7 @@ func (cl *client) hangUp() {
 	_ = cl.Close(ctx)
 }
 
-// setup is what the pool of the settings needs on the broker.
-func (cl *client) setup() *bus.Setup { return bus.NewSetup(cl.Conn, cl.cfg.Streams, cl.cfg.Pool) }
+// admin is the administration of the pool of the settings.
+func (cl *client) admin() *operate.Admin {
+	return operate.NewAdmin(cl.Conn, cl.cfg.Streams, cl.cfg.Pool)
+}

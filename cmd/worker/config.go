@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/settings"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -23,11 +24,11 @@ environment or from a file. Secrets are masked. With faults it lists them all an
 				_, err := fmt.Fprint(c.stdout, app.Markdown())
 				return err
 			}
-			settings, faults := app.Settings(c.env)
-			err := printAll(c, settings,
-				column[app.Setting]{"variable", func(s app.Setting) string { return s.Name }},
-				column[app.Setting]{"value", func(s app.Setting) string { return s.Value }},
-				column[app.Setting]{"source", func(s app.Setting) string { return s.Source }},
+			all, faults := app.Settings(c.env)
+			err := printAll(c, all,
+				column[settings.Setting]{"variable", func(s settings.Setting) string { return s.Name }},
+				column[settings.Setting]{"value", func(s settings.Setting) string { return s.Value }},
+				column[settings.Setting]{"source", func(s settings.Setting) string { return s.Source }},
 			)
 			if err != nil {
 				return err

@@ -17,6 +17,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 func (c *cli) deadCommand() *cobra.Command {
@@ -36,7 +37,7 @@ be looked at, replayed as new jobs once the cause is mended, or discarded.`,
 
 // letterFlags choose dead letters.
 type letterFlags struct {
-	filter    bus.LetterFilter
+	filter    operate.LetterFilter
 	olderThan string
 	newerThan string
 }
@@ -52,7 +53,7 @@ func (f *letterFlags) register(command *cobra.Command) {
 }
 
 // parse checks the flags and returns the filter.
-func (f *letterFlags) parse(now time.Time) (filter bus.LetterFilter, err error) {
+func (f *letterFlags) parse(now time.Time) (filter operate.LetterFilter, err error) {
 	filter = f.filter
 	outcomes := []string{"", jobs.Failed.String(), jobs.Expired.String(), jobs.Invalid.String()}
 	if !slices.Contains(outcomes, filter.Outcome) {
@@ -84,7 +85,7 @@ func (c *cli) deadListCommand() *cobra.Command {
 			if err != nil || limit < 0 {
 				return usageError(errors.Join(err, negative("limit", limit)))
 			}
-			return c.administer(cmd.Context(), "dead ls", true, func(_ *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "dead ls", true, func(_ *client, a *operate.Admin) error {
 				return c.listLetters(cmd.Context(), a, filter, limit)
 			})
 		},
@@ -101,7 +102,7 @@ func negative(flag string, n int) error {
 	return fmt.Errorf("--%s %d: want 0 or more", flag, n)
 }
 
-func (c *cli) listLetters(ctx context.Context, a *bus.Admin, filter bus.LetterFilter, limit int) error {
+func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.LetterFilter, limit int) error {
 	out := newRows(c, letterColumns(time.Now())...)
 	err := a.Letters(ctx, filter, func(l bus.Letter) error {
 		if err := out.print(l); err != nil {
@@ -164,7 +165,7 @@ func (c *cli) deadShowCommand() *cobra.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead show", true, func(_ *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "dead show", true, func(_ *client, a *operate.Admin) error {
 				l, m, err := a.Letter(cmd.Context(), seqs[0])
 				if err != nil {
 					return err

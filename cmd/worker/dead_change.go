@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 // letterChange is what became of one dead letter.
@@ -40,21 +41,21 @@ type change struct {
 	// destroys tells that it cannot be undone.
 	destroys bool
 	// do does it and returns the uid of the job that was made, if any; try only looks.
-	do  func(ctx context.Context, a *bus.Admin, seq uint64) (job string, err error)
-	try func(ctx context.Context, a *bus.Admin, seq uint64) error
+	do  func(ctx context.Context, a *operate.Admin, seq uint64) (job string, err error)
+	try func(ctx context.Context, a *operate.Admin, seq uint64) error
 }
 
 func (c *cli) deadReplayCommand() *cobra.Command {
 	replay := change{
 		word: "replayed",
-		do: func(ctx context.Context, a *bus.Admin, seq uint64) (string, error) {
+		do: func(ctx context.Context, a *operate.Admin, seq uint64) (string, error) {
 			ref, err := a.Replay(ctx, seq)
 			if ref.Seq == 0 {
 				return "", err
 			}
 			return ref.UID(), err
 		},
-		try: func(ctx context.Context, a *bus.Admin, seq uint64) error { return a.Replayable(ctx, seq) },
+		try: func(ctx context.Context, a *operate.Admin, seq uint64) error { return a.Replayable(ctx, seq) },
 	}
 	command := c.changeCommand(replay)
 	command.Use, command.Short = "replay [NUMBER...]", "Publish dead letters again as new jobs"
@@ -71,8 +72,10 @@ deadline has passed, is kept. It exits 1 if any is kept.`
 func (c *cli) deadDiscardCommand() *cobra.Command {
 	discard := change{
 		word: "discarded", destroys: true,
-		do: func(ctx context.Context, a *bus.Admin, seq uint64) (string, error) { return "", a.Discard(ctx, seq) },
-		try: func(ctx context.Context, a *bus.Admin, seq uint64) error {
+		do: func(ctx context.Context, a *operate.Admin, seq uint64) (string, error) {
+			return "", a.Discard(ctx, seq)
+		},
+		try: func(ctx context.Context, a *operate.Admin, seq uint64) error {
 			_, _, err := a.Letter(ctx, seq)
 			return err
 		},
@@ -96,7 +99,7 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 			if err := errors.Join(err, numbers, f.check(&ch, len(args) > 0, filter.Empty())); err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead", true, func(_ *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "dead", true, func(_ *client, a *operate.Admin) error {
 				if len(args) == 0 {
 					seqs, err = chosen(cmd.Context(), a, filter)
 				}
@@ -136,7 +139,7 @@ func (f *changeFlags) check(ch *change, numbered, unfiltered bool) error {
 }
 
 // chosen lists the letters before any is changed: what dies meanwhile is not among them.
-func chosen(ctx context.Context, a *bus.Admin, filter bus.LetterFilter) (seqs []uint64, err error) {
+func chosen(ctx context.Context, a *operate.Admin, filter operate.LetterFilter) (seqs []uint64, err error) {
 	err = a.Letters(ctx, filter, func(l bus.Letter) error {
 		seqs = append(seqs, l.Seq)
 		return nil
@@ -146,7 +149,7 @@ func chosen(ctx context.Context, a *bus.Admin, filter bus.LetterFilter) (seqs []
 
 // changeLetters changes one letter after the other and prints what became of each. It goes on
 // after a letter that could not be changed. The error of a letter asked for alone is its own.
-func (c *cli) changeLetters(ctx context.Context, a *bus.Admin, f *changeFlags, ch *change, seqs []uint64, alone bool) error {
+func (c *cli) changeLetters(ctx context.Context, a *operate.Admin, f *changeFlags, ch *change, seqs []uint64, alone bool) error {
 	limit := rate.Inf
 	if f.rate > 0 {
 		limit = rate.Limit(f.rate)
@@ -185,7 +188,7 @@ func (c *cli) changeLetters(ctx context.Context, a *bus.Admin, f *changeFlags, c
 	return errors.Join(fault, out.close())
 }
 
-func (f *changeFlags) apply(ctx context.Context, a *bus.Admin, ch *change, seq uint64) (result letterChange, err error) {
+func (f *changeFlags) apply(ctx context.Context, a *operate.Admin, ch *change, seq uint64) (result letterChange, err error) {
 	result = letterChange{Seq: seq, Result: ch.word}
 	if f.dryRun {
 		result.Result = "would be " + ch.word

@@ -12,6 +12,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/history"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 const (
@@ -40,7 +41,7 @@ func (t *tally) end(n int) {
 
 // publish sends the jobs and returns those that the broker confirmed: all of them.
 func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
-	publisher, err := bus.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
+	publisher, err := operate.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +59,7 @@ func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
 		}
 	}
 	accepted := make([]history.Job, 0, d.flags.jobs)
-	err = publisher.Publish(ctx, source, func(m *nats.Msg, r bus.Receipt) error {
+	err = publisher.Publish(ctx, source, func(m *nats.Msg, r operate.Receipt) error {
 		uid := r.Ref.UID()
 		d.sent[uid] = sentAt[len(accepted)]
 		accepted = append(accepted, history.Job{
@@ -100,7 +101,7 @@ func demoJob(n int) *nats.Msg {
 
 // follow counts final jobs as their events are committed.
 func (d *demo) follow(ctx context.Context, cl *client, fail context.CancelCauseFunc) {
-	err := bus.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, true, func(stored bus.Event) error {
+	err := operate.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, true, func(stored operate.Event) error {
 		event, err := jobs.DecodeEvent(stored.Data)
 		if err != nil {
 			return err
@@ -137,11 +138,11 @@ func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
 
 // awaitEmpty returns when the broker has taken in the acks, which follow the events.
 func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
-	setup := cl.setup()
+	admin := cl.admin()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for begun := time.Now(); time.Since(begun) < settleWithin; {
-		backlog, err := setup.Backlog(ctx)
+		backlog, err := admin.Backlog(ctx)
 		if err != nil {
 			return err
 		}
@@ -160,7 +161,7 @@ func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
 // readBack collects what the run left in the streams and in the services' journals.
 func (d *demo) readBack(ctx context.Context, cl *client, accepted []history.Job) (*history.History, error) {
 	h := &history.History{Accepted: accepted, AtRest: true, Calm: true, Calls: d.around.calls()}
-	err := bus.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, false, func(stored bus.Event) error {
+	err := operate.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, false, func(stored operate.Event) error {
 		event, err := jobs.DecodeEvent(stored.Data)
 		if err != nil {
 			return err
@@ -171,7 +172,7 @@ func (d *demo) readBack(ctx context.Context, cl *client, accepted []history.Job)
 	if err != nil {
 		return nil, err
 	}
-	err = bus.NewAdmin(cl.setup()).Letters(ctx, bus.LetterFilter{}, func(l bus.Letter) error {
+	err = cl.admin().Letters(ctx, operate.LetterFilter{}, func(l bus.Letter) error {
 		h.DeadLetters = append(h.DeadLetters, l.UID)
 		return nil
 	})

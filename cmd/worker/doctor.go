@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/operate"
 )
 
 func (c *cli) doctorCommand() *cobra.Command {
@@ -42,11 +43,11 @@ service. It exits 0 unless something is an error.`,
 	return command
 }
 
-func (c *cli) printFindings(findings []app.Finding) error {
+func (c *cli) printFindings(findings []operate.Finding) error {
 	return printAll(c, findings,
-		column[app.Finding]{"check", func(f app.Finding) string { return f.Check }},
-		column[app.Finding]{"health", func(f app.Finding) string { return string(f.Health) }},
-		column[app.Finding]{"detail", func(f app.Finding) string {
+		column[operate.Finding]{"check", func(f operate.Finding) string { return f.Check }},
+		column[operate.Finding]{"health", func(f operate.Finding) string { return string(f.Health) }},
+		column[operate.Finding]{"detail", func(f operate.Finding) string {
 			if f.Remedy == "" {
 				return f.Detail
 			}
@@ -56,10 +57,10 @@ func (c *cli) printFindings(findings []app.Finding) error {
 }
 
 // verdict is an error if something is broken.
-func verdict(findings []app.Finding) error {
+func verdict(findings []operate.Finding) error {
 	broken := 0
 	for _, f := range findings {
-		if f.Health == app.Broken {
+		if f.Health == operate.Broken {
 			broken++
 		}
 	}

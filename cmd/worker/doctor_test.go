@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"rollcall/internal/app"
+	"rollcall/internal/operate"
 )
 
 func TestDoctorPrintsFindingsAndExitsByThem(t *testing.T) {
@@ -26,11 +26,11 @@ func TestDoctorPrintsFindingsAndExitsByThem(t *testing.T) {
 	if found.code != codeOK {
 		t.Errorf("all set up: exit %d, %s", found.code, found.stderr)
 	}
-	health := map[string]app.Health{}
-	for _, f := range decode[[]app.Finding](t, found) {
+	health := map[string]operate.Health{}
+	for _, f := range decode[[]operate.Finding](t, found) {
 		health[f.Check] = f.Health
 	}
-	if health["permissions"] != app.Well || health["service billing"] != app.Well {
+	if health["permissions"] != operate.Well || health["service billing"] != operate.Well {
 		t.Errorf("health %v, want permissions and billing to be well", health)
 	}
 }

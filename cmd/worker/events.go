@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // eventLine is an event as it is printed: byte for byte in JSON, a summary in a table.
@@ -71,7 +71,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 	defer cl.hangUp()
 	out := newRows(c, eventColumns()...)
 	printed := 0
-	each := func(stored bus.Event) error {
+	each := func(stored operate.Event) error {
 		if f.outcome != "" && string(stored.Outcome) != f.outcome || stored.Time.Before(since) {
 			return nil
 		}
@@ -87,7 +87,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		}
 		return nil
 	}
-	events := bus.NewEvents(cl.Conn)
+	events := operate.NewEvents(cl.Conn)
 	if f.all || f.since != "" {
 		err = events.Stored(ctx, cl.cfg.Pool, 0, f.follow, each)
 	} else {

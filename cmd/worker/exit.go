@@ -5,7 +5,8 @@ import (
 	"fmt"
 
 	"rollcall/internal/app"
-	"rollcall/internal/bus"
+	"rollcall/internal/operate"
+	"rollcall/internal/settings"
 )
 
 // The exit codes. Scripts rely on them.
@@ -46,7 +47,7 @@ func notFound(err error) error { return &exitError{code: codeNotFound, err: err}
 // exitCode maps an error to its exit code. It is the only place that does.
 func exitCode(err error) int {
 	var coded *exitError
-	var faults *app.FaultsError
+	var faults *settings.FaultsError
 	switch {
 	case err == nil:
 		return codeOK
@@ -56,7 +57,7 @@ func exitCode(err error) int {
 		return codeUsage
 	case errors.Is(err, app.ErrDrainDeadline):
 		return codeDrainDeadline
-	case errors.Is(err, app.ErrMissing), errors.Is(err, bus.ErrNotFound):
+	case errors.Is(err, app.ErrMissing), errors.Is(err, operate.ErrNotFound):
 		return codeNotFound
 	case errors.Is(err, app.ErrUnreachable), errors.Is(err, app.ErrConnectionClosed):
 		return codeUnreachable
@@ -73,7 +74,7 @@ func (c *cli) report(err error) int {
 	}
 	fmt.Fprintf(c.stderr, "worker: %v\n", err)
 	switch {
-	case errors.As(err, new(*app.FaultsError)):
+	case errors.As(err, new(*settings.FaultsError)):
 		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")
 	case code == codeUsage:
 		fmt.Fprintf(c.stderr, "Run '%s --help' for all that it takes, with examples.\n", c.command)

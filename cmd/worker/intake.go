@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // intakeChange is what pause, resume and drain print.
@@ -64,7 +64,7 @@ come and go. It ends by itself, or by 'worker resume'.`,
 			if err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "pause", true, func(cl *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "pause", true, func(cl *client, a *operate.Admin) error {
 				state, err := a.State(cmd.Context())
 				if err == nil && !dryRun {
 					err = a.Pause(cmd.Context(), end)
@@ -108,7 +108,7 @@ func (c *cli) resumeCommand() *cobra.Command {
 		Example: "  worker resume",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.administer(cmd.Context(), "resume", true, func(cl *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "resume", true, func(cl *client, a *operate.Admin) error {
 				state, err := a.State(cmd.Context())
 				if err == nil && !dryRun {
 					err = a.Resume(cmd.Context())
@@ -136,7 +136,7 @@ replica may start it again: to have fewer, scale it down.`,
   worker drain web-7c9f-a81XQz`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "drain", false, func(cl *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "drain", false, func(cl *client, a *operate.Admin) error {
 				var state jobs.ReplicaState
 				var err error
 				if dryRun {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 func (c *cli) jobCommand() *cobra.Command {
@@ -22,7 +22,7 @@ id, and the event of a job that is final, are searched for among all that are st
   worker job invoice-2026-0042 -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "job", true, func(_ *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "job", true, func(_ *client, a *operate.Admin) error {
 				report, err := a.Job(cmd.Context(), args[0])
 				if err != nil {
 					return err
@@ -34,17 +34,17 @@ id, and the event of a job that is final, are searched for among all that are st
 }
 
 // jobColumns are those that have something to tell.
-func jobColumns(r *bus.JobReport) []column[bus.JobReport] {
+func jobColumns(r *operate.JobReport) []column[operate.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},
 		{"published", moment(r.Published)}, {"due", r.Due}, {"attempt", positive(uint64(max(r.Attempt, 0)))},
 		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", moment(r.SettledAt)},
 		{"batch", r.BatchID}, {"event", positive(r.EventSeq)}, {"dead letter", positive(r.DeadLetter)},
 	}
-	var columns []column[bus.JobReport]
+	var columns []column[operate.JobReport]
 	for _, row := range all {
 		if row.text != "" {
-			columns = append(columns, column[bus.JobReport]{row.title, func(bus.JobReport) string { return plain(row.text) }})
+			columns = append(columns, column[operate.JobReport]{row.title, func(operate.JobReport) string { return plain(row.text) }})
 		}
 	}
 	return columns

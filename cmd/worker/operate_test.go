@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"rollcall/internal/app"
 	"rollcall/internal/devkit"
+	"rollcall/internal/settings"
 )
 
 // broker starts a nats-server with JetStream for this test alone and returns its URL.
@@ -140,8 +140,8 @@ func TestConfigListsSettingsAndEveryFault(t *testing.T) {
 	if good.code != codeOK || good.stderr != "" || strings.Contains(good.stdout, "hunter2") {
 		t.Errorf("exit %d, stderr %q, secret shown: %t", good.code, good.stderr, strings.Contains(good.stdout, "hunter2"))
 	}
-	found := map[string]app.Setting{}
-	for _, s := range decode[[]app.Setting](t, good) {
+	found := map[string]settings.Setting{}
+	for _, s := range decode[[]settings.Setting](t, good) {
 		found[s.Name] = s
 	}
 	if s := found["ROLLCALL_POOL"]; s.Value != "mail" || s.Source != "env" {

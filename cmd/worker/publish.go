@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 // receipt is a job that the broker holds.
@@ -76,7 +76,7 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		return err
 	}
 	defer cl.hangUp()
-	publisher, err := bus.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
+	publisher, err := operate.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
 	if err != nil {
 		return err
 	}
@@ -87,28 +87,28 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 }
 
 // publishOnly prints a receipt for each job.
-func (c *cli) publishOnly(ctx context.Context, publisher *bus.Publisher, source messages) error {
+func (c *cli) publishOnly(ctx context.Context, publisher *operate.Publisher, source messages) error {
 	out, n := newRows(c,
 		column[receipt]{"uid", func(r receipt) string { return r.UID }},
 		column[receipt]{"id", func(r receipt) string { return r.ID }},
 		column[receipt]{"subject", func(r receipt) string { return r.Subject }},
 		column[receipt]{"duplicate", func(r receipt) string { return strconv.FormatBool(r.Duplicate) }},
 	), 0
-	err := publisher.Publish(ctx, source, func(m *nats.Msg, r bus.Receipt) error {
+	err := publisher.Publish(ctx, source, func(m *nats.Msg, r operate.Receipt) error {
 		n++
 		return out.print(newReceipt(m, r))
 	})
 	return published(n, errors.Join(err, out.close()))
 }
 
-func newReceipt(m *nats.Msg, r bus.Receipt) receipt {
+func newReceipt(m *nats.Msg, r operate.Receipt) receipt {
 	return receipt{UID: r.Ref.UID(), ID: messageID(m), Subject: m.Subject, Duplicate: r.Duplicate}
 }
 
 // published adds to a fault how far it came, and refuses an input without a job.
 func published(n int, err error) error {
 	switch {
-	case errors.Is(err, bus.ErrNoStream) && n == 0:
+	case errors.Is(err, operate.ErrNoStream) && n == 0:
 		return notFound(err)
 	case err != nil && n > 0:
 		return fmt.Errorf("after %d confirmed jobs: %w", n, err)

@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // poolStatus is what status prints.
@@ -40,7 +41,7 @@ cut off, or may not subscribe to $SRV.>.`,
 			if every < 100*time.Millisecond {
 				return usageError(fmt.Errorf("--every %v: want at least 100ms", every))
 			}
-			return c.administer(cmd.Context(), "status", false, func(cl *client, a *bus.Admin) error {
+			return c.administer(cmd.Context(), "status", false, func(cl *client, a *operate.Admin) error {
 				if !watch {
 					return c.status(cmd.Context(), cl, a)
 				}
@@ -90,7 +91,7 @@ func redrawing(show func(context.Context, *cli) error) func(context.Context, *cl
 	}
 }
 
-func (c *cli) status(ctx context.Context, cl *client, a *bus.Admin) error {
+func (c *cli) status(ctx context.Context, cl *client, a *operate.Admin) error {
 	s := poolStatus{Replicas: []jobs.ReplicaState{}}
 	if cl.cfg.Streams.Source != bus.SourceCore {
 		state, err := a.State(ctx)

@@ -4,232 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
-	"sync"
-	"time"
 
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 	"rollcall/internal/service"
 )
 
-// Health is how a finding is to be taken.
-type Health string
-
-// Well: as it should be. Unsure: could not be found out. Risky: works, but a promise does not
-// hold. Broken: the pool cannot work, or loses jobs.
-const (
-	Well   Health = "ok"
-	Unsure Health = "unknown"
-	Risky  Health = "warning"
-	Broken Health = "error"
-)
-
-// Finding is one thing that the doctor looked at.
-type Finding struct {
-	Check  string `json:"check"`
-	Health Health `json:"health"`
-	Detail string `json:"detail"`
-	// Remedy says what mends it; empty where nothing has to be mended.
-	Remedy string `json:"remedy,omitempty"`
+// Doctor looks at everything that a replica with these settings depends on, see
+// [operate.Doctor]. monitor is the URL of the monitoring port of the NATS server; empty = port
+// 8222 of the server connected to.
+func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, monitor string) ([]operate.Finding, error) {
+	patient := operate.Patient{
+		Connect: func(ctx context.Context) (*bus.Conn, error) { return connect(ctx, cfg, opts, log) },
+		Streams: cfg.Streams, Pool: cfg.Pool, Monitor: monitor,
+	}
+	for _, target := range cfg.Targets {
+		patient.Dependencies = append(patient.Dependencies, operate.Dependency{Name: target.Name, Reach: target.reach})
+	}
+	return operate.Doctor(ctx, patient)
 }
 
-// doctor collects findings.
-type doctor struct {
-	cfg      Config
-	monitor  string
-	findings []Finding
-}
-
-func (d *doctor) find(check string, h Health, remedy, format string, args ...any) {
-	detail := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ") // joined errors have lines
-	d.findings = append(d.findings, Finding{Check: check, Health: h, Detail: detail, Remedy: remedy})
-}
-
-// Doctor looks at everything that a replica with these settings depends on and says what is
-// wrong and what mends it. It changes nothing and calls no service. monitor is the URL of the
-// monitoring port of the NATS server; empty = port 8222 of the server connected to. The error
-// wraps [ErrUnreachable] if there is no server; the findings are complete all the same.
-func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, monitor string) ([]Finding, error) {
-	d := &doctor{cfg: cfg, monitor: monitor}
-	conn, err := connect(ctx, cfg, opts, log)
-	if err != nil {
-		d.find("connection", Broken, "Start the server, or set NATS_URL and the way to log in.", "%v", err)
-	} else {
-		d.examine(ctx, conn)
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if fault := conn.Close(closing); fault != nil {
-			d.find("connection", Risky, "Look at the network between worker and server.", "%v", fault)
-		}
+// reach connects to the service.
+func (t Target) reach(ctx context.Context) error {
+	err := t.Reach(ctx, t.Config)
+	if errors.Is(err, service.ErrNotTried) {
+		return fmt.Errorf("%w: %w", operate.ErrNotTried, err)
 	}
-	d.services(ctx)
-	return d.findings, err
-}
-
-// lookAgain mends what could not be found out for want of an answer.
-const lookAgain = "Look at the network between worker and server, and ask again."
-
-// examine looks at what needs the connection.
-func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	d.connection(conn)
-	if d.cfg.Streams.Source == bus.SourceCore {
-		d.find("streams", Well, "", "not used in core mode; jobs are delivered at most once")
-		return
-	}
-	setup := bus.NewSetup(conn, d.cfg.Streams, d.cfg.Pool)
-	if !d.rights(ctx, setup) {
-		return // everything further would time out for want of a right
-	}
-	if d.streams(ctx, setup) {
-		d.backlog(ctx, setup)
-		d.clock(ctx, setup)
-	}
-	d.server(ctx, conn)
-}
-
-func (d *doctor) connection(conn *bus.Conn) {
-	nc := conn.NATS()
-	transport, remedy, health := "TLS", "", Well
-	if _, err := nc.TLSConnectionState(); err != nil {
-		transport = "no TLS"
-		if !loopback(nc.ConnectedAddr()) {
-			health, remedy = Risky, "Turn on TLS at the server (deploy/nats/tls.conf) and set NATS_CA."
-		}
-	}
-	d.find("connection", health, remedy, "%s, nats-server %s, %s, max payload %d bytes",
-		nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion(), transport, nc.MaxPayload())
-	if err := bus.CheckVersion(nc.ConnectedServerVersion()); err != nil {
-		d.find("version", Broken, "Upgrade the server.", "%v", err)
-	}
-}
-
-// loopback reports whether an address never leaves this machine.
-func loopback(address string) bool {
-	ap, err := netip.ParseAddrPort(address)
-	return err == nil && ap.Addr().Unmap().IsLoopback()
-}
-
-// rights reports whether everything else can be looked at.
-func (d *doctor) rights(ctx context.Context, setup *bus.Setup) bool {
-	missing, err := setup.MissingRights(ctx)
-	if err != nil {
-		d.find("permissions", Unsure, lookAgain, "%v", err)
-		return false
-	}
-	blind := false
-	for _, right := range missing {
-		verb, health := "publish to", Broken
-		if right.Subscribe {
-			verb = "subscribe to"
-		}
-		if right.Unknown {
-			d.find("permissions", Unsure, "Look whether the server and its JetStream are well.",
-				"no answer to a trial of %q, needed to %s", right.Subject, right.Purpose)
-			continue
-		}
-		if right.Optional {
-			health = Risky
-		}
-		blind = blind || right.Subscribe || strings.Contains(right.Subject, ".INFO.")
-		d.find("permissions", health, fmt.Sprintf("Let the user %s %q.", verb, right.Subject),
-			"the user may not %s %q, needed to %s", verb, right.Subject, right.Purpose)
-	}
-	if len(missing) == 0 {
-		d.find("permissions", Well, "", "everything that a worker does is allowed")
-	}
-	return !blind
-}
-
-// streams reports whether streams can be looked at.
-func (d *doctor) streams(ctx context.Context, setup *bus.Setup) bool {
-	differences, err := setup.Check(ctx)
-	if err != nil {
-		d.find("streams", Broken, "This comes first: without streams there is no work.", "%v", err)
-		return false
-	}
-	for _, diff := range differences {
-		switch {
-		case diff.Missing && d.cfg.Streams.Ensure:
-			d.find(diff.Object, Risky, "Run worker setup, or start a replica, which creates it.", "missing")
-		case diff.Missing:
-			d.find(diff.Object, Broken, "Run worker setup as a user who may create it.", "missing")
-		default:
-			health := Risky
-			if diff.Fatal {
-				health = Broken
-			}
-			d.find(diff.Object, health, fmt.Sprintf("Set %s to %s (nats %s edit).", diff.Field, diff.Want, strings.Fields(diff.Object)[0]),
-				"%s is %s: %s", diff.Field, diff.Have, diff.Harm)
-		}
-	}
-	if len(differences) == 0 {
-		d.find("streams", Well, "", "streams and consumer are as Rollcall would make them")
-	}
-	return true
-}
-
-// backlog tells how much work waits.
-func (d *doctor) backlog(ctx context.Context, setup *bus.Setup) {
-	backlog, err := setup.Backlog(ctx)
-	switch {
-	case errors.Is(err, bus.ErrMissing): // told already
-	case err != nil:
-		d.find("backlog", Unsure, lookAgain, "%v", err)
-	default:
-		d.find("backlog", Well, "", "%d jobs of this pool wait, %d are out with replicas or wait for their next attempt; %d jobs stored in all",
-			backlog.Pending, backlog.Unsettled, backlog.Stored)
-	}
-}
-
-// Offsets of the clocks that are worth a word: deadlines and signatures go by this machine's.
-const (
-	clockWarning = time.Second
-	clockError   = time.Minute
-)
-
-func (d *doctor) clock(ctx context.Context, setup *bus.Setup) {
-	offset, within, err := setup.ClockOffset(ctx)
-	if errors.Is(err, bus.ErrMissing) {
-		return // told already
-	}
-	if err != nil {
-		d.find("clock", Unsure, lookAgain, "%v", err)
-		return
-	}
-	health, remedy := Well, ""
-	if distance := offset.Abs() - within; distance > clockError {
-		health, remedy = Broken, "Synchronise the clocks (NTP): jobs expire too early or too late, and signatures are refused."
-	} else if distance > clockWarning {
-		health, remedy = Risky, "Synchronise the clocks (NTP)."
-	}
-	d.find("clock", health, remedy, "%v ahead of the server's, give or take %v", offset.Round(time.Millisecond), within.Round(time.Millisecond))
-}
-
-// services connects to all services at once.
-func (d *doctor) services(ctx context.Context) {
-	errs := make([]error, len(d.cfg.Targets))
-	var wg sync.WaitGroup
-	for i, target := range d.cfg.Targets {
-		wg.Go(func() { errs[i] = target.Reach(ctx, target.Config) })
-	}
-	wg.Wait()
-	for i, err := range errs {
-		name := "service " + d.cfg.Targets[i].Name
-		switch {
-		case err == nil:
-			d.find(name, Well, "", "takes connections")
-		case errors.Is(err, service.ErrNotTried):
-			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
-		default:
-			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES.", "%v", err)
-		}
-	}
-	if len(errs) == 0 {
-		d.find("services", Broken, "Set ROLLCALL_SERVICES.", "none")
-	}
+	return err
 }

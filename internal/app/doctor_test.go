@@ -17,6 +17,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/faulttest"
+	"rollcall/internal/operate"
 )
 
 // monitored runs a nats-server with JetStream and a monitoring port.
@@ -43,16 +44,16 @@ func listening(t *testing.T) string {
 }
 
 // examine runs the doctor and returns its findings by check; several of one check are joined.
-func examine(t *testing.T, monitor string, env ...string) (map[string]app.Finding, error) {
+func examine(t *testing.T, monitor string, env ...string) (map[string]operate.Finding, error) {
 	t.Helper()
 	cfg, err := app.LoadRun(env)
 	if err != nil {
 		t.Fatal(err)
 	}
 	findings, err := app.Doctor(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: time.Second}, monitor)
-	found := map[string]app.Finding{}
+	found := map[string]operate.Finding{}
 	for _, f := range findings {
-		if f.Health != app.Well && f.Remedy == "" {
+		if f.Health != operate.Well && f.Remedy == "" {
 			t.Errorf("nothing mends %+v", f)
 		}
 		if before, twice := found[f.Check]; twice {
@@ -64,7 +65,7 @@ func examine(t *testing.T, monitor string, env ...string) (map[string]app.Findin
 }
 
 // expect checks the health of findings; text must stand in the detail or the remedy.
-func expect(t *testing.T, found map[string]app.Finding, check string, health app.Health, text string) {
+func expect(t *testing.T, found map[string]operate.Finding, check string, health operate.Health, text string) {
 	t.Helper()
 	f, ok := found[check]
 	if !ok || f.Health != health || !strings.Contains(f.Detail+" "+f.Remedy, text) {
@@ -93,7 +94,7 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, check := range []string{"connection", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
-		expect(t, found, check, app.Well, "")
+		expect(t, found, check, operate.Well, "")
 	}
 	if len(found) != 8 {
 		t.Errorf("%d findings: %+v", len(found), found)
@@ -108,10 +109,10 @@ func TestDoctorObjectsToRiskyServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, found, "sync", app.Risky, "sync_interval: always")
-	expect(t, found, "stream JOBS", app.Risky, "worker setup")
+	expect(t, found, "sync", operate.Risky, "sync_interval: always")
+	expect(t, found, "stream JOBS", operate.Risky, "worker setup")
 	found, _ = examine(t, monitorURL(s), append(env, "ROLLCALL_ENSURE=false")...)
-	expect(t, found, "consumer JOBS/default", app.Broken, "worker setup")
+	expect(t, found, "consumer JOBS/default", operate.Broken, "worker setup")
 }
 
 func TestDoctorDoesNotTrustAnotherServersMonitor(t *testing.T) {
@@ -125,7 +126,7 @@ func TestDoctorDoesNotTrustAnotherServersMonitor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect(t, found, "sync", app.Unsure, text)
+		expect(t, found, "sync", operate.Unsure, text)
 	}
 }
 
@@ -154,7 +155,7 @@ func TestDoctorObjectsToALimitThatDeletesJobs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, found, "stream JOBS", app.Broken, "accepted jobs are deleted")
+	expect(t, found, "stream JOBS", operate.Broken, "accepted jobs are deleted")
 }
 
 func TestDoctorNamesMissingRights(t *testing.T) {
@@ -179,7 +180,7 @@ func TestDoctorNamesMissingRights(t *testing.T) {
 			t.Errorf("the finding does not name %s: %+v", subject, got)
 		}
 	}
-	expect(t, found, "streams", app.Well, "")
+	expect(t, found, "streams", operate.Well, "")
 }
 
 func TestDoctorOnAServerWithoutJetStream(t *testing.T) {
@@ -189,8 +190,8 @@ func TestDoctorOnAServerWithoutJetStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, found, "streams", app.Broken, "JetStream")
-	expect(t, found, "service billing", app.Well, "")
+	expect(t, found, "streams", operate.Broken, "JetStream")
+	expect(t, found, "service billing", operate.Well, "")
 	for _, check := range []string{"backlog", "clock", "sync", "store"} {
 		if f, told := found[check]; told {
 			t.Errorf("without JetStream there is nothing to say of %+v", f)
@@ -213,8 +214,8 @@ func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
 	if !errors.Is(err, app.ErrUnreachable) {
 		t.Errorf("without a server: %v, want ErrUnreachable", err)
 	}
-	expect(t, found, "connection", app.Broken, "NATS_URL")
-	expect(t, found, "service billing", app.Well, "")
-	expect(t, found, "service search", app.Broken, "refused")
-	expect(t, found, "service index", app.Unsure, "calling")
+	expect(t, found, "connection", operate.Broken, "NATS_URL")
+	expect(t, found, "service billing", operate.Well, "")
+	expect(t, found, "service search", operate.Broken, "refused")
+	expect(t, found, "service index", operate.Unsure, "calling")
 }

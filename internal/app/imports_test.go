@@ -13,15 +13,17 @@ const module = "rollcall/"
 // all but jobs, which has the standard library only.
 var allowed = map[string][]string{
 	"internal/jobs":      {},
+	"internal/settings":  {"internal/jobs"},
 	"internal/pool":      {"internal/jobs"},
 	"internal/retry":     {},
 	"internal/ledger":    {"internal/jobs", "internal/retry"},
 	"internal/bus":       {"internal/jobs", "internal/ledger", "internal/retry"},
+	"internal/operate":   {"internal/jobs", "internal/bus", "internal/ledger"},
 	"internal/service":   {"internal/jobs"},
 	"internal/telemetry": {"internal/jobs"},
 	"internal/web":       {"internal/jobs"},
 	"internal/app": {
-		"internal/jobs", "internal/pool", "internal/ledger", "internal/bus", "internal/service", "internal/telemetry", "internal/web",
+		"internal/jobs", "internal/settings", "internal/pool", "internal/ledger", "internal/bus", "internal/operate", "internal/service", "internal/telemetry", "internal/web",
 	},
 }
 

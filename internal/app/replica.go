@@ -14,7 +14,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 	"rollcall/internal/pool"
+	"rollcall/internal/settings"
 	"rollcall/internal/web"
 )
 
@@ -49,7 +51,7 @@ type Options struct {
 	// Version of the program, told to services and in the log, and its Revision.
 	Version, Revision string
 	// Settings are shown on the dashboard.
-	Settings []Setting
+	Settings []settings.Setting
 	// Traces exports spans as the OTEL_* variables of the process say.
 	Traces bool
 	// Patience is how long to wait for the broker at the start; 0 = [DefaultPatience].
@@ -138,9 +140,9 @@ func (r *replica) run(ctx context.Context) error {
 		r.inBackground(run)
 	}
 	r.seen.watch(parts, conn, engine)
-	withdraw, err := bus.Announce(conn, bus.Announcement{
+	withdraw, err := operate.Announce(conn, operate.Announcement{
 		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version,
-		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) },
+		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) }, Log: r.log,
 	})
 	if err != nil {
 		return err

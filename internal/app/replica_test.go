@@ -29,8 +29,8 @@ func embedded(t *testing.T, o server.Options) nats.Option {
 	return nats.InProcessServer(faulttest.StartServer(t, o))
 }
 
-// settings returns those of a worker with one service, and what else environ says.
-func settings(t *testing.T, service *faulttest.Recorder, environ ...string) app.Config {
+// configured returns the settings of a worker with one service, and what else environ says.
+func configured(t *testing.T, service *faulttest.Recorder, environ ...string) app.Config {
 	t.Helper()
 	c, err := app.LoadRun(append([]string{"ROLLCALL_SERVICES=" + service.Name + "=" + service.URL(), "ROLLCALL_HTTP_ADDR=127.0.0.1:0"}, environ...))
 	if err != nil {
@@ -44,7 +44,7 @@ func TestSeveralReplicasShareAProcess(t *testing.T) {
 	const jobs = 400
 	inProcess := embedded(t, server.Options{})
 	billing := faulttest.StartRecorder(t, "billing")
-	cfg := settings(t, billing, "ROLLCALL_BATCH_SIZE=8", "ROLLCALL_BATCHES_IN_FLIGHT=2")
+	cfg := configured(t, billing, "ROLLCALL_BATCH_SIZE=8", "ROLLCALL_BATCHES_IN_FLIGHT=2")
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 2)
@@ -80,7 +80,7 @@ func TestSeveralReplicasShareAProcess(t *testing.T) {
 
 func TestPatienceEnds(t *testing.T) {
 	t.Parallel()
-	cfg := settings(t, faulttest.StartRecorder(t, "billing"), "NATS_URL=nats://127.0.0.1:1")
+	cfg := configured(t, faulttest.StartRecorder(t, "billing"), "NATS_URL=nats://127.0.0.1:1")
 	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: 50 * time.Millisecond})
 	if !errors.Is(err, app.ErrUnreachable) || !strings.Contains(err.Error(), "NATS_URL") {
 		t.Errorf("got %v, want ErrUnreachable and the setting", err)
@@ -89,7 +89,7 @@ func TestPatienceEnds(t *testing.T) {
 
 func TestSetupMissingIsTold(t *testing.T) {
 	t.Parallel()
-	cfg := settings(t, faulttest.StartRecorder(t, "billing"), "ROLLCALL_ENSURE=false")
+	cfg := configured(t, faulttest.StartRecorder(t, "billing"), "ROLLCALL_ENSURE=false")
 	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{embedded(t, server.Options{})}})
 	if !errors.Is(err, app.ErrMissing) {
 		t.Errorf("got %v, want ErrMissing", err)
@@ -99,7 +99,7 @@ func TestSetupMissingIsTold(t *testing.T) {
 func TestServerWithoutJetStreamIsTold(t *testing.T) {
 	t.Parallel()
 	s := faulttest.StartServer(t, server.Options{DontListen: true})
-	cfg := settings(t, faulttest.StartRecorder(t, "billing"))
+	cfg := configured(t, faulttest.StartRecorder(t, "billing"))
 	err := app.Run(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{nats.InProcessServer(s)}})
 	if err == nil || !strings.Contains(err.Error(), "enable JetStream") {
 		t.Errorf("got %v; want an error that says what to enable", err)

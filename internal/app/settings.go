@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/pool"
 	"rollcall/internal/service"
+	"rollcall/internal/settings"
 	"rollcall/internal/telemetry"
 	"rollcall/internal/web"
 )
@@ -35,57 +35,34 @@ type Target struct {
 	Config service.Config
 }
 
-// FaultsError tells everything that is wrong with the settings, at once.
-type FaultsError struct {
-	// Faults each name a variable and how to mend it.
-	Faults []error
-}
-
-// Error lists the faults, one a line.
-func (e *FaultsError) Error() string {
-	var b strings.Builder
-	if len(e.Faults) == 1 {
-		b.WriteString("the settings have a fault:")
-	} else {
-		fmt.Fprintf(&b, "the settings have %d faults:", len(e.Faults))
-	}
-	for _, fault := range e.Faults {
-		b.WriteString("\n  - " + strings.ReplaceAll(fault.Error(), "\n", "\n    "))
-	}
-	return b.String()
-}
-
-// Unwrap returns the faults.
-func (e *FaultsError) Unwrap() []error { return e.Faults }
-
 // Load reads the settings from environ, entries of the form NAME=value, and from the files
 // that _FILE variables name; from nothing else. Services may be missing: commands that run no
-// pool need none. The error is a [*FaultsError] with every fault found.
+// pool need none. The error is a [*settings.FaultsError] with every fault found.
 func Load(environ []string) (Config, error) {
 	c, r := load(environ, false)
-	return c, r.err()
+	return c, r.Err()
 }
 
 // LoadRun is [Load] for a process that runs a pool: services are required.
 func LoadRun(environ []string) (Config, error) {
 	c, r := load(environ, true)
-	return c, r.err()
+	return c, r.Err()
 }
 
 // Settings lists every setting as it took effect, secrets masked. The error is that of
 // [LoadRun]; the list is complete all the same.
-func Settings(environ []string) ([]Setting, error) {
+func Settings(environ []string) ([]settings.Setting, error) {
 	_, r := load(environ, true)
-	return r.settings, r.err()
+	return r.Settings(), r.Err()
 }
 
-func load(environ []string, needServices bool) (Config, *reader) {
-	r := newReader(environ)
+func load(environ []string, needServices bool) (Config, *settings.Reader) {
+	r := settings.NewReader(environ)
 	var c Config
-	r.fill(&c)
+	r.Fill(&c)
 	refs, err := service.ParseServices(c.Services)
 	if err != nil && (needServices || !errors.Is(err, service.ErrNoServices)) {
-		r.faults = append(r.faults, spread(err)...)
+		r.Note(err)
 	}
 	names := make([]string, len(refs))
 	c.Targets = make([]Target, len(refs))
@@ -93,36 +70,12 @@ func load(environ []string, needServices bool) (Config, *reader) {
 		names[i] = ref.Name
 		target := &c.Targets[i]
 		target.Ref = ref
-		r.fill(target.Config.Spec(ref.Name))
-		r.faults = append(r.faults, spread(target.Config.Validate(ref.Name, ref.URL))...)
+		r.Fill(target.Config.Spec(ref.Name))
+		r.Note(target.Config.Validate(ref.Name, ref.URL))
 	}
-	r.faults = append(r.faults, spread(c.Validate())...)
-	r.refuseUnknown(names)
+	r.Note(c.Validate())
+	r.RefuseUnknown(names)
 	return c, r
-}
-
-// err joins the faults; nil if there is none.
-func (r *reader) err() error {
-	if len(r.faults) == 0 {
-		return nil
-	}
-	return &FaultsError{Faults: r.faults}
-}
-
-// spread undoes errors.Join, so that faults can be counted and listed.
-func spread(err error) []error {
-	if err == nil {
-		return nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, spread(e)...)
-	}
-	return all
 }
 
 // poolName is what a pool may be called: it is the name of a consumer and a token of subjects.
@@ -147,4 +100,10 @@ func (c *Config) Validate() error {
 	check(c.Streams.LedgerTTL > c.Engine.RetryMax,
 		"ROLLCALL_LEDGER_TTL is %v: want more than ROLLCALL_RETRY_MAX (%v), or a job's attempts are forgotten before its next one", c.Streams.LedgerTTL, c.Engine.RetryMax)
 	return errors.Join(faults...)
+}
+
+// Markdown returns the table of all settings for the documentation, made from the same tags
+// that the settings are read by.
+func Markdown() string {
+	return settings.Markdown(new(Config), new(service.Config).Spec("<NAME>"))
 }

@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
+	"rollcall/internal/settings"
 )
 
 const services = "ROLLCALL_SERVICES=billing=http://billing:8080/jobs,e-mail=nats://svc.mail"
@@ -25,7 +26,7 @@ func faults(t *testing.T, environ ...string) []string {
 	if err == nil {
 		return nil
 	}
-	var all *app.FaultsError
+	var all *settings.FaultsError
 	if !errors.As(err, &all) {
 		t.Fatalf("want a *FaultsError, got %T: %v", err, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/ledger"
+	"rollcall/internal/operate"
 	"rollcall/internal/pool"
 	"rollcall/internal/service"
 )
@@ -75,7 +76,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
 	p.background = append(p.background, l.Run, bus.NewSweeper(conn, setup, r.log).Run)
-	p.state = &poolState{conn: conn, read: bus.NewAdmin(setup).State}
+	p.state = &poolState{conn: conn, read: operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).State}
 	return nil
 }
 

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"rollcall/internal/jobs"
 	"rollcall/internal/retry"
 )
@@ -146,27 +144,21 @@ func (s *Source) look(ctx context.Context) (binding, error) {
 }
 
 func (s *Source) find(ctx context.Context) (binding, error) {
-	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return binding{}, fmt.Errorf("stream %s is %w; 'worker setup' creates it", s.setup.streams.Stream, ErrMissing)
-	}
+	stream, err := s.conn.Stream(ctx, s.setup.streams.Stream)
 	if err != nil {
-		return binding{}, explain("look up stream "+s.setup.streams.Stream, err)
+		return binding{}, err
 	}
-	consumer, err := stream.Consumer(ctx, s.setup.pool)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return binding{}, fmt.Errorf("consumer %s of stream %s is %w; 'worker setup' creates it", s.setup.pool, s.setup.streams.Stream, ErrMissing)
-	}
+	consumer, err := s.conn.Consumer(ctx, s.setup.streams.Stream, s.setup.pool)
 	if err != nil {
-		return binding{}, explain("look up consumer "+s.setup.pool, err)
+		return binding{}, err
 	}
 	epoch := jobs.Epoch(stream.CachedInfo().Created)
 	return binding{
 		epoch:    epoch,
 		source:   "/rollcall/" + s.setup.streams.Stream + "/" + epoch,
 		stream:   stream.CachedInfo().Created,
-		consumer: consumer.CachedInfo().Created,
-		lastSeq:  consumer.CachedInfo().Delivered.Consumer,
+		consumer: consumer.Created,
+		lastSeq:  consumer.Delivered.Consumer,
 		doubtful: stream.CachedInfo().State.LastSeq,
 	}, nil
 }

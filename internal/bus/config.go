@@ -85,8 +85,8 @@ func (s Streams) Validate() error {
 		fault("ROLLCALL_SUBJECTS is empty; set it to jobs.>")
 	}
 	for _, subject := range s.Subjects {
-		if !validFilter(subject) {
-			fault("ROLLCALL_SUBJECTS holds %q, which is not a NATS subject", subject)
+		if err := jobs.CheckFilter(subject); err != nil {
+			fault("ROLLCALL_SUBJECTS holds %q, which is not a NATS subject: %w", subject, err)
 		}
 	}
 	if s.Stream == "" || len(s.Stream) > maxName || strings.ContainsAny(s.Stream, ".*> \t\r\n/\\") {
@@ -108,20 +108,4 @@ func (s Streams) Validate() error {
 		fault("ROLLCALL_LEDGER_TTL is %v, want at least ROLLCALL_ZOMBIE_HORIZON (%v)", s.LedgerTTL, s.ZombieHorizon)
 	}
 	return errors.Join(faults...)
-}
-
-// validFilter reports whether s is a subject a consumer can filter by.
-func validFilter(s string) bool {
-	tokens := strings.Split(s, ".")
-	for i, token := range tokens {
-		switch {
-		case token == "", strings.ContainsAny(token, " \t\r\n"):
-			return false
-		case token == ">":
-			if i != len(tokens)-1 {
-				return false
-			}
-		}
-	}
-	return true
 }

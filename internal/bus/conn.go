@@ -263,8 +263,8 @@ func (c *Conn) onClosed(nc *nats.Conn) {
 // (client.go, pubPermissionViolation and subPermissionViolation).
 var deniedSubject = regexp.MustCompile(`(?i)(publish|subscription) to "([^"]+)"`)
 
-// deniedBy returns what a denial is about, in the words of [Conn.Denied]; empty if err is none.
-func deniedBy(err error) string {
+// DeniedBy returns what a denial is about, in the words of [Conn.Denied]; empty if err is none.
+func DeniedBy(err error) string {
 	if !errors.Is(err, nats.ErrPermissionViolation) {
 		return ""
 	}
@@ -281,7 +281,7 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 		subject = sub.Subject
 	}
 	if errors.Is(err, nats.ErrPermissionViolation) {
-		subject = cmp.Or(deniedBy(err), subject)
+		subject = cmp.Or(DeniedBy(err), subject)
 		c.mu.Lock()
 		known := slices.Contains(c.denied, subject)
 		if !known {

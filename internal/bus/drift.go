@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
 )
 
 // Difference is something on the server that is not as Rollcall would make it.
@@ -41,26 +43,10 @@ func compare[T comparable](c *comparison, field string, have, want T, harm strin
 // covers notes subjects that the stream would not take, and what mends that.
 func (c *comparison) covers(have, want []string, remedy string) {
 	for _, subject := range want {
-		if !slices.ContainsFunc(have, func(pattern string) bool { return covers(pattern, subject) }) {
+		if !slices.ContainsFunc(have, func(pattern string) bool { return jobs.SubjectCovers(pattern, subject) }) {
 			c.differ("subjects", strings.Join(have, ","), subject, "!messages published to "+subject+" are not stored; "+remedy)
 		}
 	}
-}
-
-// covers reports whether every subject that b matches is matched by a.
-func covers(a, b string) bool {
-	as, bs := strings.Split(a, "."), strings.Split(b, ".")
-	for i, token := range as {
-		switch {
-		case token == ">":
-			return len(bs) > i
-		case i >= len(bs), bs[i] == ">":
-			return false
-		case token != "*" && token != bs[i]:
-			return false
-		}
-	}
-	return len(as) == len(bs)
 }
 
 func (c *comparison) replicas(have, want int) {

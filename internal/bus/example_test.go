@@ -53,20 +53,21 @@ func Example() {
 		Answers: make([]jobs.Answers, 1),
 	}
 	settlement.EncodeEvent(1 << 20)
+	told, err := conn.NATS().SubscribeSync(bus.BatchesFilter("mail"))
+	check(err)
 	check(l.Commit(ctx, settlement))
 	check(source.Ack(&job.Delivery))
 
-	check(bus.NewEvents(conn).Stored(ctx, "mail", 0, false, func(e bus.Event) error {
-		fmt.Println("event:", e.BatchID, e.Outcome)
-		return nil
-	}))
+	event, err := told.NextMsgWithContext(ctx)
+	check(err)
+	fmt.Println("event:", event.Subject)
 	stop()
 	check(<-committing)
 	check(source.Close(context.Background()))
 	// Output:
 	// created: [stream JOBS stream DONE stream DEAD consumer JOBS/mail]
 	// job: jobs.mail.send {"to":"ada"}
-	// event: batch-1 succeeded
+	// event: batches.mail.succeeded.batch-1
 }
 
 func check(err error) {

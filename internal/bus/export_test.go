@@ -29,11 +29,6 @@ func ReadStored(m *nats.Msg) (seq uint64, at time.Time, err error) {
 // ReadPubAck is readPubAck for the tests.
 func ReadPubAck(data []byte, n int) (first uint64, err error) { return readPubAck(data, n) }
 
-// ReadLetter is readLetter for the tests.
-func ReadLetter(pool, subject string, header nats.Header) Letter {
-	return readLetter(pool, subject, 1, time.Unix(1, 0), header)
-}
-
 // Pulls is pulls for the tests.
 type Pulls struct{ p pulls }
 
@@ -70,9 +65,6 @@ func (p *Pulls) Outstanding() (int, int64) { return p.p.jobs, p.p.bytes }
 
 // Redact is redact for the tests.
 func Redact(urls string) string { return redact(urls) }
-
-// Covers is covers for the tests.
-func Covers(a, b string) bool { return covers(a, b) }
 
 // Binding is binding for the tests.
 type Binding struct{ b binding }

@@ -42,7 +42,7 @@ func FuzzReadLetter(f *testing.F) {
 	f.Add("dead.default.", "Nats-Msg-Size", "-9223372036854775809")
 	f.Add("", "Rollcall-Failed-At", "0000-01-01T00:00:00Z")
 	f.Fuzz(func(t *testing.T, subject, name, value string) {
-		l := bus.ReadLetter("default", subject, nats.Header{name: {value}})
+		l := bus.ReadLetter("default", subject, 1, time.Unix(1, 0), nats.Header{name: {value}})
 		if l.Seq != 1 || name != "Rollcall-Failed-At" && !l.FailedAt.Equal(time.Unix(1, 0)) {
 			t.Errorf("header %s %q gives %+v", name, value, l)
 		}

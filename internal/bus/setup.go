@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -73,7 +72,7 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 	for _, o := range s.objects() {
 		differences, err := o.check(ctx)
 		if err != nil {
-			return nil, explain("look up "+o.name(), err)
+			return nil, Explain("look up "+o.name(), err)
 		}
 		all = append(all, differences...)
 	}
@@ -91,7 +90,7 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 	for _, o := range s.objects() {
 		differences, err := o.check(ctx)
 		if err != nil {
-			return created, drift, explain("look up "+o.name(), err)
+			return created, drift, Explain("look up "+o.name(), err)
 		}
 		if len(differences) == 0 || !differences[0].Missing {
 			drift = append(drift, differences...)
@@ -106,32 +105,14 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse), errors.Is(err, jetstream.ErrConsumerExists):
 			// Somebody else was first, with other settings.
 			if differences, err = o.check(ctx); err != nil {
-				return created, drift, explain("look up "+o.name(), err)
+				return created, drift, Explain("look up "+o.name(), err)
 			}
 			drift = append(drift, differences...)
 		default:
-			return created, drift, explain("create "+o.name(), err)
+			return created, drift, Explain("create "+o.name(), err)
 		}
 	}
 	return created, drift, nil
-}
-
-// explain adds to an error of the JetStream API what mends it.
-func explain(attempt string, err error) error {
-	var api *jetstream.APIError
-	hint := ""
-	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
-		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		hint = "; no answer in time: JetStream has no leader, or the user may not use $JS.API.>"
-	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
-		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
-	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
-		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap"
-	}
-	return fmt.Errorf("%s: %w%s", attempt, err, hint)
 }
 
 // object is a stream or consumer that Rollcall needs.

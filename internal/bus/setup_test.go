@@ -173,19 +173,6 @@ func TestOldServersAreRefused(t *testing.T) {
 	}
 }
 
-func TestCovers(t *testing.T) {
-	t.Parallel()
-	for pair, want := range map[[2]string]bool{
-		{"jobs.>", "jobs.a"}: true, {"jobs.>", "jobs.>"}: true, {"jobs.>", "jobs.*.b"}: true, {">", "jobs.a"}: true,
-		{"jobs.*", "jobs.a"}: true, {"jobs.*", "jobs.*"}: true,
-		{"jobs.>", "jobs"}: false, {"jobs.*", "jobs.>"}: false, {"jobs.a", "jobs.*"}: false, {"jobs.*", "jobs.a.b"}: false, {"jobs.a.b", "jobs.a"}: false,
-	} {
-		if got := bus.Covers(pair[0], pair[1]); got != want {
-			t.Errorf("covers(%q, %q) = %v, want %v", pair[0], pair[1], got, want)
-		}
-	}
-}
-
 func TestSettingsNameEveryFault(t *testing.T) {
 	t.Parallel()
 	if err := streams().Validate(); err != nil {

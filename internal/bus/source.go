@@ -58,7 +58,7 @@ type Source struct {
 func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 	s := &Source{
 		conn: conn, setup: setup, log: log,
-		next:    nextSubject(setup.streams.Stream, setup.pool),
+		next:    NextSubject(setup.streams.Stream, setup.pool),
 		inbox:   conn.nc.NewInbox() + ".",
 		wake:    make(chan struct{}, 1),
 		release: func() {},

@@ -40,7 +40,7 @@ func BatchesFilter(pool string) string { return "batches." + pool + ".*.*" }
 // DeadSubject is where the dead letter of a job goes that was published to subject.
 func DeadSubject(pool, subject string) string { return "dead." + pool + "." + subject }
 
-// nextSubject is the JetStream API subject of pull requests.
-func nextSubject(stream, consumer string) string {
+// NextSubject is the JetStream API subject of pull requests.
+func NextSubject(stream, consumer string) string {
 	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
 }

@@ -86,7 +86,7 @@ func (s *Sweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	}
 	done, err := s.conn.js.Stream(ctx, StreamDone)
 	if err != nil {
-		return 0, explain("sweep the ledger: look up stream "+StreamDone, err)
+		return 0, Explain("sweep the ledger: look up stream "+StreamDone, err)
 	}
 	// The broker's clock, like the times of the pages.
 	due := done.CachedInfo().TimeStamp.Add(-s.setup.streams.ZombieHorizon)
@@ -120,16 +120,16 @@ type floor struct {
 }
 
 func (s *Sweeper) floor(ctx context.Context) (floor, error) {
-	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
+	stream, err := s.conn.Stream(ctx, s.setup.streams.Stream)
 	if err != nil {
-		return floor{}, explain("look up stream "+s.setup.streams.Stream, err)
+		return floor{}, err
 	}
-	consumer, err := stream.Consumer(ctx, s.setup.pool)
+	consumer, err := s.conn.Consumer(ctx, s.setup.streams.Stream, s.setup.pool)
 	if err != nil {
-		return floor{}, explain("look up consumer "+s.setup.pool, err)
+		return floor{}, err
 	}
 	created := stream.CachedInfo().Created
-	return floor{epoch: jobs.Epoch(created), created: created, seq: consumer.CachedInfo().AckFloor.Stream}, nil
+	return floor{epoch: jobs.Epoch(created), created: created, seq: consumer.AckFloor.Stream}, nil
 }
 
 // passed reports whether every job of a bucket is settled at the broker.

@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"errors"
@@ -7,16 +7,16 @@ import (
 	"time"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 func TestBacklogCountsWhatWaits(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
-	setup := bus.NewSetup(conn, streams(), pool)
-	if _, err := setup.Backlog(t.Context()); !errors.Is(err, bus.ErrMissing) {
+	if _, err := adminOf(conn).Backlog(t.Context()); !errors.Is(err, bus.ErrMissing) {
 		t.Errorf("without streams: %v, want ErrMissing", err)
 	}
-	if _, _, err := setup.ClockOffset(t.Context()); !errors.Is(err, bus.ErrMissing) {
+	if _, _, err := adminOf(conn).ClockOffset(t.Context()); !errors.Is(err, bus.ErrMissing) {
 		t.Errorf("without streams the clock: %v, want ErrMissing", err)
 	}
 	ensure(t, conn, streams())
@@ -28,10 +28,10 @@ func TestBacklogCountsWhatWaits(t *testing.T) {
 	if _, err := conn.NATS().Request("$JS.API.CONSUMER.MSG.NEXT.JOBS."+pool, []byte("1"), patience); err != nil {
 		t.Fatal(err)
 	}
-	want := bus.Backlog{Stored: 3, Pending: 2, Unsettled: 1}
+	want := operate.Backlog{Stored: 3, Pending: 2, Unsettled: 1}
 	// The consumer counts a moment behind the PubAcks.
 	eventually(t, fmt.Sprintf("the backlog is %+v", want), func() bool {
-		got, err := setup.Backlog(t.Context())
+		got, err := adminOf(conn).Backlog(t.Context())
 		return err == nil && got == want
 	})
 }
@@ -39,7 +39,8 @@ func TestBacklogCountsWhatWaits(t *testing.T) {
 func TestClockOffsetOfOneMachineIsSmall(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
-	offset, within, err := ensure(t, conn, streams()).ClockOffset(t.Context())
+	ensure(t, conn, streams())
+	offset, within, err := adminOf(conn).ClockOffset(t.Context())
 	if err != nil || offset.Abs() > within+time.Millisecond || within <= 0 {
 		t.Errorf("the same clock is off by %v within %v, %v", offset, within, err)
 	}

@@ -1,4 +1,4 @@
-package app
+package operate
 
 import (
 	"context"
@@ -39,7 +39,7 @@ type varz struct {
 
 // server looks at what only the monitoring port tells.
 func (d *doctor) server(ctx context.Context, conn *bus.Conn) {
-	monitor := d.monitor
+	monitor := d.Monitor
 	if monitor == "" {
 		host, _, err := net.SplitHostPort(conn.NATS().ConnectedAddr())
 		if err != nil {
@@ -67,7 +67,7 @@ func (d *doctor) sync(v *varz) {
 	switch config := &v.JetStream.Config; {
 	case config.SyncAlways:
 		d.find("sync", Well, "", "writes are on disk before they are acknowledged")
-	case d.cfg.Streams.Replicas == 1:
+	case d.Streams.Replicas == 1:
 		d.find("sync", Risky, remedy, "writes reach the disk every %v: a power loss forgets acknowledged jobs", config.SyncInterval)
 	default:
 		d.find("sync", Risky, remedy, "writes reach the disk every %v: servers that lose power together forget acknowledged jobs", config.SyncInterval)

@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"context"
@@ -11,31 +11,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
-// headerReplayOf names the job that a replayed one was made from.
-const headerReplayOf = "Rollcall-Replay-Of"
-
 // ErrNotReplayable is returned for a dead letter that cannot become the job it was.
 var ErrNotReplayable = errors.New("cannot be replayed")
-
-// Letter is a stored dead letter.
-type Letter struct {
-	// Seq in the DEAD stream names the letter.
-	Seq uint64 `json:"seq"`
-	// UID and Subject are those of the job.
-	UID       string    `json:"uid"`
-	Subject   string    `json:"subject"`
-	Outcome   string    `json:"outcome"`
-	Reason    string    `json:"reason"`
-	Service   string    `json:"service,omitempty"`
-	Attempts  int       `json:"attempts"`
-	BatchID   string    `json:"batch_id"`
-	FailedAt  time.Time `json:"failed_at"`
-	Bytes     int       `json:"bytes"`
-	Truncated bool      `json:"truncated,omitempty"`
-}
 
 // LetterFilter chooses dead letters; what is zero chooses all.
 type LetterFilter struct {
@@ -54,35 +35,35 @@ type LetterFilter struct {
 // Empty reports whether the filter chooses all.
 func (f *LetterFilter) Empty() bool { return *f == LetterFilter{} }
 
-func (f *LetterFilter) matches(l *Letter) bool {
+func (f *LetterFilter) matches(l *bus.Letter) bool {
 	return (f.Outcome == "" || f.Outcome == l.Outcome) &&
 		(f.Service == "" || f.Service == l.Service) &&
 		(f.Reason == "" || strings.Contains(strings.ToLower(l.Reason), strings.ToLower(f.Reason))) &&
-		(f.Subject == "" || covers(f.Subject, l.Subject)) &&
+		(f.Subject == "" || jobs.SubjectCovers(f.Subject, l.Subject)) &&
 		(f.Before.IsZero() || l.FailedAt.Before(f.Before)) &&
 		(f.After.IsZero() || l.FailedAt.After(f.After))
 }
 
 // Letters calls each for the pool's dead letters that filter chooses, the oldest first, as they
 // are stored at the call. Bodies are not read. An error of each ends it and is returned as it is.
-func (a *Admin) Letters(ctx context.Context, filter LetterFilter, each func(Letter) error) error {
-	stream, err := a.stream(ctx, StreamDead)
+func (a *Admin) Letters(ctx context.Context, filter LetterFilter, each func(bus.Letter) error) error {
+	stream, err := a.conn.Stream(ctx, bus.StreamDead)
 	if err != nil {
 		return err
 	}
 	last := stream.CachedInfo().State.LastSeq
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{DeadSubject(a.setup.pool, ">")}, HeadersOnly: true,
+		FilterSubjects: []string{bus.DeadSubject(a.pool, ">")}, HeadersOnly: true,
 	})
 	if err != nil {
-		return explain("read dead letters", err)
+		return bus.Explain("read dead letters", err)
 	}
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return explain("read dead letters", err)
+		return bus.Explain("read dead letters", err)
 	}
 	defer messages.Stop()
 	for {
@@ -94,7 +75,7 @@ func (a *Admin) Letters(ctx context.Context, filter LetterFilter, each func(Lett
 		if err != nil {
 			return fmt.Errorf("read dead letters: %w", err)
 		}
-		letter := readLetter(a.setup.pool, m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers())
+		letter := bus.ReadLetter(a.pool, m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers())
 		if filter.matches(&letter) {
 			if err := each(letter); err != nil {
 				return err
@@ -106,38 +87,21 @@ func (a *Admin) Letters(ctx context.Context, filter LetterFilter, each func(Lett
 	}
 }
 
-func readLetter(pool, subject string, seq uint64, stored time.Time, header nats.Header) Letter {
-	l := Letter{
-		Seq: seq, UID: header.Get(headerUID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
-		Reason: header.Get(headerReason), Service: header.Get(headerService), BatchID: header.Get(headerBatch),
-		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored,
-	}
-	l.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
-	l.Bytes, _ = strconv.Atoi(header.Get("Nats-Msg-Size"))
-	if at, err := time.Parse(time.RFC3339Nano, header.Get(headerFailedAt)); err == nil {
-		l.FailedAt = at
-	}
-	if l.Subject == "" {
-		l.Subject = strings.TrimPrefix(subject, DeadSubject(pool, ""))
-	}
-	return l
-}
-
 // Letter reads one dead letter of the pool with its headers and body. The error wraps
 // [ErrNotFound].
-func (a *Admin) Letter(ctx context.Context, seq uint64) (Letter, *nats.Msg, error) {
-	stream, err := a.stream(ctx, StreamDead)
+func (a *Admin) Letter(ctx context.Context, seq uint64) (bus.Letter, *nats.Msg, error) {
+	stream, err := a.conn.Stream(ctx, bus.StreamDead)
 	if err != nil {
-		return Letter{}, nil, err
+		return bus.Letter{}, nil, err
 	}
 	raw, err := stream.GetMsg(ctx, seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !strings.HasPrefix(raw.Subject, DeadSubject(a.setup.pool, "")) {
-		return Letter{}, nil, fmt.Errorf("dead letter %d of pool %s: %w", seq, a.setup.pool, ErrNotFound)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !strings.HasPrefix(raw.Subject, bus.DeadSubject(a.pool, "")) {
+		return bus.Letter{}, nil, fmt.Errorf("dead letter %d of pool %s: %w", seq, a.pool, ErrNotFound)
 	}
 	if err != nil {
-		return Letter{}, nil, explain("read dead letter "+strconv.FormatUint(seq, 10), err)
+		return bus.Letter{}, nil, bus.Explain("read dead letter "+strconv.FormatUint(seq, 10), err)
 	}
-	l := readLetter(a.setup.pool, raw.Subject, raw.Sequence, raw.Time, raw.Header)
+	l := bus.ReadLetter(a.pool, raw.Subject, raw.Sequence, raw.Time, raw.Header)
 	l.Bytes = len(raw.Data)
 	return l, &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}, nil
 }
@@ -154,12 +118,12 @@ func (a *Admin) Replay(ctx context.Context, seq uint64) (jobs.Ref, error) {
 	if err := replayable(&letter, m); err != nil {
 		return jobs.Ref{}, fmt.Errorf("dead letter %d %w: %w", seq, ErrNotReplayable, err)
 	}
-	stream, err := a.stream(ctx, a.setup.streams.Stream)
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return jobs.Ref{}, err
 	}
-	job := replayed(&letter, m)
-	ack, err := a.setup.conn.js.PublishMsg(ctx, job, jetstream.WithExpectStream(a.setup.streams.Stream))
+	job := bus.ReplayedJob(&letter, m)
+	ack, err := a.conn.JetStream().PublishMsg(ctx, job, jetstream.WithExpectStream(a.streams.Stream))
 	if err != nil {
 		return jobs.Ref{}, fmt.Errorf("replay dead letter %d: publish to %s: %w", seq, job.Subject, err)
 	}
@@ -183,7 +147,7 @@ func (a *Admin) Replayable(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-func replayable(l *Letter, m *nats.Msg) error {
+func replayable(l *bus.Letter, m *nats.Msg) error {
 	if l.Truncated {
 		return errors.New("its body or headers were cut when it was stored")
 	}
@@ -198,22 +162,9 @@ func replayable(l *Letter, m *nats.Msg) error {
 	return nil
 }
 
-// replayed makes the job of a letter again. The message id follows from the letter, so that a
-// repetition is the same job.
-func replayed(l *Letter, m *nats.Msg) *nats.Msg {
-	ours := nats.Header{
-		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
-		headerUID: nil, headerSubject: nil, headerFailedAt: nil, headerReplayOf: nil,
-	}
-	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
-	job.Header[headerReplayOf] = []string{l.UID}
-	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10)}
-	return job
-}
-
 // Discard removes a dead letter for ever. The error wraps [ErrNotFound].
 func (a *Admin) Discard(ctx context.Context, seq uint64) error {
-	stream, err := a.stream(ctx, StreamDead)
+	stream, err := a.conn.Stream(ctx, bus.StreamDead)
 	if err != nil {
 		return err
 	}
@@ -221,7 +172,7 @@ func (a *Admin) Discard(ctx context.Context, seq uint64) error {
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
 		return fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
 	case err != nil:
-		return explain("discard dead letter "+strconv.FormatUint(seq, 10), err)
+		return bus.Explain("discard dead letter "+strconv.FormatUint(seq, 10), err)
 	default:
 		return nil
 	}

@@ -1,10 +1,9 @@
-package bus
+package operate
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 )
@@ -51,18 +51,18 @@ type trial struct {
 // MissingRights tries everything that a worker of the pool has to do, in ways that change
 // nothing, and returns what the server does not let this user do. A worker itself would see
 // such a denial as a time-out. conn must be used for nothing else meanwhile.
-func (s *Setup) MissingRights(ctx context.Context) ([]Right, error) {
-	if err := s.conn.Healthy(); err != nil {
+func (a *Admin) MissingRights(ctx context.Context) ([]Right, error) {
+	if err := a.conn.Healthy(); err != nil {
 		return nil, fmt.Errorf("try the rights of the user: %w", err)
 	}
-	if missing, err := s.missingInbox(ctx); err != nil || missing != nil {
+	if missing, err := a.missingInbox(ctx); err != nil || missing != nil {
 		return missing, err
 	}
-	trials := s.trials()
+	trials := a.trials()
 	outcomes := make([]*Right, len(trials))
 	var wg sync.WaitGroup
 	for i := range trials {
-		wg.Go(func() { outcomes[i] = s.try(ctx, &trials[i]) })
+		wg.Go(func() { outcomes[i] = a.try(ctx, &trials[i]) })
 	}
 	wg.Wait()
 	var missing []Right
@@ -76,9 +76,9 @@ func (s *Setup) MissingRights(ctx context.Context) ([]Right, error) {
 
 // missingInbox tells whether answers can be received at all; without that every other trial
 // would only time out.
-func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
-	inbox := s.conn.nc.NewInbox()
-	sub, err := s.conn.nc.SubscribeSync(inbox)
+func (a *Admin) missingInbox(ctx context.Context) ([]Right, error) {
+	inbox := a.conn.NATS().NewInbox()
+	sub, err := a.conn.NATS().SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
 	}
@@ -87,12 +87,12 @@ func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
 	// it sends its denials in order, before the next one of them.
 	ctx, cancel := context.WithTimeout(ctx, rightTimeout)
 	defer cancel()
-	if err := s.conn.nc.FlushWithContext(ctx); err != nil {
+	if err := a.conn.NATS().FlushWithContext(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
 	}
 	// nats.go keeps the last error of the server before it tells the error handler, which may be
 	// much later on a busy machine.
-	if deniedBy(s.conn.nc.LastError()) == "subscription "+inbox {
+	if bus.DeniedBy(a.conn.NATS().LastError()) == "subscription "+inbox {
 		prefix := inbox[:strings.LastIndex(inbox, ".")]
 		return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
 	}
@@ -100,12 +100,12 @@ func (s *Setup) missingInbox(ctx context.Context) ([]Right, error) {
 }
 
 // try returns the right if it is missing or unknown.
-func (s *Setup) try(ctx context.Context, t *trial) *Right {
+func (a *Admin) try(ctx context.Context, t *trial) *Right {
 	ctx, cancel := context.WithTimeout(ctx, rightTimeout)
 	defer cancel()
 	answered := make(chan error, 1)
 	go func() {
-		_, err := s.conn.nc.RequestMsgWithContext(ctx, t.msg)
+		_, err := a.conn.NATS().RequestMsgWithContext(ctx, t.msg)
 		answered <- err
 	}()
 	ticker := time.NewTicker(deniedPoll)
@@ -120,7 +120,7 @@ func (s *Setup) try(ctx context.Context, t *trial) *Right {
 			t.right.Unknown = true
 			return &t.right
 		case <-ticker.C:
-			if s.conn.wasDenied("publish " + t.msg.Subject) {
+			if a.conn.WasDenied("publish " + t.msg.Subject) {
 				cancel()
 				<-answered
 				return &t.right
@@ -129,27 +129,24 @@ func (s *Setup) try(ctx context.Context, t *trial) *Right {
 	}
 }
 
-// wasDenied reports whether the server refused what, in the words of [Conn.Denied].
-func (c *Conn) wasDenied(what string) bool { return slices.Contains(c.Denied(), what) }
-
 // trials lists what a worker with a job stream does.
-func (s *Setup) trials() []trial {
-	jobStream, durable := s.streams.Stream, s.pool
-	page := ledger.PageSubject(s.pool, jobs.Ref{Epoch: "0"})
+func (a *Admin) trials() []trial {
+	jobStream, durable := a.streams.Stream, a.pool
+	page := ledger.PageSubject(a.pool, jobs.Ref{Epoch: "0"})
 	list := []trial{
 		newTrial("$JS.API.CONSUMER.INFO."+jobStream+"."+durable, "", "", "find the consumer of the pool"),
 		// Malformed, so that it takes no job.
-		newTrial(nextSubject(jobStream, durable), "", "{", "take jobs"),
+		newTrial(bus.NextSubject(jobStream, durable), "", "{", "take jobs"),
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
-		newTrial(EventSubject(s.pool, "doctor", "0"), EventsFilter(s.pool), "", "commit completion events"),
-		newTrial(page, ledger.PagesFilter(s.pool), "", "commit ledger pages"),
-		newTrial("$JS.API.DIRECT.GET."+StreamDone, "", "{}", "read ledger pages"),
-		newTrial("$JS.API.STREAM.PURGE."+StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
+		newTrial(bus.EventSubject(a.pool, "doctor", "0"), bus.EventsFilter(a.pool), "", "commit completion events"),
+		newTrial(page, ledger.PagesFilter(a.pool), "", "commit ledger pages"),
+		newTrial("$JS.API.DIRECT.GET."+bus.StreamDone, "", "{}", "read ledger pages"),
+		newTrial("$JS.API.STREAM.PURGE."+bus.StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
 		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),
 		newTrial("$JS.API.INFO", "", "", "tell how full the storage is").optional(),
-		newTrial(DeadSubject(s.pool, "doctor"), DeadSubject(s.pool, ">"), "", "store dead letters"),
+		newTrial(bus.DeadSubject(a.pool, "doctor"), bus.DeadSubject(a.pool, ">"), "", "store dead letters"),
 	}
-	for _, stream := range []string{jobStream, StreamDone, StreamDead} {
+	for _, stream := range []string{jobStream, bus.StreamDone, bus.StreamDead} {
 		list = append(list, newTrial("$JS.API.STREAM.INFO."+stream, "", "", "compare stream "+stream+" with what is wanted"))
 	}
 	return list

@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -23,19 +24,25 @@ const (
 )
 
 // Admin looks after a pool from outside: what waits, what died, who works.
-type Admin struct{ setup *Setup }
+type Admin struct {
+	conn    *bus.Conn
+	streams bus.Streams
+	pool    string
+}
 
-// NewAdmin returns the administration of the pool that setup is for.
-func NewAdmin(setup *Setup) *Admin { return &Admin{setup: setup} }
+// NewAdmin returns the administration of a pool.
+func NewAdmin(conn *bus.Conn, streams bus.Streams, pool string) *Admin {
+	return &Admin{conn: conn, streams: streams, pool: pool}
+}
 
-// State reads what the broker knows of the pool. The error wraps [ErrMissing] if a stream or
+// State reads what the broker knows of the pool. The error wraps [bus.ErrMissing] if a stream or
 // the consumer is missing. What the user may not ask is left at its zero value.
 func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
-	stream, err := a.stream(ctx, a.setup.streams.Stream)
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return jobs.PoolState{}, err
 	}
-	consumer, err := a.consumer(ctx, stream)
+	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
 	if err != nil {
 		return jobs.PoolState{}, err
 	}
@@ -44,7 +51,7 @@ func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 		at = time.Now()
 	}
 	state := jobs.PoolState{
-		Pool: a.setup.pool, At: at,
+		Pool: a.pool, At: at,
 		Waiting: consumer.NumPending, InFlight: consumer.NumAckPending,
 		Redelivered: consumer.NumRedelivered, Pulls: consumer.NumWaiting,
 		Streams: []jobs.StreamState{streamState(stream.CachedInfo())},
@@ -65,47 +72,25 @@ func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 	return state, nil
 }
 
-func (a *Admin) consumer(ctx context.Context, stream jetstream.Stream) (*jetstream.ConsumerInfo, error) {
-	consumer, err := stream.Consumer(ctx, a.setup.pool)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil, fmt.Errorf("consumer %s/%s: %w: 'worker setup' creates it", a.setup.streams.Stream, a.setup.pool, ErrMissing)
-	}
-	if err != nil {
-		return nil, explain("look up consumer "+a.setup.pool, err)
-	}
-	return consumer.CachedInfo(), nil
-}
-
 // readStreams adds the other two streams and the dead letters.
 func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
-	for _, name := range []string{StreamDone, StreamDead} {
-		stream, err := a.stream(ctx, name)
+	for _, name := range []string{bus.StreamDone, bus.StreamDead} {
+		stream, err := a.conn.Stream(ctx, name)
 		if err != nil {
 			return err
 		}
 		info := stream.CachedInfo()
 		state.Streams = append(state.Streams, streamState(info))
-		if name != StreamDead || info.State.Msgs == 0 {
+		if name != bus.StreamDead || info.State.Msgs == 0 {
 			continue
 		}
 		if state.DeadLetters = info.State.Msgs; info.State.NumSubjects <= maxCounted {
-			if state.DeadLetters, err = a.matching(ctx, stream, DeadSubject(a.setup.pool, ">")); err != nil {
+			if state.DeadLetters, err = a.matching(ctx, stream, bus.DeadSubject(a.pool, ">")); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-func (a *Admin) stream(ctx context.Context, name string) (jetstream.Stream, error) {
-	stream, err := a.setup.conn.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", name, ErrMissing)
-	}
-	if err != nil {
-		return nil, explain("look up stream "+name, err)
-	}
-	return stream, nil
 }
 
 func streamState(info *jetstream.StreamInfo) jobs.StreamState {
@@ -128,7 +113,7 @@ func streamState(info *jetstream.StreamInfo) jobs.StreamState {
 func (a *Admin) matching(ctx context.Context, stream jetstream.Stream, filter string) (n uint64, err error) {
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
-		return 0, explain("count the messages on "+filter, err)
+		return 0, bus.Explain("count the messages on "+filter, err)
 	}
 	for _, messages := range info.State.Subjects {
 		n += messages
@@ -143,19 +128,19 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream) (oldest tim
 	if state.Msgs == 0 {
 		return time.Time{}, nil
 	}
-	if a.setup.conn.wasDenied("publish $JS.API.STREAM.MSG.GET." + a.setup.streams.Stream) {
+	if a.conn.WasDenied("publish $JS.API.STREAM.MSG.GET." + a.streams.Stream) {
 		return state.FirstTime, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
 	defer cancel()
-	for _, filter := range a.setup.streams.Subjects {
+	for _, filter := range a.streams.Subjects {
 		m, err := stream.GetMsg(ctx, state.FirstSeq, jetstream.WithGetMsgSubject(filter))
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 		case errors.Is(err, context.DeadlineExceeded):
 			return state.FirstTime, nil
 		case err != nil:
-			return time.Time{}, explain("read the oldest job on "+filter, err)
+			return time.Time{}, bus.Explain("read the oldest job on "+filter, err)
 		case oldest.IsZero() || m.Time.Before(oldest):
 			oldest = m.Time
 		}
@@ -175,7 +160,7 @@ func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.
 		return -1, nil
 	}
 	var all uint64
-	for _, filter := range a.setup.streams.Subjects {
+	for _, filter := range a.streams.Subjects {
 		n, err := a.matching(ctx, stream, filter)
 		if err != nil {
 			return 0, err
@@ -187,12 +172,12 @@ func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.
 
 // readStore adds the use of the account's storage, if the user may ask for it.
 func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
-	if a.setup.conn.wasDenied("publish $JS.API.INFO") {
+	if a.conn.WasDenied("publish $JS.API.INFO") {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
 	defer cancel()
-	account, err := a.setup.conn.js.AccountInfo(ctx)
+	account, err := a.conn.JetStream().AccountInfo(ctx)
 	if err != nil {
 		return
 	}
@@ -203,7 +188,7 @@ func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
 // Pause keeps the broker from handing out jobs of the pool until then; what was handed out is
 // finished. The broker keeps to it by itself, also when replicas come and go.
 func (a *Admin) Pause(ctx context.Context, until time.Time) error {
-	if _, err := a.setup.conn.js.PauseConsumer(ctx, a.setup.streams.Stream, a.setup.pool, until); err != nil {
+	if _, err := a.conn.JetStream().PauseConsumer(ctx, a.streams.Stream, a.pool, until); err != nil {
 		return a.explainConsumer("pause", err)
 	}
 	return nil
@@ -211,16 +196,16 @@ func (a *Admin) Pause(ctx context.Context, until time.Time) error {
 
 // Resume ends a pause. It is no error if there was none.
 func (a *Admin) Resume(ctx context.Context) error {
-	if _, err := a.setup.conn.js.ResumeConsumer(ctx, a.setup.streams.Stream, a.setup.pool); err != nil {
+	if _, err := a.conn.JetStream().ResumeConsumer(ctx, a.streams.Stream, a.pool); err != nil {
 		return a.explainConsumer("resume", err)
 	}
 	return nil
 }
 
 func (a *Admin) explainConsumer(verb string, err error) error {
-	name := "consumer " + a.setup.streams.Stream + "/" + a.setup.pool
+	name := "consumer " + a.streams.Stream + "/" + a.pool
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%s %s: %w: 'worker setup' creates it", verb, name, ErrMissing)
+		return fmt.Errorf("%s %s: %w: 'worker setup' creates it", verb, name, bus.ErrMissing)
 	}
-	return explain(verb+" "+name, err)
+	return bus.Explain(verb+" "+name, err)
 }

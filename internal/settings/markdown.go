@@ -1,18 +1,17 @@
-package app
+package settings
 
 import (
 	"fmt"
 	"strings"
-
-	"rollcall/internal/service"
 )
 
-// Markdown returns the table of all settings for the documentation, made from the same tags
-// that the settings are read by.
-func Markdown() string {
-	r := newReader(nil)
-	r.fill(new(Config))
-	r.fill(new(service.Config).Spec("<NAME>"))
+// Markdown returns the table of the settings of specs for the documentation, made from the same
+// tags that the settings are read by.
+func Markdown(specs ...any) string {
+	r := NewReader(nil)
+	for _, spec := range specs {
+		r.Fill(spec)
+	}
 	var b strings.Builder
 	b.WriteString("| variable | default | |\n|---|---|---|\n")
 	for _, s := range r.settings {

@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // workerRights is everything a worker of the pool needs, as deploy/nats grants it.
@@ -68,7 +69,7 @@ func TestMissingRightsNamesWhatIsMissing(t *testing.T) {
 			t.Parallel()
 			rights := slices.Delete(slices.Clone(workerRights), i, i+1)
 			_, user := restricted(t, rights, "_INBOX.worker.>")
-			missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+			missing, err := adminOf(user).MissingRights(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,8 +83,8 @@ func TestMissingRightsNamesWhatIsMissing(t *testing.T) {
 func TestMissingRightsNamesTheInbox(t *testing.T) {
 	t.Parallel()
 	_, user := restricted(t, workerRights, "_INBOX.somebody.>")
-	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
-	want := []bus.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive answers of the server"}}
+	missing, err := adminOf(user).MissingRights(t.Context())
+	want := []operate.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive answers of the server"}}
 	if diff := cmp.Diff(want, missing); diff != "" || err != nil {
 		t.Errorf("missing rights (-want +got), %v:\n%s", err, diff)
 	}
@@ -112,7 +113,7 @@ func TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-handler.begun
-	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+	missing, err := adminOf(user).MissingRights(t.Context())
 	if err != nil || len(missing) != 1 || missing[0].Subject != "_INBOX.worker.>" || !missing[0].Subscribe {
 		t.Errorf("missing rights %+v, %v; want the inbox alone", missing, err)
 	}
@@ -131,7 +132,7 @@ func TestMissingRightsChangesNothing(t *testing.T) {
 		return strings.Contains(serverState(t, admin)["CONSUMER.INFO.JOBS.test"], `"num_pending":1`)
 	})
 	before := serverState(t, admin)
-	missing, err := bus.NewSetup(user, streams(), pool).MissingRights(t.Context())
+	missing, err := adminOf(user).MissingRights(t.Context())
 	if err != nil || len(missing) != 0 {
 		t.Errorf("with every right, missing are %+v, %v", missing, err)
 	}
@@ -158,7 +159,7 @@ func serverState(t *testing.T, conn *bus.Conn) map[string]string {
 func TestMissingRightsWithoutStreams(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	missing, err := bus.NewSetup(connect(t, s), streams(), pool).MissingRights(t.Context())
+	missing, err := adminOf(connect(t, s)).MissingRights(t.Context())
 	if err != nil || len(missing) != 0 {
 		t.Errorf("for a user who may do everything, missing are %+v, %v", missing, err)
 	}

@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -45,22 +46,19 @@ type Publisher struct {
 	holds  []string
 }
 
-// NewPublisher looks the stream up. The error wraps [ErrMissing] if there is none. What nats.go
+// NewPublisher looks the stream up. The error wraps [bus.ErrMissing] if there is none. What nats.go
 // keeps for the acks lives as long as the connection: cleaned up earlier, before its goroutine
 // has looked at the channel it watches, that goroutine would wait for ever.
-func NewPublisher(ctx context.Context, conn *Conn, stream string) (*Publisher, error) {
+func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publisher, error) {
 	js, err := jetstream.New(conn.NATS(),
 		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
 		jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream to publish: %w", err)
 	}
-	s, err := js.Stream(ctx, stream)
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", stream, ErrMissing)
-	case err != nil:
-		return nil, explain("look up stream "+stream, err)
+	s, err := conn.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
 	}
 	info := s.CachedInfo()
 	return &Publisher{js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil

@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"context"
@@ -7,10 +7,10 @@ import (
 	"slices"
 	"testing"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
+	"rollcall/internal/operate"
 )
 
 func commitBatches(t *testing.T, l *ledger.Ledger, from, to int) {
@@ -26,17 +26,17 @@ func TestStoredEventsAreReadInOrder(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	events := bus.NewEvents(conn)
-	none := func(bus.Event) error { return errors.New("an event out of nothing") }
+	events := operate.NewEvents(conn)
+	none := func(operate.Event) error { return errors.New("an event out of nothing") }
 	if err := events.Stored(t.Context(), pool, 0, false, none); err != nil {
 		t.Fatal(err)
 	}
-	l := runLedger(t, bus.NewDoneStore(conn))
+	l := runLedger(t, conn)
 	commitBatches(t, l, 0, 20)
 
 	var ids []string
 	var middle uint64
-	err := events.Stored(patient(t), "*", 0, false, func(e bus.Event) error {
+	err := events.Stored(patient(t), "*", 0, false, func(e operate.Event) error {
 		if e.Pool != pool || e.Outcome != jobs.BatchSucceeded || e.Seq == 0 || e.Time.IsZero() || string(e.Data) != `{"id":"`+e.BatchID+`"}` {
 			t.Errorf("unexpected event %+v", e)
 		}
@@ -49,7 +49,7 @@ func TestStoredEventsAreReadInOrder(t *testing.T) {
 		t.Errorf("read %v, %v; want b0 to b19", ids, err)
 	}
 	ids = nil
-	err = events.Stored(patient(t), pool, middle, false, func(e bus.Event) error {
+	err = events.Stored(patient(t), pool, middle, false, func(e operate.Event) error {
 		ids = append(ids, e.BatchID)
 		return nil
 	})
@@ -60,7 +60,7 @@ func TestStoredEventsAreReadInOrder(t *testing.T) {
 		t.Errorf("another pool: %v", err)
 	}
 	enough := errors.New("enough")
-	if err := events.Stored(t.Context(), pool, 0, false, func(bus.Event) error { return enough }); !errors.Is(err, enough) {
+	if err := events.Stored(t.Context(), pool, 0, false, func(operate.Event) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("Stored() = %v, want the error of each", err)
 	}
 }
@@ -69,13 +69,13 @@ func TestEventsAreFollowedAndHeard(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	l := runLedger(t, bus.NewDoneStore(conn))
+	l := runLedger(t, conn)
 	commitBatches(t, l, 0, 3)
-	events := bus.NewEvents(conn)
+	events := operate.NewEvents(conn)
 	ctx, stop := context.WithCancel(t.Context())
 	ids := map[string]chan string{"followed": make(chan string, 10), "heard": make(chan string, 10)}
-	each := func(way string) func(bus.Event) error {
-		return func(e bus.Event) error {
+	each := func(way string) func(operate.Event) error {
+		return func(e operate.Event) error {
 			ids[way] <- e.BatchID
 			return nil
 		}

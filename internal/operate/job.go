@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 )
@@ -59,7 +60,7 @@ const maxLookedAt = 10_000
 // used more than once finds the job that is not final, else the last. The error wraps
 // [ErrNotFound]: the job never was, or its event has left the DONE stream.
 func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
-	stream, err := a.stream(ctx, a.setup.streams.Stream)
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return JobReport{}, err
 	}
@@ -72,7 +73,7 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	m, err := find(ctx, stream, id)
 	switch {
 	case err != nil:
-		return JobReport{}, explain("look for job "+id, err)
+		return JobReport{}, bus.Explain("look for job "+id, err)
 	case m != nil:
 		return a.open(ctx, stream, m)
 	default:
@@ -91,7 +92,7 @@ func storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetst
 
 // byID reads jobs until one has the id; nil if none of the first [maxLookedAt] has.
 func (a *Admin) byID(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
-	filters := append([]string{subjectsLater}, a.setup.streams.Subjects...)
+	filters := append([]string{bus.LaterSubject(">")}, a.streams.Subjects...)
 	for _, filter := range filters {
 		seq := stream.CachedInfo().State.FirstSeq
 		for range maxLookedAt {
@@ -102,7 +103,7 @@ func (a *Admin) byID(ctx context.Context, stream jetstream.Stream, id string) (*
 			if err != nil {
 				return nil, err
 			}
-			if m.Subject == LaterSubject(id) {
+			if m.Subject == bus.LaterSubject(id) {
 				return m, nil
 			}
 			if j := decodeStored(m, ""); j.ID == id {
@@ -124,12 +125,12 @@ func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {
 func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.RawStreamMsg) (JobReport, error) {
 	j := decodeStored(m, jobs.Epoch(stream.CachedInfo().Created))
 	report := JobReport{UID: j.UID, ID: j.ID, Subject: j.Subject, Published: m.Time, State: JobWaiting, Attempt: 1}
-	if id, delayed := strings.CutPrefix(m.Subject, LaterSubject("")); delayed {
+	if id, delayed := strings.CutPrefix(m.Subject, bus.LaterSubject("")); delayed {
 		report.ID, report.State, report.Attempt = id, JobDelayed, 0
 		report.Subject, report.Due = m.Header.Get("Nats-Schedule-Target"), strings.TrimPrefix(m.Header.Get("Nats-Schedule"), "@at ")
 		return report, nil
 	}
-	consumer, err := a.consumer(ctx, stream)
+	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
 	if err != nil {
 		return report, err
 	}
@@ -151,8 +152,8 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 // record reads what the ledger knows of a job.
 func (a *Admin) record(ctx context.Context, ref jobs.Ref) (jobs.Record, error) {
 	_, offset := ref.Page()
-	subject := ledger.PageSubject(a.setup.pool, ref)
-	entries, err := NewDoneStore(a.setup.conn).Read(ctx, []string{subject})
+	subject := ledger.PageSubject(a.pool, ref)
+	entries, err := bus.NewDoneStore(a.conn).Read(ctx, []string{subject})
 	if err != nil || len(entries) == 0 {
 		return jobs.Record{}, err
 	}
@@ -181,7 +182,7 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	_, notUID := jobs.ParseUID(id)
 	needle := written(id)
 	var report JobReport
-	err := NewEvents(a.setup.conn).Stored(ctx, a.setup.pool, 0, false, func(e Event) error {
+	err := NewEvents(a.conn).Stored(ctx, a.pool, 0, false, func(e Event) error {
 		if !bytes.Contains(e.Data, needle) {
 			return nil
 		}
@@ -208,12 +209,12 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 		return JobReport{}, err
 	}
 	if report.UID == "" {
-		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.setup.pool, ErrNotFound, StreamDone)
+		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.pool, ErrNotFound, bus.StreamDone)
 	}
 	if report.Outcome == jobs.Succeeded {
 		return report, nil
 	}
-	err = a.Letters(ctx, LetterFilter{Outcome: report.Outcome.String()}, func(l Letter) error {
+	err = a.Letters(ctx, LetterFilter{Outcome: report.Outcome.String()}, func(l bus.Letter) error {
 		if l.UID == report.UID {
 			report.DeadLetter = l.Seq
 			return errEnough

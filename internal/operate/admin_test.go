@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"errors"
@@ -11,17 +11,18 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // administer returns a pool on a server of its own.
-func administer(t *testing.T) (*bus.Conn, *bus.Setup, *bus.Admin) {
+func administer(t *testing.T) (*bus.Conn, *bus.Setup, *operate.Admin) {
 	t.Helper()
 	conn := connect(t, startServer(t))
 	setup := ensure(t, conn, streams())
-	return conn, setup, bus.NewAdmin(setup)
+	return conn, setup, adminOf(conn)
 }
 
-func state(t *testing.T, a *bus.Admin) jobs.PoolState {
+func state(t *testing.T, a *operate.Admin) jobs.PoolState {
 	t.Helper()
 	s, err := a.State(t.Context())
 	if err != nil {
@@ -92,8 +93,12 @@ func TestStuckJobsAreSeen(t *testing.T) {
 	}
 	// The server gives the jobs up when they would be due once more.
 	eventually(t, "3 jobs are stuck", func() bool {
-		if _, err := consumer.Fetch(3, jetstream.FetchPriorityGroup("replicas"), jetstream.FetchMaxWait(time.Second)); err != nil {
+		again, err := consumer.Fetch(3, jetstream.FetchPriorityGroup("replicas"), jetstream.FetchMaxWait(time.Second))
+		if err != nil {
 			t.Fatal(err)
+		}
+		for range again.Messages() { // else its goroutine outlives the test
+			continue
 		}
 		return state(t, admin).Stuck == 3
 	})
@@ -177,7 +182,7 @@ func letter(seq uint64, subject string, r jobs.Ruling) jobs.DeadLetter {
 	return jobs.DeadLetter{Job: &j, Ruling: &r, BatchID: "b1"}
 }
 
-func letters(t *testing.T, a *bus.Admin, f bus.LetterFilter) (subjects []string) {
+func letters(t *testing.T, a *operate.Admin, f operate.LetterFilter) (subjects []string) {
 	t.Helper()
 	err := a.Letters(t.Context(), f, func(l bus.Letter) error {
 		subjects = append(subjects, l.Subject)
@@ -192,7 +197,7 @@ func letters(t *testing.T, a *bus.Admin, f bus.LetterFilter) (subjects []string)
 func TestLettersAreFiltered(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
-	if got := letters(t, admin, bus.LetterFilter{}); got != nil {
+	if got := letters(t, admin, operate.LetterFilter{}); got != nil {
 		t.Errorf("an empty stream holds %v", got)
 	}
 	bury(t, conn,
@@ -207,18 +212,18 @@ func TestLettersAreFiltered(t *testing.T) {
 	}
 	now := time.Now()
 	for name, c := range map[string]struct {
-		filter bus.LetterFilter
+		filter operate.LetterFilter
 		want   []string
 	}{
-		"all":     {bus.LetterFilter{}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
-		"outcome": {bus.LetterFilter{Outcome: "expired"}, []string{"jobs.sms"}},
-		"service": {bus.LetterFilter{Service: "billing"}, []string{"jobs.mail.a"}},
-		"reason":  {bus.LetterFilter{Reason: "DECLINED"}, []string{"jobs.mail.a"}},
-		"subject": {bus.LetterFilter{Subject: "jobs.mail.>"}, []string{"jobs.mail.a", "jobs.mail.b"}},
-		"both":    {bus.LetterFilter{Subject: "jobs.mail.*", Outcome: "invalid"}, []string{"jobs.mail.b"}},
-		"young":   {bus.LetterFilter{After: now.Add(-time.Hour)}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
-		"old":     {bus.LetterFilter{Before: now.Add(-time.Hour)}, nil},
-		"nothing": {bus.LetterFilter{Service: "nobody"}, nil},
+		"all":     {operate.LetterFilter{}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
+		"outcome": {operate.LetterFilter{Outcome: "expired"}, []string{"jobs.sms"}},
+		"service": {operate.LetterFilter{Service: "billing"}, []string{"jobs.mail.a"}},
+		"reason":  {operate.LetterFilter{Reason: "DECLINED"}, []string{"jobs.mail.a"}},
+		"subject": {operate.LetterFilter{Subject: "jobs.mail.>"}, []string{"jobs.mail.a", "jobs.mail.b"}},
+		"both":    {operate.LetterFilter{Subject: "jobs.mail.*", Outcome: "invalid"}, []string{"jobs.mail.b"}},
+		"young":   {operate.LetterFilter{After: now.Add(-time.Hour)}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},
+		"old":     {operate.LetterFilter{Before: now.Add(-time.Hour)}, nil},
+		"nothing": {operate.LetterFilter{Service: "nobody"}, nil},
 	} {
 		if diff := cmp.Diff(c.want, letters(t, admin, c.filter)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -254,7 +259,7 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 	if d.Subject != "jobs.mail" || string(d.Data) != string(m.Data) || d.Ref.UID() != ref.UID() {
 		t.Errorf("replayed as %s %q on %s, told %s", d.Ref.UID(), d.Data, d.Subject, ref.UID())
 	}
-	if _, _, err := admin.Letter(t.Context(), 1); !errors.Is(err, bus.ErrNotFound) {
+	if _, _, err := admin.Letter(t.Context(), 1); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("the letter is still there: %v", err)
 	}
 	for name, err := range map[string]error{
@@ -262,7 +267,7 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 		"replayable": admin.Replayable(t.Context(), 1),
 		"discard":    admin.Discard(t.Context(), 1),
 	} {
-		if !errors.Is(err, bus.ErrNotFound) {
+		if !errors.Is(err, operate.ErrNotFound) {
 			t.Errorf("%s of a letter that is gone: %v", name, err)
 		}
 	}
@@ -305,7 +310,7 @@ func TestWhatCannotBeReplayedStays(t *testing.T) {
 		}
 	}
 	for seq := uint64(1); seq <= 3; seq++ {
-		if _, err := admin.Replay(t.Context(), seq); err == nil || seq < 3 && !errors.Is(err, bus.ErrNotReplayable) {
+		if _, err := admin.Replay(t.Context(), seq); err == nil || seq < 3 && !errors.Is(err, operate.ErrNotReplayable) {
 			t.Errorf("letter %d: %v", seq, err)
 		}
 	}
@@ -325,7 +330,7 @@ func TestDiscardRemovesOneLetter(t *testing.T) {
 	if err := admin.Discard(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"jobs.b"}, letters(t, admin, bus.LetterFilter{})); diff != "" {
+	if diff := cmp.Diff([]string{"jobs.b"}, letters(t, admin, operate.LetterFilter{})); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }

@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"encoding/json"
@@ -14,13 +14,14 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // announce registers a replica until the test ends; the channel gets its requests to drain.
 func announce(t *testing.T, conn *bus.Conn, poolName, replica, version string) chan struct{} {
 	t.Helper()
 	drained := make(chan struct{}, 1)
-	withdraw, err := bus.Announce(conn, bus.Announcement{
+	withdraw, err := operate.Announce(conn, operate.Announcement{
 		Pool: poolName, Replica: replica, Version: version,
 		Status: func() jobs.ReplicaState {
 			return jobs.ReplicaState{Pool: poolName, Replica: replica, Phase: "working", Ready: true, HeldJobs: 3}
@@ -42,7 +43,7 @@ func TestReplicasAreFoundAndDrained(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	conn := connect(t, s)
-	admin := bus.NewAdmin(ensure(t, conn, streams()))
+	admin := adminOf(conn)
 	if got, err := admin.Replicas(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("without replicas: %v, %v", got, err)
 	}
@@ -69,7 +70,7 @@ func TestReplicasAreFoundAndDrained(t *testing.T) {
 	default:
 	}
 	for _, name := range []string{"r3", "nobody", "", "*", "a.b", ">"} {
-		if _, err := admin.Drain(t.Context(), name); !errors.Is(err, bus.ErrNotFound) {
+		if _, err := admin.Drain(t.Context(), name); !errors.Is(err, operate.ErrNotFound) {
 			t.Errorf("drain %q: %v", name, err)
 		}
 	}
@@ -79,11 +80,13 @@ func TestReplicasAreFoundAndDrained(t *testing.T) {
 func TestAReplicaThatIsSlowToAnswerIsListed(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	admin := bus.NewAdmin(ensure(t, connect(t, s), streams()))
+	conn := connect(t, s)
+	ensure(t, conn, streams())
+	admin := adminOf(conn)
 	slow := connect(t, s).NATS()
 	answers := map[string]any{
-		"$SRV.PING.rollcall":                     micro.Ping{ServiceIdentity: micro.ServiceIdentity{Name: "rollcall", Metadata: map[string]string{"pool": pool, "replica": "r1"}}},
-		bus.ReplicaSubject(pool, "r1", "status"): jobs.ReplicaState{Pool: pool, Replica: "r1"},
+		"$SRV.PING.rollcall":                         micro.Ping{ServiceIdentity: micro.ServiceIdentity{Name: "rollcall", Metadata: map[string]string{"pool": pool, "replica": "r1"}}},
+		operate.ReplicaSubject(pool, "r1", "status"): jobs.ReplicaState{Pool: pool, Replica: "r1"},
 	}
 	for subject, answer := range answers {
 		text, err := json.Marshal(answer)
@@ -134,7 +137,7 @@ func TestAReplicaThatMayNotBeFoundWorksOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withdraw, err := bus.Announce(conn, bus.Announcement{Pool: pool, Replica: "r1", Status: func() jobs.ReplicaState { return jobs.ReplicaState{} }})
+	withdraw, err := operate.Announce(conn, operate.Announcement{Pool: pool, Replica: "r1", Status: func() jobs.ReplicaState { return jobs.ReplicaState{} }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,35 +1,18 @@
-package bus_test
+package operate_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
+	"rollcall/internal/operate"
 )
-
-// keepLedger returns a ledger that runs until the test ends.
-func keepLedger(t *testing.T, conn *bus.Conn) *ledger.Ledger {
-	t.Helper()
-	l := ledger.New(bus.NewDoneStore(conn), ledgerConfig(), zerolog.Nop())
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
 
 // settle commits deliveries as one batch that ends with ruling.
 func settle(t *testing.T, l *ledger.Ledger, batchID string, ruling jobs.Ruling, held ...jobs.Delivery) {
@@ -48,7 +31,7 @@ func settle(t *testing.T, l *ledger.Ledger, batchID string, ruling jobs.Ruling, 
 	}
 }
 
-func report(t *testing.T, a *bus.Admin, id string) bus.JobReport {
+func report(t *testing.T, a *operate.Admin, id string) operate.JobReport {
 	t.Helper()
 	r, err := a.Job(t.Context(), id)
 	if err != nil {
@@ -60,7 +43,7 @@ func report(t *testing.T, a *bus.Admin, id string) bus.JobReport {
 func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	t.Parallel()
 	conn, setup, admin := administer(t)
-	l := keepLedger(t, conn)
+	l := runLedger(t, conn)
 	js := jetStream(t, conn)
 	for _, id := range []string{"first", "second", "third", "fourth"} {
 		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {id}}}); err != nil {
@@ -75,20 +58,20 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	settle(t, l, "batch-2", jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, OK: []string{"billing"}}, held[1])
 	// The first is final in the ledger while its ack is still on its way.
 	for _, id := range []string{"first", uid(0)} {
-		if got := report(t, admin, id); got.State != bus.JobFinal || got.Outcome != "succeeded" || got.BatchID != "batch-1" || got.ID != "first" || got.UID != uid(0) || got.EventSeq == 0 {
+		if got := report(t, admin, id); got.State != operate.JobFinal || got.Outcome != "succeeded" || got.BatchID != "batch-1" || got.ID != "first" || got.UID != uid(0) || got.EventSeq == 0 {
 			t.Errorf("%s: %+v", id, got)
 		}
 	}
 	for _, id := range []string{"second", uid(1)} {
 		got := report(t, admin, id)
-		if got.State != bus.JobInFlight || got.Attempt != 2 || got.Published.IsZero() {
+		if got.State != operate.JobInFlight || got.Attempt != 2 || got.Published.IsZero() {
 			t.Errorf("%s: %+v", id, got)
 		}
 		if diff := cmp.Diff([]string{"billing"}, got.Succeeded); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", id, diff)
 		}
 	}
-	if got := report(t, admin, "fourth"); got.State != bus.JobWaiting || got.Subject != "jobs.mail" || got.Attempt != 1 {
+	if got := report(t, admin, "fourth"); got.State != operate.JobWaiting || got.Subject != "jobs.mail" || got.Attempt != 1 {
 		t.Errorf("fourth: %+v", got)
 	}
 
@@ -105,7 +88,7 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 	eventually(t, "the acked jobs have left the stream", func() bool { return state(t, admin).Streams[0].Messages == 2 })
 	for _, id := range []string{"second", uid(1)} {
 		got := report(t, admin, id)
-		if got.State != bus.JobFinal || got.Outcome != "failed" || got.Reason != "declined" || got.BatchID != "batch-3" || got.DeadLetter != 1 {
+		if got.State != operate.JobFinal || got.Outcome != "failed" || got.Reason != "declined" || got.BatchID != "batch-3" || got.DeadLetter != 1 {
 			t.Errorf("%s: %+v", id, got)
 		}
 	}
@@ -114,7 +97,7 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 func TestAJobIsFoundThoughItsIDIsEscapedInTheEvent(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
-	l := keepLedger(t, conn)
+	l := runLedger(t, conn)
 	const id = "the \"blue\\green\" one"
 	settle(t, l, "batch-1", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1},
 		jobs.Delivery{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {id}}, Ref: jobs.Ref{Epoch: "old", Seq: 1}})
@@ -131,7 +114,7 @@ func TestADelayedJobIsFoundByItsName(t *testing.T) {
 	if _, err := jetStream(t, conn).PublishMsg(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if got := report(t, admin, "invoice-9"); got.State != bus.JobDelayed || got.Due != due || got.Subject != "jobs.mail" || got.ID != "invoice-9" {
+	if got := report(t, admin, "invoice-9"); got.State != operate.JobDelayed || got.Due != due || got.Subject != "jobs.mail" || got.ID != "invoice-9" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -139,12 +122,12 @@ func TestADelayedJobIsFoundByItsName(t *testing.T) {
 func TestAJobThatNeverWasIsNotFound(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
-	l := keepLedger(t, conn)
+	l := runLedger(t, conn)
 	settle(t, l, "batch-1", jobs.Ruling{Outcome: jobs.Retrying}, jobs.Delivery{Subject: "jobs.a", Ref: jobs.Ref{Epoch: "old", Seq: 1}})
 	publish(t, conn, "jobs.a", numbered(1)...)
 	// The stream of this epoch is gone; the job that has its number now is another one.
 	for _, id := range []string{"nobody", "old.1", "dk3x0q1z7f4w.42"} {
-		if _, err := admin.Job(t.Context(), id); !errors.Is(err, bus.ErrNotFound) {
+		if _, err := admin.Job(t.Context(), id); !errors.Is(err, operate.ErrNotFound) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package app
+package settings
 
 import (
 	"maps"
@@ -12,9 +12,9 @@ const prefix = "ROLLCALL_"
 // servicePrefix begins the variables of a single service.
 const servicePrefix = prefix + "SVC_"
 
-// refuseUnknown finds variables that look like ours and are not: a misspelt setting must not
+// RefuseUnknown finds variables that look like ours and are not: a misspelt setting must not
 // go unnoticed. services are the names in ROLLCALL_SERVICES.
-func (r *reader) refuseUnknown(services []string) {
+func (r *Reader) RefuseUnknown(services []string) {
 	linked := regexp.MustCompile(serviceLink)
 	for _, name := range slices.Sorted(maps.Keys(r.given)) {
 		if !strings.HasPrefix(name, prefix) || r.known[name] || linked.MatchString(name) {
@@ -23,11 +23,11 @@ func (r *reader) refuseUnknown(services []string) {
 		nearest, distance := nearest(name, maps.Keys(r.known))
 		switch {
 		case distance <= max(2, len(name)/5):
-			r.fault("%s is unknown: did you mean %s?", name, nearest)
+			r.Fault("%s is unknown: did you mean %s?", name, nearest)
 		case strings.HasPrefix(name, servicePrefix):
-			r.fault("%s belongs to no service in ROLLCALL_SERVICES, which names %s: add the service or unset the variable", name, list(services))
+			r.Fault("%s belongs to no service in ROLLCALL_SERVICES, which names %s: add the service or unset the variable", name, list(services))
 		default:
-			r.fault("%s is unknown, the nearest is %s: 'worker config' lists all", name, nearest)
+			r.Fault("%s is unknown, the nearest is %s: 'worker config' lists all", name, nearest)
 		}
 	}
 }

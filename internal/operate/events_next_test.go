@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"errors"
@@ -7,12 +7,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/operate"
 )
 
 func TestEventsFromNextOnAreThoseStillToCome(t *testing.T) {
 	t.Parallel()
 	conn, _ := producer(t)
-	events := bus.NewEvents(conn)
+	events := operate.NewEvents(conn)
 	if _, err := events.Next(t.Context()); !errors.Is(err, bus.ErrMissing) {
 		t.Fatalf("without the stream: got %v, want ErrMissing", err)
 	}
@@ -36,7 +37,7 @@ func TestEventsFromNextOnAreThoseStillToCome(t *testing.T) {
 	}
 	put("new")
 	enough := errors.New("enough")
-	err = events.Stored(t.Context(), "p", next, true, func(e bus.Event) error {
+	err = events.Stored(t.Context(), "p", next, true, func(e operate.Event) error {
 		if e.BatchID != "new" {
 			t.Errorf("got %q, which was stored before", e.BatchID)
 		}

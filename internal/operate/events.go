@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -26,56 +27,45 @@ type Event struct {
 }
 
 // Events reads completion events.
-type Events struct{ conn *Conn }
+type Events struct{ conn *bus.Conn }
 
 // NewEvents returns a reader of completion events.
-func NewEvents(conn *Conn) *Events { return &Events{conn: conn} }
+func NewEvents(conn *bus.Conn) *Events { return &Events{conn: conn} }
 
 // Next returns the sequence that the next event, or a later one, will have: what
-// [Events.Stored] wants as from to begin with now. The error wraps [ErrMissing] if the stream
+// [Events.Stored] wants as from to begin with now. The error wraps [bus.ErrMissing] if the stream
 // is missing.
 func (e *Events) Next(ctx context.Context) (uint64, error) {
-	stream, err := e.stream(ctx)
+	stream, err := e.conn.Stream(ctx, bus.StreamDone)
 	if err != nil {
 		return 0, err
 	}
 	return stream.CachedInfo().State.LastSeq + 1, nil
 }
 
-func (e *Events) stream(ctx context.Context) (jetstream.Stream, error) {
-	stream, err := e.conn.js.Stream(ctx, StreamDone)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("stream %s: %w: 'worker setup' creates it", StreamDone, ErrMissing)
-	}
-	if err != nil {
-		return nil, explain("look up stream "+StreamDone, err)
-	}
-	return stream, nil
-}
-
 // Stored calls each, in the order of commit, for the stored events of a pool ("*" for all)
 // from sequence from on (0 = all that are stored). It returns once those stored at the call
 // are read; with follow it goes on until ctx is done and then returns nil. An error of each
-// ends it and is returned as it is; a missing stream is [ErrMissing].
+// ends it and is returned as it is; a missing stream is [bus.ErrMissing].
 func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bool, each func(Event) error) error {
-	stream, err := e.stream(ctx)
+	stream, err := e.conn.Stream(ctx, bus.StreamDone)
 	if err != nil {
 		return err
 	}
-	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{EventsFilter(pool)}}
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{bus.EventsFilter(pool)}}
 	if from > 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
-		return explain("read stored events", err)
+		return bus.Explain("read stored events", err)
 	}
 	if !follow && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return explain("read stored events", err)
+		return bus.Explain("read stored events", err)
 	}
 	defer messages.Stop()
 	for {
@@ -105,11 +95,11 @@ func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bo
 // then it returns nil. What is told while nobody listens is missed. An error of each ends it
 // and is returned as it is.
 func (e *Events) Heard(ctx context.Context, pool string, each func(Event) error) (err error) {
-	sub, err := e.conn.nc.SubscribeSync(BatchesFilter(pool))
+	sub, err := e.conn.NATS().SubscribeSync(bus.BatchesFilter(pool))
 	if err != nil {
 		return fmt.Errorf("listen for events: %w", err)
 	}
-	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
+	defer func() { _ = sub.Unsubscribe() }() // a connection that is gone needs none
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrSlowConsumer) {

@@ -1,4 +1,4 @@
-package app
+package settings
 
 import (
 	"bytes"
@@ -69,18 +69,18 @@ func variables(spec any) []variable {
 	return all
 }
 
-// reader fills specs from an environment and notes every fault instead of stopping at the first.
-type reader struct {
+// Reader fills specs from an environment and notes every fault instead of stopping at the first.
+type Reader struct {
 	given    map[string]string
 	known    map[string]bool
 	settings []Setting
 	faults   []error
 }
 
-// newReader reads "NAME=value" entries, as os.Environ returns them. An empty value counts as not
+// NewReader reads "NAME=value" entries, as os.Environ returns them. An empty value counts as not
 // set: compose files and charts pass one for each variable that nobody chose.
-func newReader(environ []string) *reader {
-	r := &reader{given: map[string]string{}, known: map[string]bool{}}
+func NewReader(environ []string) *Reader {
+	r := &Reader{given: map[string]string{}, known: map[string]bool{}}
 	for _, entry := range environ {
 		if name, value, _ := strings.Cut(entry, "="); value != "" {
 			r.given[name] = value
@@ -89,17 +89,18 @@ func newReader(environ []string) *reader {
 	return r
 }
 
-func (r *reader) fault(format string, args ...any) {
+// Fault notes a fault.
+func (r *Reader) Fault(format string, args ...any) {
 	r.faults = append(r.faults, fmt.Errorf(format, args...))
 }
 
-// fill sets every variable of spec.
-func (r *reader) fill(spec any) {
+// Fill sets every variable of spec.
+func (r *Reader) Fill(spec any) {
 	for _, v := range variables(spec) {
 		r.known[v.name] = true
 		text, source := r.lookup(v)
 		if err := parse(v, text); err != nil {
-			r.fault("%s is %s: %w", v.name, shown(v, text), err)
+			r.Fault("%s is %s: %w", v.name, shown(v, text), err)
 			text, source = v.byDefault, sourceDefault
 			if err := parse(v, text); err != nil {
 				panic(fmt.Sprintf("the default of %s: %v", v.name, err))
@@ -112,18 +113,18 @@ func (r *reader) fill(spec any) {
 }
 
 // lookup returns the text of a variable and where it came from.
-func (r *reader) lookup(v variable) (text, source string) {
+func (r *Reader) lookup(v variable) (text, source string) {
 	value, set := r.given[v.name]
 	if v.secret() {
 		r.known[v.name+fileSuffix] = true
 		path, file := r.given[v.name+fileSuffix]
 		switch {
 		case set && file:
-			r.fault("%s and %s are both set: keep one", v.name, v.name+fileSuffix)
+			r.Fault("%s and %s are both set: keep one", v.name, v.name+fileSuffix)
 		case file:
 			secret, err := readSecret(path)
 			if err != nil {
-				r.fault("%s: %w", v.name+fileSuffix, err)
+				r.Fault("%s: %w", v.name+fileSuffix, err)
 			}
 			return secret, sourceFile
 		}
@@ -231,3 +232,9 @@ func maskUserInfo(text string) string {
 	}
 	return text[:start] + "***" + text[at:]
 }
+
+// Note adds the faults of err, each of them if they are joined.
+func (r *Reader) Note(err error) { r.faults = append(r.faults, spread(err)...) }
+
+// Settings lists what was filled so far, in its order.
+func (r *Reader) Settings() []Setting { return r.settings }

@@ -1,4 +1,4 @@
-package bus_test
+package operate_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/devkit"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // producer returns a connection to a server of its own with the stream JOBS for "jobs.>" and
@@ -46,9 +47,9 @@ func producer(t *testing.T) (*bus.Conn, jetstream.Stream) {
 	return conn, stream
 }
 
-func publisher(t *testing.T, conn *bus.Conn) *bus.Publisher {
+func publisher(t *testing.T, conn *bus.Conn) *operate.Publisher {
 	t.Helper()
-	p, err := bus.NewPublisher(t.Context(), conn, "JOBS")
+	p, err := operate.NewPublisher(t.Context(), conn, "JOBS")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestPublishConfirmsMoreThanTheWindowInOrder(t *testing.T) {
 		ids[i] = fmt.Sprint(i)
 	}
 	p, confirmed := publisher(t, conn), 0
-	err := p.Publish(t.Context(), messages("jobs.x", ids...), func(m *nats.Msg, r bus.Receipt) error {
+	err := p.Publish(t.Context(), messages("jobs.x", ids...), func(m *nats.Msg, r operate.Receipt) error {
 		if m.Header.Get("Nats-Msg-Id") != ids[confirmed] || r.Duplicate {
 			t.Fatalf("confirmation %d: got %q, duplicate %t", confirmed, m.Header.Get("Nats-Msg-Id"), r.Duplicate)
 		}
@@ -92,8 +93,8 @@ func TestPublishConfirmsMoreThanTheWindowInOrder(t *testing.T) {
 func TestADuplicateIsToldWithTheFirstOnesSequence(t *testing.T) {
 	t.Parallel()
 	conn, _ := producer(t)
-	var got []bus.Receipt
-	err := publisher(t, conn).Publish(t.Context(), messages("jobs.x", "a", "a"), func(_ *nats.Msg, r bus.Receipt) error {
+	var got []operate.Receipt
+	err := publisher(t, conn).Publish(t.Context(), messages("jobs.x", "a", "a"), func(_ *nats.Msg, r operate.Receipt) error {
 		got = append(got, r)
 		return nil
 	})
@@ -107,8 +108,8 @@ func TestASubjectTheStreamDoesNotHoldIsNamed(t *testing.T) {
 	conn, _ := producer(t)
 	p := publisher(t, conn)
 	for name, subject := range map[string]string{"held by no stream": "nowhere", "held by another stream": "other"} {
-		err := p.Publish(t.Context(), messages(subject, "a"), func(*nats.Msg, bus.Receipt) error { return nil })
-		if !errors.Is(err, bus.ErrNoStream) || !strings.Contains(err.Error(), "jobs.>") || !strings.Contains(err.Error(), subject) {
+		err := p.Publish(t.Context(), messages(subject, "a"), func(*nats.Msg, operate.Receipt) error { return nil })
+		if !errors.Is(err, operate.ErrNoStream) || !strings.Contains(err.Error(), "jobs.>") || !strings.Contains(err.Error(), subject) {
 			t.Errorf("%s: got %v, want ErrNoStream, the subject and what the stream holds", name, err)
 		}
 	}
@@ -117,7 +118,7 @@ func TestASubjectTheStreamDoesNotHoldIsNamed(t *testing.T) {
 func TestAMissingStreamIsToldBeforeAnythingIsSent(t *testing.T) {
 	t.Parallel()
 	conn, _ := producer(t)
-	if _, err := bus.NewPublisher(t.Context(), conn, "NONE"); !errors.Is(err, bus.ErrMissing) || !strings.Contains(err.Error(), "worker setup") {
+	if _, err := operate.NewPublisher(t.Context(), conn, "NONE"); !errors.Is(err, bus.ErrMissing) || !strings.Contains(err.Error(), "worker setup") {
 		t.Errorf("got %v, want ErrMissing and the command that mends it", err)
 	}
 }
@@ -137,11 +138,11 @@ func TestPublishStopsAtTheFirstFault(t *testing.T) {
 		}
 	}
 	confirmed := 0
-	err := p.Publish(t.Context(), source, func(*nats.Msg, bus.Receipt) error { confirmed++; return nil })
+	err := p.Publish(t.Context(), source, func(*nats.Msg, operate.Receipt) error { confirmed++; return nil })
 	if !errors.Is(err, broken) || confirmed != 2 {
 		t.Errorf("got %v after %d confirmations, want the fault after 2", err, confirmed)
 	}
-	err = p.Publish(t.Context(), messages("jobs.x", "c", "d"), func(*nats.Msg, bus.Receipt) error { return broken })
+	err = p.Publish(t.Context(), messages("jobs.x", "c", "d"), func(*nats.Msg, operate.Receipt) error { return broken })
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v, want the fault of confirmed", err)
 	}
@@ -162,7 +163,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 			}
 		}
 	}
-	if err := publisher(t, conn).Publish(ctx, endless, func(*nats.Msg, bus.Receipt) error { return nil }); !errors.Is(err, gone) {
+	if err := publisher(t, conn).Publish(ctx, endless, func(*nats.Msg, operate.Receipt) error { return nil }); !errors.Is(err, gone) {
 		t.Errorf("got %v, want the cause of the context", err)
 	}
 }
@@ -192,7 +193,7 @@ func TestABrokerThatGoesAwayLeavesJobsUnconfirmed(t *testing.T) {
 			}
 		}
 	}
-	if err := publisher(t, conn).Publish(ctx, endless, func(*nats.Msg, bus.Receipt) error { return nil }); !errors.Is(err, bus.ErrUnconfirmed) {
+	if err := publisher(t, conn).Publish(ctx, endless, func(*nats.Msg, operate.Receipt) error { return nil }); !errors.Is(err, operate.ErrUnconfirmed) {
 		t.Errorf("got %v, want ErrUnconfirmed", err)
 	}
 }

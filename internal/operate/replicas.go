@@ -1,4 +1,4 @@
-package bus
+package operate
 
 import (
 	"context"
@@ -12,7 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -47,6 +49,7 @@ type Announcement struct {
 	Status func() jobs.ReplicaState
 	// Drain begins the drain of the replica and returns at once.
 	Drain func()
+	Log   zerolog.Logger
 }
 
 // semantic is what the micro protocol takes for a version (semver.org).
@@ -55,12 +58,12 @@ var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)([-+
 // Announce registers the replica as a NATS micro service, so that the nats CLI and `worker
 // status` find it. The returned function takes it back; it must be called before the
 // connection is closed. Without the right to subscribe, the replica works and is not found.
-func Announce(conn *Conn, a Announcement) (withdraw func() error, err error) {
+func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error) {
 	version := strings.TrimPrefix(a.Version, "v")
 	if !semantic.MatchString(version) {
 		version = "0.0.0-unreleased"
 	}
-	service, err := micro.AddService(conn.nc, micro.Config{
+	service, err := micro.AddService(conn.NATS(), micro.Config{
 		Name: ServiceName, Version: version, Description: "Rollcall replica " + a.Replica + " of pool " + a.Pool,
 		Metadata: map[string]string{metaPool: a.Pool, metaReplica: a.Replica},
 	})
@@ -68,9 +71,9 @@ func Announce(conn *Conn, a Announcement) (withdraw func() error, err error) {
 		return nil, fmt.Errorf("register replica %s as a micro service: %w", a.Replica, err)
 	}
 	endpoints := map[string]micro.HandlerFunc{
-		endpointStatus: func(r micro.Request) { answer(conn, r, a.Status()) },
+		endpointStatus: func(r micro.Request) { a.answer(r) },
 		endpointDrain: func(r micro.Request) {
-			answer(conn, r, a.Status())
+			a.answer(r)
 			a.Drain()
 		},
 	}
@@ -80,15 +83,15 @@ func Announce(conn *Conn, a Announcement) (withdraw func() error, err error) {
 		}
 	}
 	// Who sees that the replica is ready may ask for it at once.
-	if err := conn.nc.FlushTimeout(replicaTimeout); err != nil {
-		conn.log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
+	if err := conn.NATS().FlushTimeout(replicaTimeout); err != nil {
+		a.Log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
 	}
 	return service.Stop, nil
 }
 
-func answer(conn *Conn, r micro.Request, v any) {
-	if err := r.RespondJSON(v); err != nil {
-		conn.log.Debug().Err(err).Str("subject", r.Subject()).Msg("a question could not be answered")
+func (a *Announcement) answer(r micro.Request) {
+	if err := r.RespondJSON(a.Status()); err != nil {
+		a.Log.Debug().Err(err).Str("subject", r.Subject()).Msg("a question could not be answered")
 	}
 }
 
@@ -131,12 +134,12 @@ func (a *Admin) Replica(ctx context.Context, replica string) (jobs.ReplicaState,
 func (a *Admin) ask(ctx context.Context, replica, endpoint string) (state jobs.ReplicaState, err error) {
 	ctx, cancel := context.WithTimeout(ctx, replicaTimeout)
 	defer cancel()
-	if replica == "" || !validFilter(replica) || strings.ContainsAny(replica, ".*>") {
-		return state, fmt.Errorf("replica %q of pool %s: %w", replica, a.setup.pool, ErrNotFound)
+	if jobs.CheckSubject(replica) != nil || strings.Contains(replica, ".") {
+		return state, fmt.Errorf("replica %q of pool %s: %w", replica, a.pool, ErrNotFound)
 	}
-	m, err := a.setup.conn.nc.RequestWithContext(ctx, ReplicaSubject(a.setup.pool, replica, endpoint), nil)
+	m, err := a.conn.NATS().RequestWithContext(ctx, ReplicaSubject(a.pool, replica, endpoint), nil)
 	if errors.Is(err, nats.ErrNoResponders) {
-		return state, fmt.Errorf("replica %s of pool %s: %w; 'worker status' lists them", replica, a.setup.pool, ErrNotFound)
+		return state, fmt.Errorf("replica %s of pool %s: %w; 'worker status' lists them", replica, a.pool, ErrNotFound)
 	}
 	if err == nil {
 		err = json.Unmarshal(m.Data, &state)
@@ -153,13 +156,13 @@ func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
 	}
-	nc := a.setup.conn.nc
+	nc := a.conn.NATS()
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
 	}
-	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
+	defer func() { _ = sub.Unsubscribe() }() // a connection that is gone needs none
 	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
 	}
@@ -178,7 +181,7 @@ func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
 			return nil, fmt.Errorf("list replicas: %w", err)
 		}
 		var ping micro.Ping
-		if json.Unmarshal(m.Data, &ping) == nil && ping.Metadata[metaPool] == a.setup.pool {
+		if json.Unmarshal(m.Data, &ping) == nil && ping.Metadata[metaPool] == a.pool {
 			names = append(names, ping.Metadata[metaReplica])
 		}
 	}

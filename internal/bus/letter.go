@@ -1,0 +1,62 @@
+package bus
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"rollcall/internal/jobs"
+)
+
+// headerReplayOf names the job that a replayed one was made from.
+const headerReplayOf = "Rollcall-Replay-Of"
+
+// Letter is a stored dead letter.
+type Letter struct {
+	// Seq in the DEAD stream names the letter.
+	Seq uint64 `json:"seq"`
+	// UID and Subject are those of the job.
+	UID       string    `json:"uid"`
+	Subject   string    `json:"subject"`
+	Outcome   string    `json:"outcome"`
+	Reason    string    `json:"reason"`
+	Service   string    `json:"service,omitempty"`
+	Attempts  int       `json:"attempts"`
+	BatchID   string    `json:"batch_id"`
+	FailedAt  time.Time `json:"failed_at"`
+	Bytes     int       `json:"bytes"`
+	Truncated bool      `json:"truncated,omitempty"`
+}
+
+// ReadLetter reads what a stored dead letter of a pool tells by its subject and headers.
+func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.Header) Letter {
+	l := Letter{
+		Seq: seq, UID: header.Get(headerUID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
+		Reason: header.Get(headerReason), Service: header.Get(headerService), BatchID: header.Get(headerBatch),
+		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored,
+	}
+	l.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
+	l.Bytes, _ = strconv.Atoi(header.Get("Nats-Msg-Size"))
+	if at, err := time.Parse(time.RFC3339Nano, header.Get(headerFailedAt)); err == nil {
+		l.FailedAt = at
+	}
+	if l.Subject == "" {
+		l.Subject = strings.TrimPrefix(subject, DeadSubject(pool, ""))
+	}
+	return l
+}
+
+// ReplayedJob makes the job of a letter again. The message id follows from the letter, so that a
+// repetition is the same job.
+func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
+	ours := nats.Header{
+		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
+		headerUID: nil, headerSubject: nil, headerFailedAt: nil, headerReplayOf: nil,
+	}
+	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
+	job.Header[headerReplayOf] = []string{l.UID}
+	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10)}
+	return job
+}

@@ -1,0 +1,61 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// JetStream returns the JetStream API of the connection.
+func (c *Conn) JetStream() jetstream.JetStream { return c.js }
+
+// Stream looks a stream up. The error wraps [ErrMissing] if there is none.
+func (c *Conn) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return nil, lookupError("stream "+name, err)
+	}
+	return stream, nil
+}
+
+// Consumer looks a consumer of a stream up. The error wraps [ErrMissing] if there is none.
+func (c *Conn) Consumer(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
+	consumer, err := c.js.Consumer(ctx, stream, name)
+	if err != nil {
+		return nil, lookupError("consumer "+stream+"/"+name, err)
+	}
+	return consumer.CachedInfo(), nil
+}
+
+// lookupError says what the failure to look an object up means.
+func lookupError(object string, err error) error {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("%s is %w; 'worker setup' creates it", object, ErrMissing)
+	}
+	return Explain("look up "+object, err)
+}
+
+// WasDenied reports whether the server refused what, in the words of [Conn.Denied].
+func (c *Conn) WasDenied(what string) bool { return slices.Contains(c.Denied(), what) }
+
+// Explain adds to an error of the JetStream API how to fix it. attempt says what failed.
+func Explain(attempt string, err error) error {
+	var api *jetstream.APIError
+	hint := ""
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		hint = "; no answer in time: JetStream has no leader, or the user may not use $JS.API.>"
+	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
+		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
+	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
+		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap"
+	}
+	return fmt.Errorf("%s: %w%s", attempt, err, hint)
+}

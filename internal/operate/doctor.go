@@ -1,0 +1,259 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"rollcall/internal/bus"
+)
+
+// Health is how a finding is to be taken.
+type Health string
+
+// Well: as it should be. Unsure: could not be found out. Risky: works, but a promise does not
+// hold. Broken: the pool cannot work, or loses jobs.
+const (
+	Well   Health = "ok"
+	Unsure Health = "unknown"
+	Risky  Health = "warning"
+	Broken Health = "error"
+)
+
+// Finding is one thing that the doctor looked at.
+type Finding struct {
+	Check  string `json:"check"`
+	Health Health `json:"health"`
+	Detail string `json:"detail"`
+	// Remedy says what mends it; empty where nothing has to be mended.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// ErrNotTried is what a [Dependency] returns that can only be tried by a call.
+var ErrNotTried = errors.New("not tried")
+
+// Dependency is a service that a replica calls.
+type Dependency struct {
+	Name string
+	// Reach connects and sends nothing. Its error wraps [ErrNotTried] if it cannot tell.
+	Reach func(ctx context.Context) error
+}
+
+// Patient is what the doctor looks at.
+type Patient struct {
+	// Connect connects to NATS with the rights of a replica.
+	Connect      func(ctx context.Context) (*bus.Conn, error)
+	Streams      bus.Streams
+	Pool         string
+	Dependencies []Dependency
+	// Monitor is the URL of the monitoring port of the NATS server; empty = port 8222 of the
+	// server connected to.
+	Monitor string
+}
+
+// doctor collects findings.
+type doctor struct {
+	Patient
+	findings []Finding
+}
+
+func (d *doctor) find(check string, h Health, remedy, format string, args ...any) {
+	detail := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ") // joined errors have lines
+	d.findings = append(d.findings, Finding{Check: check, Health: h, Detail: detail, Remedy: remedy})
+}
+
+// Doctor looks at everything that a replica depends on and says what is wrong and how to fix it.
+// It changes nothing and calls no service. The error wraps [bus.ErrUnreachable] if there is no
+// server; the findings are complete all the same.
+func Doctor(ctx context.Context, p Patient) ([]Finding, error) {
+	d := &doctor{Patient: p}
+	conn, err := p.Connect(ctx)
+	if err != nil {
+		d.find("connection", Broken, "Start the server, or set NATS_URL and the way to log in.", "%v", err)
+	} else {
+		d.examine(ctx, conn)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if fault := conn.Close(closing); fault != nil {
+			d.find("connection", Risky, "Look at the network between worker and server.", "%v", fault)
+		}
+	}
+	d.services(ctx)
+	return d.findings, err
+}
+
+const (
+	// examineTimeout bounds everything that is asked of the broker.
+	examineTimeout = 30 * time.Second
+	// closeTimeout bounds the end of the connection.
+	closeTimeout = 3 * time.Second
+)
+
+// lookAgain mends what could not be found out for want of an answer.
+const lookAgain = "Look at the network between worker and server, and ask again."
+
+// examine looks at what needs the connection.
+func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
+	defer cancel()
+	d.connection(conn)
+	if d.Streams.Source == bus.SourceCore {
+		d.find("streams", Well, "", "not used in core mode; jobs are delivered at most once")
+		return
+	}
+	admin := NewAdmin(conn, d.Streams, d.Pool)
+	if !d.rights(ctx, admin) {
+		return // everything further would time out for want of a right
+	}
+	if d.differences(ctx, bus.NewSetup(conn, d.Streams, d.Pool)) {
+		d.backlog(ctx, admin)
+		d.clock(ctx, admin)
+	}
+	d.server(ctx, conn)
+}
+
+func (d *doctor) connection(conn *bus.Conn) {
+	nc := conn.NATS()
+	transport, remedy, health := "TLS", "", Well
+	if _, err := nc.TLSConnectionState(); err != nil {
+		transport = "no TLS"
+		if !loopback(nc.ConnectedAddr()) {
+			health, remedy = Risky, "Turn on TLS at the server (deploy/nats/tls.conf) and set NATS_CA."
+		}
+	}
+	d.find("connection", health, remedy, "%s, nats-server %s, %s, max payload %d bytes",
+		nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion(), transport, nc.MaxPayload())
+	if err := bus.CheckVersion(nc.ConnectedServerVersion()); err != nil {
+		d.find("version", Broken, "Upgrade the server.", "%v", err)
+	}
+}
+
+// loopback reports whether an address never leaves this machine.
+func loopback(address string) bool {
+	ap, err := netip.ParseAddrPort(address)
+	return err == nil && ap.Addr().Unmap().IsLoopback()
+}
+
+// rights reports whether everything else can be looked at.
+func (d *doctor) rights(ctx context.Context, admin *Admin) bool {
+	missing, err := admin.MissingRights(ctx)
+	if err != nil {
+		d.find("permissions", Unsure, lookAgain, "%v", err)
+		return false
+	}
+	blind := false
+	for _, right := range missing {
+		verb, health := "publish to", Broken
+		if right.Subscribe {
+			verb = "subscribe to"
+		}
+		if right.Unknown {
+			d.find("permissions", Unsure, "Look whether the server and its JetStream are well.",
+				"no answer to a trial of %q, needed to %s", right.Subject, right.Purpose)
+			continue
+		}
+		if right.Optional {
+			health = Risky
+		}
+		blind = blind || right.Subscribe || strings.Contains(right.Subject, ".INFO.")
+		d.find("permissions", health, fmt.Sprintf("Let the user %s %q.", verb, right.Subject),
+			"the user may not %s %q, needed to %s", verb, right.Subject, right.Purpose)
+	}
+	if len(missing) == 0 {
+		d.find("permissions", Well, "", "everything that a worker does is allowed")
+	}
+	return !blind
+}
+
+// differences reports whether streams can be looked at.
+func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
+	differences, err := setup.Check(ctx)
+	if err != nil {
+		d.find("streams", Broken, "This comes first: without streams there is no work.", "%v", err)
+		return false
+	}
+	for _, diff := range differences {
+		switch {
+		case diff.Missing && d.Streams.Ensure:
+			d.find(diff.Object, Risky, "Run worker setup, or start a replica, which creates it.", "missing")
+		case diff.Missing:
+			d.find(diff.Object, Broken, "Run worker setup as a user who may create it.", "missing")
+		default:
+			health := Risky
+			if diff.Fatal {
+				health = Broken
+			}
+			d.find(diff.Object, health, fmt.Sprintf("Set %s to %s (nats %s edit).", diff.Field, diff.Want, strings.Fields(diff.Object)[0]),
+				"%s is %s: %s", diff.Field, diff.Have, diff.Harm)
+		}
+	}
+	if len(differences) == 0 {
+		d.find("streams", Well, "", "streams and consumer are as Rollcall would make them")
+	}
+	return true
+}
+
+// backlog tells how much work waits.
+func (d *doctor) backlog(ctx context.Context, admin *Admin) {
+	backlog, err := admin.Backlog(ctx)
+	switch {
+	case errors.Is(err, bus.ErrMissing): // told already
+	case err != nil:
+		d.find("backlog", Unsure, lookAgain, "%v", err)
+	default:
+		d.find("backlog", Well, "", "%d jobs of this pool wait, %d are out with replicas or wait for their next attempt; %d jobs stored in all",
+			backlog.Pending, backlog.Unsettled, backlog.Stored)
+	}
+}
+
+// Offsets of the clocks that are worth a word: deadlines and signatures go by this machine's.
+const (
+	clockWarning = time.Second
+	clockError   = time.Minute
+)
+
+func (d *doctor) clock(ctx context.Context, admin *Admin) {
+	offset, within, err := admin.ClockOffset(ctx)
+	if errors.Is(err, bus.ErrMissing) {
+		return // told already
+	}
+	if err != nil {
+		d.find("clock", Unsure, lookAgain, "%v", err)
+		return
+	}
+	health, remedy := Well, ""
+	if distance := offset.Abs() - within; distance > clockError {
+		health, remedy = Broken, "Synchronise the clocks (NTP): jobs expire too early or too late, and signatures are refused."
+	} else if distance > clockWarning {
+		health, remedy = Risky, "Synchronise the clocks (NTP)."
+	}
+	d.find("clock", health, remedy, "%v ahead of the server's, give or take %v", offset.Round(time.Millisecond), within.Round(time.Millisecond))
+}
+
+// services connects to all services at once.
+func (d *doctor) services(ctx context.Context) {
+	errs := make([]error, len(d.Dependencies))
+	var wg sync.WaitGroup
+	for i, dependency := range d.Dependencies {
+		wg.Go(func() { errs[i] = dependency.Reach(ctx) })
+	}
+	wg.Wait()
+	for i, err := range errs {
+		name := "service " + d.Dependencies[i].Name
+		switch {
+		case err == nil:
+			d.find(name, Well, "", "takes connections")
+		case errors.Is(err, ErrNotTried):
+			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
+		default:
+			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES.", "%v", err)
+		}
+	}
+	if len(errs) == 0 {
+		d.find("services", Broken, "Set ROLLCALL_SERVICES.", "none")
+	}
+}

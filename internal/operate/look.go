@@ -1,0 +1,44 @@
+package operate
+
+import (
+	"context"
+	"time"
+)
+
+// Backlog tells what waits in the job stream.
+type Backlog struct {
+	// Stored jobs of all pools, those delayed until later included.
+	Stored uint64
+	// Pending jobs of this pool wait to be delivered for the first time.
+	Pending uint64
+	// Unsettled jobs of this pool are out with replicas or wait for their next attempt.
+	Unsettled int
+}
+
+// Backlog reads what waits. The error wraps [bus.ErrMissing] if stream or consumer is missing.
+func (a *Admin) Backlog(ctx context.Context) (Backlog, error) {
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
+	if err != nil {
+		return Backlog{}, err
+	}
+	info, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
+	if err != nil {
+		return Backlog{}, err
+	}
+	return Backlog{
+		Stored: stream.CachedInfo().State.Msgs, Pending: info.NumPending, Unsettled: info.NumAckPending,
+	}, nil
+}
+
+// ClockOffset returns how far this machine's clock is ahead of the server's, and how far off
+// that may be: half of the time the answer took. The error wraps [bus.ErrMissing] if there is no
+// job stream to ask about.
+func (a *Admin) ClockOffset(ctx context.Context) (offset, within time.Duration, err error) {
+	asked := time.Now()
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
+	if err != nil {
+		return 0, 0, err
+	}
+	within = time.Since(asked) / 2
+	return asked.Add(within).Sub(stream.CachedInfo().TimeStamp), within, nil
+}
