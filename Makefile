@@ -42,6 +42,11 @@ fault: ## real workers and nats-servers as processes, killed, paused, drained an
 	@unshare --mount true 2>/dev/null || echo 'NOT TESTED: a really full disk; TestDiskFull needs root to mount a small tmpfs'
 	go test -tags fault -count=1 -parallel 6 -timeout 20m ./test/fault
 
+.PHONY: power
+power: ## brokers lose their power: their stores are on a file system that forgets what was not synced
+	@[ -w /dev/fuse ] || echo 'NOT TESTED: power loss; it needs /dev/fuse, and root or fusermount3 (Debian: fuse3)'
+	cd test/power && go vet ./... && go test -count=1 -v -timeout 10m ./... | grep -vE '^(=== |testing: )'
+
 .PHONY: soak
 soak: ## load and random faults on real processes for MINUTES (default 20)
 	go test -tags fault -count=1 -v -timeout 24h -run '^TestSoak$$' ./test/fault -minutes $(MINUTES)
@@ -107,6 +112,7 @@ tidy: ## go.mod and go.sum say what the code needs
 	cd interop && go mod tidy -diff
 	cd deploy/composetest && go mod tidy -diff
 	cd deploy/helm/charttest && go mod tidy -diff
+	cd test/power && go mod tidy -diff
 	go mod verify
 
 .PHONY: check

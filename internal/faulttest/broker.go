@@ -33,6 +33,8 @@ type BrokerOptions struct {
 	Store string
 	// MaxFile is the limit of the file store, 1GB if empty.
 	MaxFile string
+	// Sync is sync_interval: a duration or "always", the server's default if empty.
+	Sync string
 	// Env is added to the environment of the server.
 	Env []string
 }
@@ -92,8 +94,12 @@ func newBroker(t testing.TB, o BrokerOptions) *Broker {
 // editing that.
 func (b *Broker) Configure(maxFile, extra string) {
 	b.t.Helper()
-	text := fmt.Sprintf("server_name: %s\njetstream { store_dir: %q, max_file_store: %s }\n%s\n",
-		b.name, b.options.Store, maxFile, extra)
+	sync := ""
+	if b.options.Sync != "" {
+		sync = ", sync_interval: " + b.options.Sync
+	}
+	text := fmt.Sprintf("server_name: %s\njetstream { store_dir: %q, max_file_store: %s%s }\n%s\n",
+		b.name, b.options.Store, maxFile, sync, extra)
 	if err := os.WriteFile(b.conf, []byte(text), 0o600); err != nil {
 		b.t.Fatalf("write the configuration of %s: %v", b.name, err)
 	}

@@ -19,6 +19,13 @@ type Cluster struct {
 // StartCluster starts n nodes named n0, n1, … and waits until JetStream has a leader.
 func StartCluster(t testing.TB, n int) *Cluster {
 	t.Helper()
+	return StartNodes(t, make([]BrokerOptions, n))
+}
+
+// StartNodes is [StartCluster] with options for each node; names are the harness's.
+func StartNodes(t testing.TB, nodes []BrokerOptions) *Cluster {
+	t.Helper()
+	n := len(nodes)
 	routes := make([]int, n)
 	urls := make([]string, n)
 	for i := range n {
@@ -27,18 +34,26 @@ func StartCluster(t testing.TB, n int) *Cluster {
 	}
 	c := &Cluster{t: t}
 	for i := range n {
-		node := newBroker(t, BrokerOptions{
-			Name: fmt.Sprintf("n%d", i),
-			Extra: fmt.Sprintf("cluster { name: faulttest, listen: 127.0.0.1:%d, routes: [%s] }\n",
-				routes[i], strings.Join(urls, ", ")),
-		})
+		o := nodes[i]
+		o.Name = fmt.Sprintf("n%d", i)
+		o.Extra = fmt.Sprintf("cluster { name: faulttest, listen: 127.0.0.1:%d, routes: [%s] }\n%s",
+			routes[i], strings.Join(urls, ", "), o.Extra)
+		c.Nodes = append(c.Nodes, newBroker(t, o))
+	}
+	c.Restart()
+	return c
+}
+
+// Restart starts all nodes at once, those that run are killed first, and waits until each is
+// healthy.
+func (c *Cluster) Restart() {
+	c.t.Helper()
+	for _, node := range c.Nodes {
 		node.begin()
-		c.Nodes = append(c.Nodes, node)
 	}
 	for _, node := range c.Nodes {
 		node.WaitHealthy("")
 	}
-	return c
 }
 
 // URLs is the comma list of all nodes.
