@@ -233,5 +233,5 @@ func (l *CoreLedger) Commit(_ context.Context, s *jobs.Settlement) error {
 	return nil
 }
 
-// BeginLone implements pool.Ledger; there is no ledger to write it to.
-func (l *CoreLedger) BeginLone(context.Context, jobs.Ref, int) error { return nil }
+// Mark implements pool.Ledger; there is no ledger to write it to.
+func (l *CoreLedger) Mark(context.Context, []jobs.Mark) error { return nil }

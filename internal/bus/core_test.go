@@ -86,7 +86,7 @@ func TestCoreModeAnswersTheProducer(t *testing.T) {
 	if known, err := ledger.Load(t.Context(), []jobs.Ref{d.Ref}); err != nil || known[0].Final {
 		t.Errorf("Load() = %+v, %v; want nothing known", known, err)
 	}
-	if err := ledger.BeginLone(t.Context(), d.Ref, 1); err != nil {
+	if err := ledger.Mark(t.Context(), []jobs.Mark{{Ref: d.Ref}}); err != nil {
 		t.Error(err)
 	}
 	job := jobs.Decode(d, 0)

@@ -129,7 +129,7 @@ func BenchmarkEncodeEvent(b *testing.B) {
 }
 
 func BenchmarkPageMerge(b *testing.B) {
-	retried := jobs.Record{Attempts: 1, Runs: 1, OK: []string{"billing"}}
+	retried := jobs.Record{Attempts: 1, Seen: 1, Since: 1, OK: []string{"billing"}}
 	for _, tt := range []struct {
 		name   string
 		record jobs.Record

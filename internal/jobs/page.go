@@ -80,8 +80,8 @@ func (p Page) find(offset int) (int, bool) {
 //	version  1 byte
 //	final    PageSize/8 bytes, little endian, bit n = offset n
 //	records  until the end, by offset:
-//	         offset 1 byte, then as uvarints attempts, runs, lone, number of services,
-//	         and each service's name with its length before it
+//	         offset 1 byte, then as uvarints attempts, seen, since, lone, group, number
+//	         of services, and each service's name with its length before it
 func (p Page) Append(b []byte) []byte {
 	b = append(b, pageVersion)
 	for i := range PageSize / 8 {
@@ -89,10 +89,10 @@ func (p Page) Append(b []byte) []byte {
 	}
 	for _, o := range p.open {
 		b = append(b, byte(o.offset))
-		b = binary.AppendUvarint(b, uint64(o.record.Attempts))
-		b = binary.AppendUvarint(b, uint64(o.record.Runs))
-		b = binary.AppendUvarint(b, uint64(o.record.Lone))
-		b = binary.AppendUvarint(b, uint64(len(o.record.OK)))
+		r := &o.record
+		for _, n := range [...]int{r.Attempts, r.Seen, r.Since, r.Lone, r.Group, len(r.OK)} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
 		for _, service := range o.record.OK {
 			b = binary.AppendUvarint(b, uint64(len(service)))
 			b = append(b, service...)
@@ -130,7 +130,9 @@ type pageReader struct {
 
 func (r *pageReader) record() openRecord {
 	o := openRecord{offset: int(r.bytes(1)[0])}
-	o.record.Attempts, o.record.Runs, o.record.Lone = r.int(), r.int(), r.int()
+	for _, n := range [...]*int{&o.record.Attempts, &o.record.Seen, &o.record.Since, &o.record.Lone, &o.record.Group} {
+		*n = r.int()
+	}
 	services := r.int()
 	for range services {
 		if r.bad {

@@ -15,14 +15,14 @@ import (
 
 func TestPageRemembersWhatWasWritten(t *testing.T) {
 	t.Parallel()
-	tried := jobs.Record{Attempts: 2, Runs: 3, Lone: 1, OK: []string{"billing", "search"}}
-	p := jobs.Page{}.With(3, tried).With(0, jobs.Record{Final: true}).With(15, jobs.Record{Runs: 1})
+	tried := jobs.Record{Attempts: 2, Seen: 5, Since: 3, Lone: 1, Group: 12, OK: []string{"billing", "search"}}
+	p := jobs.Page{}.With(3, tried).With(0, jobs.Record{Final: true}).With(15, jobs.Record{Seen: 1})
 
 	got, err := jobs.DecodePage(p.Append(nil))
 	if err != nil {
 		t.Fatalf("decode: %v", err)
 	}
-	for offset, want := range map[int]jobs.Record{0: {Final: true}, 1: {}, 3: tried, 15: {Runs: 1}} {
+	for offset, want := range map[int]jobs.Record{0: {Final: true}, 1: {}, 3: tried, 15: {Seen: 1}} {
 		if diff := cmp.Diff(want, got.Record(offset)); diff != "" {
 			t.Errorf("record %d (-want +got):\n%s", offset, diff)
 		}
@@ -52,7 +52,7 @@ func TestFinalPageIsSmall(t *testing.T) {
 
 func TestDecodePageRefusesDamage(t *testing.T) {
 	t.Parallel()
-	sound := jobs.Page{}.With(3, jobs.Record{Attempts: 300, OK: []string{"a", "b"}}).With(9, jobs.Record{Runs: 1}).Append(nil)
+	sound := jobs.Page{}.With(3, jobs.Record{Attempts: 300, OK: []string{"a", "b"}}).With(9, jobs.Record{Seen: 1}).Append(nil)
 	header := len(jobs.Page{}.Append(nil))
 	second := header + len(jobs.Page{}.With(3, jobs.Record{Attempts: 300, OK: []string{"a", "b"}}).Append(nil)) - header
 	for n := range len(sound) {
@@ -119,7 +119,7 @@ func drawRecord(t *rapid.T) jobs.Record {
 		names = nil
 	}
 	count := rapid.IntRange(0, 1000)
-	return jobs.Record{Attempts: count.Draw(t, "attempts"), Runs: count.Draw(t, "runs"), Lone: count.Draw(t, "lone"), OK: names}
+	return jobs.Record{Attempts: count.Draw(t, "attempts"), Seen: count.Draw(t, "seen"), Since: count.Draw(t, "since"), Lone: count.Draw(t, "lone"), Group: count.Draw(t, "group"), OK: names}
 }
 
 func FuzzDecodePage(f *testing.F) {

@@ -42,7 +42,7 @@ type Answers []*Reply
 //
 // Optional services never change the outcome.
 func (p Policy) Rule(j *Job, specs []Spec, answers Answers, sent bool, now time.Time) Ruling {
-	r := Ruling{Burnt: sent, Attempt: j.Record.Attempts}
+	r := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}
 	if sent {
 		r.Attempt++
 	}

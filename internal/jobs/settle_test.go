@@ -88,23 +88,63 @@ func TestBackOffGrowsToItsCapAndJitters(t *testing.T) {
 
 func TestRecordAddsUp(t *testing.T) {
 	t.Parallel()
-	r := jobs.Record{Attempts: 1, Runs: 1, Lone: 2, OK: []string{"search"}}
-	next := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying, Burnt: true, OK: []string{"billing", "search"}})
-	want := jobs.Record{Attempts: 2, Runs: 2, OK: []string{"billing", "search"}}
+	r := jobs.Record{Attempts: 1, Seen: 9, Since: 1, Lone: 2, Group: 4, OK: []string{"search"}}
+	next := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying, Burnt: true, Delivered: 3, OK: []string{"billing", "search"}})
+	want := jobs.Record{Attempts: 2, Seen: 3, Since: 3, OK: []string{"billing", "search"}}
 	if diff := cmp.Diff(want, next); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
 	}
 	if len(r.OK) != 1 {
 		t.Errorf("the receiver changed: %+v", r)
 	}
-	if unburnt := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying}); unburnt.Attempts != 1 || unburnt.Runs != 2 {
+	if unburnt := r.Apply(&jobs.Ruling{Outcome: jobs.Retrying, Delivered: 3, Group: 2}); unburnt.Attempts != 1 || unburnt.Seen != 3 || unburnt.Group != 2 {
 		t.Errorf("a run in which nothing was sent: %+v", unburnt)
 	}
 	if final := next.Apply(&jobs.Ruling{Outcome: jobs.Failed}); !final.Final {
 		t.Errorf("final: %+v", final)
 	}
-	if !(jobs.Record{}).Suspect(3) || (jobs.Record{Runs: 1}).Suspect(3) {
+	if !(jobs.Record{}).Suspect(3) || (jobs.Record{Seen: 1}).Suspect(3) {
 		t.Error("a job is suspect from the third delivery without a recorded end")
+	}
+}
+
+// A job that waits for a service must not become suspect by it, and an hour of that, with a delivery
+// every few minutes, must not cost a write each time.
+func TestWaitingForAServiceCostsFewWritesAndNoSuspicion(t *testing.T) {
+	t.Parallel()
+	r := jobs.Record{}
+	writes := 0
+	for delivered := 1; delivered <= 40; delivered++ {
+		if r.Suspect(delivered) {
+			t.Fatalf("suspect at delivery %d", delivered)
+		}
+		if waits := r.Waits(delivered); waits != delivered {
+			t.Errorf("%d waits at delivery %d", waits, delivered)
+		}
+		if seen, due := r.Credit(delivered); due {
+			writes++
+			r = jobs.Mark{Seen: seen}.Apply(r)
+		}
+	}
+	if writes > 6 {
+		t.Errorf("%d writes in 40 deliveries", writes)
+	}
+	r = r.Apply(&jobs.Ruling{Outcome: jobs.Retrying, Delivered: 41})
+	if !r.Suspect(44) || r.Waits(42) != 1 {
+		t.Errorf("what was accounted for in advance outlives the outage: %+v", r)
+	}
+}
+
+func TestMarksReplaceWhatARunChanges(t *testing.T) {
+	t.Parallel()
+	r := jobs.Record{Attempts: 2, Seen: 3, Since: 3, OK: []string{"a"}}
+	begun := jobs.Mark{Lone: 1, Group: 1}.Apply(r)
+	if diff := cmp.Diff(jobs.Record{Attempts: 2, Seen: 3, Since: 3, Lone: 1, Group: 1, OK: []string{"a"}}, begun); diff != "" {
+		t.Errorf("begun (-want +got):\n%s", diff)
+	}
+	ended := jobs.Mark{Seen: 6}.Apply(begun)
+	if diff := cmp.Diff(jobs.Record{Attempts: 2, Seen: 6, Since: 3, OK: []string{"a"}}, ended); diff != "" {
+		t.Errorf("ended (-want +got):\n%s", diff)
 	}
 }
 

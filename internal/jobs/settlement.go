@@ -18,6 +18,12 @@ type Ruling struct {
 	Reason string
 	// Service is the one that decided a failure or asked for the retry, empty if none.
 	Service string
+	// Delivered is the delivery that ended so.
+	Delivered int
+	// Group is how many jobs the next call for this one may hold, 0 = any number; for Retrying only.
+	Group int
+	// Lone is how many lone runs without an end stay on record; for Retrying only.
+	Lone int
 	// OK names the services that succeeded for the job in this batch; for Retrying only.
 	OK []string
 	// Delay to wait before the job comes back; for Retrying only.

@@ -291,7 +291,7 @@ func TestCommitAfterTheEndOfRun(t *testing.T) {
 	})
 }
 
-func TestLoneRunsAreWrittenDownAndKept(t *testing.T) {
+func TestMarksAreWrittenWithoutAnEventAndKept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store := &ledgertest.Store{}
@@ -299,21 +299,23 @@ func TestLoneRunsAreWrittenDownAndKept(t *testing.T) {
 		ref := jobs.Ref{Epoch: ledgertest.Epoch, Seq: 33}
 		for _, step := range []struct {
 			ledger *ledger.Ledger
-			lone   int
-			want   int
-		}{{l, 1, 1}, {other, 3, 3}, {l, 2, 3}} {
-			if err := step.ledger.BeginLone(t.Context(), ref, step.lone); err != nil {
+			mark   jobs.Mark
+			seen   int
+		}{{l, jobs.Mark{Lone: 1, Group: 4}, 0}, {other, jobs.Mark{Seen: 5, Lone: 2, Group: 2}, 5}, {l, jobs.Mark{Seen: 3}, 5}} {
+			step.mark.Ref = ref
+			if err := step.ledger.Mark(t.Context(), []jobs.Mark{step.mark}); err != nil {
 				t.Fatal(err)
 			}
-			if got := ledgertest.Records(t, l, 33)[0]; got.Lone != step.want {
-				t.Errorf("lone runs %d, want %d: what is recorded never shrinks", got.Lone, step.want)
+			got := ledgertest.Records(t, l, 33)[0]
+			if got.Lone != step.mark.Lone || got.Group != step.mark.Group || got.Seen != step.seen {
+				t.Errorf("record %+v after %+v, want deliveries seen up to %d", got, step.mark, step.seen)
 			}
 		}
 		if err := other.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Failed, 33)); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.BeginLone(t.Context(), ref, 4); !errors.As(err, new(*jobs.ConflictError)) {
-			t.Errorf("BeginLone() = %v for a final job, want a conflict", err)
+		if err := l.Mark(t.Context(), []jobs.Mark{{Ref: ref}}); !errors.As(err, new(*jobs.ConflictError)) {
+			t.Errorf("Mark() = %v for a final job, want a conflict", err)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// commit is one batch that waits for its commit, or one lone run (then it has no event).
+// commit is one batch that waits for its commit, or marks (then it has no event).
 type commit struct {
 	// gone is closed when nobody waits for the commit any more.
 	gone <-chan struct{}
@@ -137,7 +137,7 @@ func (d *draft) add(c *commit, at []int) {
 	d.members = append(d.members, c)
 }
 
-// batches counts the members that have an event: the others are lone runs.
+// batches counts the members that have an event: the others are marks.
 func (d *draft) batches() (n int) {
 	for _, c := range d.members {
 		if c.event.Subject != "" {

@@ -106,16 +106,15 @@ func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	return nil
 }
 
-// BeginLone implements pool.Ledger. Writing the same run twice is harmless, so a lost answer
-// needs no care.
-func (l *Ledger) BeginLone(ctx context.Context, ref jobs.Ref, lone int) error {
-	c := newCommit(ctx, 1, func(_ int, r jobs.Record) jobs.Record {
-		r.Lone = max(r.Lone, lone)
-		return r
-	})
-	c.place(ref)
+// Mark implements pool.Ledger. Writing the same mark twice is harmless, so a lost answer needs
+// no care.
+func (l *Ledger) Mark(ctx context.Context, marks []jobs.Mark) error {
+	c := newCommit(ctx, len(marks), func(i int, r jobs.Record) jobs.Record { return marks[i].Apply(r) })
+	for i := range marks {
+		c.place(marks[i].Ref)
+	}
 	if err := l.submit(ctx, c); err != nil {
-		return fmt.Errorf("begin a lone run of job %s: %w", ref.UID(), err)
+		return fmt.Errorf("mark %d jobs in the ledger: %w", len(marks), err)
 	}
 	return nil
 }

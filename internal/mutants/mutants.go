@@ -92,7 +92,7 @@ var mutants = []mutant{
 	},
 	{
 		"lone runs are not written down", "a poison job ends failed",
-		"internal/pool/worker.go", "err := w.ledger.BeginLone(ctx, j.Ref, j.Record.Lone+1)", "var err error; _ = j", sim,
+		"internal/pool/worker.go", "err := w.ledger.Mark(ctx, []jobs.Mark{{Ref: j.Ref, Lone: j.Record.Lone + 1, Group: 1}})", "var err error; _ = j", sim,
 	},
 	{
 		"attempts are not counted", "a job does not come back for ever",
@@ -100,8 +100,8 @@ var mutants = []mutant{
 	},
 	{
 		"a breaker burns attempts", "an attempt is only counted if something was sent",
-		"internal/jobs/settle.go", "r := Ruling{Burnt: sent, Attempt: j.Record.Attempts}",
-		"sent = true\n\tr := Ruling{Burnt: sent, Attempt: j.Record.Attempts}", pure,
+		"internal/jobs/settle.go", "r := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}",
+		"sent = true\n\tr := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}", pure,
 	},
 	{
 		"an optional service fails the job", "optional services never change the outcome",

@@ -193,16 +193,21 @@ func (l *ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	return nil
 }
 
-func (l *ledger) BeginLone(_ context.Context, ref jobs.Ref, lone int) error {
+func (l *ledger) Mark(_ context.Context, marks []jobs.Mark) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := l.records[ref]
-	if r.Final {
-		return &jobs.ConflictError{Final: []bool{true}}
+	conflict, refused := &jobs.ConflictError{Final: make([]bool, len(marks))}, false
+	for i, m := range marks {
+		conflict.Final[i] = l.records[m.Ref].Final
+		refused = refused || conflict.Final[i]
 	}
-	r.Lone = max(r.Lone, lone)
-	l.records[ref] = r
-	l.log.add("lone %d", ref.Seq)
+	if refused {
+		return conflict
+	}
+	for _, m := range marks {
+		l.records[m.Ref] = m.Apply(l.records[m.Ref])
+		l.log.add("mark %d", m.Ref.Seq)
+	}
 	return nil
 }
 

@@ -82,7 +82,7 @@ func TestSuspectRunsAloneAndItsMatesGoFree(t *testing.T) {
 				t.Errorf("batch of %d sealed by %s", len(s.Batch.Jobs), s.Batch.Seal)
 			}
 		}
-		if lines := r.journal.all(); !slices.Contains(lines, "lone 2") || slices.Index(lines, "lone 2") > slices.Index(lines, "commit 1") {
+		if lines := r.journal.all(); !slices.Contains(lines, "mark 2") || slices.Index(lines, "mark 2") > slices.Index(lines, "commit 1") {
 			t.Errorf("the lone run was not written down first: %v", lines)
 		}
 	})

@@ -156,7 +156,7 @@ func TestRedeliveredJobCallsOnlyWhatIsMissing(t *testing.T) {
 			return allOK(ctx, c)
 		}
 		r := start(t, settings(), service{name: "a", answer: note}, service{name: "b", answer: note})
-		r.ledger.set(1, jobs.Record{Attempts: 1, Runs: 1, OK: []string{"a"}})
+		r.ledger.set(1, jobs.Record{Attempts: 1, Seen: 1, Since: 1, OK: []string{"a"}})
 		r.ledger.set(2, jobs.Record{Final: true})
 		again := deliveries(1, 3)
 		for i := range again {

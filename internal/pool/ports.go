@@ -38,9 +38,9 @@ type Ledger interface {
 	// the settlement must be rebuilt without them. Other errors mean that ctx ended first
 	// and the outcome of the commit is unknown.
 	Commit(ctx context.Context, s *jobs.Settlement) error
-	// BeginLone records that the job is about to run alone for the lone-th time. A
-	// *[jobs.ConflictError] means that the job is already final.
-	BeginLone(ctx context.Context, ref jobs.Ref, lone int) error
+	// Mark changes the records of jobs without an event, all or nothing. Errors are those of
+	// Commit.
+	Mark(ctx context.Context, marks []jobs.Mark) error
 }
 
 // DeadLetters stores copies of jobs that ended badly.

@@ -88,7 +88,7 @@ func settleContext(ctx, lease context.Context) (context.Context, context.CancelF
 func (w *worker) beginLone(ctx context.Context, f *flight) bool {
 	j := f.batch.Jobs[0]
 	w.observer.Event(jobs.LoneRuns, 1)
-	err := w.ledger.BeginLone(ctx, j.Ref, j.Record.Lone+1)
+	err := w.ledger.Mark(ctx, []jobs.Mark{{Ref: j.Ref, Lone: j.Record.Lone + 1, Group: 1}})
 	if errors.As(err, new(*jobs.ConflictError)) {
 		w.lost(f, f.batch.Jobs)
 		f.batch.Jobs = nil

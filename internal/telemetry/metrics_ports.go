@@ -24,7 +24,7 @@ type Settler interface {
 type Ledger interface {
 	Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error)
 	Commit(ctx context.Context, s *jobs.Settlement) error
-	BeginLone(ctx context.Context, ref jobs.Ref, lone int) error
+	Mark(ctx context.Context, marks []jobs.Mark) error
 }
 
 // The kinds of settlements, in the words of NATS.
