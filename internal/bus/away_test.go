@@ -1,10 +1,12 @@
 package bus_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -38,8 +40,8 @@ func connectBy(t testing.TB, l *link) *bus.Conn {
 	return conn
 }
 
-// TestAnOutageDoesNotPileUpPulls: what is asked for while the broker is away waits in the
-// client's buffer and reaches the broker all at once. A pull written off there is not gone, so
+// TestAnOutageDoesNotPileUpPulls: what is asked for while the broker is away must not wait and
+// reach the broker all at once: a pull that was written off and still waits is not gone, so
 // after a minute a replica would get thirty times what it has room for.
 func TestAnOutageDoesNotPileUpPulls(t *testing.T) {
 	t.Parallel()
@@ -121,5 +123,44 @@ func TestNothingIsHandedOutBeforeTheReconnectIsKnown(t *testing.T) {
 	close(goOn)
 	if d := next(t, arrived); d.First() {
 		t.Errorf("a job from before the reconnect counts as new: %+v", d)
+	}
+}
+
+// TestAnEventOfCoreModeWaitsForTheConnection: nobody else has the event, and the producers
+// wait for their answers.
+func TestAnEventOfCoreModeWaitsForTheConnection(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	way := &link{server: s}
+	conn, other := connectBy(t, way), connect(t, s)
+	answers, err := other.NATS().SubscribeSync("answers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	way.cut.Store(true)
+	if err := conn.NATS().ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the connection is gone", func() bool { return conn.Healthy() != nil })
+	letters := []jobs.DeadLetter{{Job: &jobs.Job{Delivery: jobs.Delivery{Subject: "a", UID: "core.1"}}, Ruling: &jobs.Ruling{}}}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := bus.NewCoreDeadLetters(conn, pool).Publish(short, letters); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a connection, until its context ends: %v", err)
+	}
+	job := jobs.Decode(jobs.Delivery{UID: "core.2", Subject: "a", Reply: "answers"}, 0)
+	settlement := &jobs.Settlement{
+		Batch:   &jobs.Batch{ID: "b1", Pool: pool, Jobs: []*jobs.Job{&job}},
+		Rulings: []jobs.Ruling{{Outcome: jobs.Succeeded}}, Answers: make([]jobs.Answers, 1),
+	}
+	settlement.EncodeEvent(1 << 20)
+	committed := make(chan error, 1)
+	go func() { committed <- bus.NewCoreLedger(conn).Commit(t.Context(), settlement) }()
+	way.cut.Store(false)
+	if err := <-committed; err != nil {
+		t.Error(err)
+	}
+	if _, err := answers.NextMsg(patience); err != nil {
+		t.Errorf("the producer got no answer: %v", err)
 	}
 }

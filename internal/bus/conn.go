@@ -22,8 +22,11 @@ import (
 const (
 	dialTimeout   = 2 * time.Second
 	reconnectWait = 500 * time.Millisecond
-	// A dead peer is noticed after two unanswered pings, far below the lease of a job.
+	// A ping every pingInterval makes a live connection carry something; a TCP connection that
+	// carries nothing for as long as [silence] is dead. Unanswered pings alone end only those
+	// that are not TCP, and a server that answers nothing but still sends.
 	pingInterval = 5 * time.Second
+	maxPings     = 6
 	// flushTimeout bounds the last flush: acks that do not get out are made up for by the ledger.
 	flushTimeout = 5 * time.Second
 )
@@ -35,6 +38,8 @@ type Conn struct {
 	js  jetstream.JetStream
 	log zerolog.Logger
 
+	// polite is set at the end, when everything was flushed: see [line].
+	polite      atomic.Bool
 	closed      chan struct{}
 	connected   atomic.Bool
 	disconnects atomic.Uint64
@@ -62,7 +67,11 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	options = append(options,
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
-		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
+		// Nothing waits for a reconnect: whoever sent it may have given it up by then, and a
+		// commit that was given up must not be stored later.
+		nats.ReconnectBufSize(-1), nats.ReconnectOnFlusherError(),
+		nats.SetCustomDialer(dialer{polite: &c.polite}), nats.SkipHostLookup(),
 		nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect),
 		nats.ClosedHandler(c.onClosed), nats.ErrorHandler(c.onError))
 	options = append(options, extra...)
@@ -205,6 +214,7 @@ func (c *Conn) Close(ctx context.Context) error {
 	var err error
 	if c.nc.IsConnected() {
 		err = c.nc.FlushWithContext(ctx)
+		c.polite.Store(err == nil)
 	}
 	c.nc.Close()
 	<-c.closed
@@ -212,6 +222,21 @@ func (c *Conn) Close(ctx context.Context) error {
 		return fmt.Errorf("flush the connection: %w", err)
 	}
 	return nil
+}
+
+// publishOnline publishes a message that nobody confirms. While no server is connected it
+// waits, until ctx ends: nothing is kept for a reconnect.
+func (c *Conn) publishOnline(ctx context.Context, m *nats.Msg) error {
+	again := retry.Backoff{Lo: 20 * time.Millisecond, Hi: reconnectWait}
+	for {
+		err := c.nc.PublishMsg(m)
+		if !errors.Is(err, nats.ErrReconnectBufExceeded) {
+			return err
+		}
+		if cause := retry.Wait(ctx, again.Next()); cause != nil {
+			return fmt.Errorf("not connected to NATS: %w", cause)
+		}
+	}
 }
 
 // onResume registers what is called after every reconnect. It must not block.

@@ -203,8 +203,9 @@ func (l *CoreLedger) Load(_ context.Context, refs []jobs.Ref) ([]jobs.Record, er
 }
 
 // Commit implements pool.Ledger. Every job that carries a reply subject is answered with its
-// entry of the event's jobs, in full even where the event was cut.
-func (l *CoreLedger) Commit(_ context.Context, s *jobs.Settlement) error {
+// entry of the event's jobs, in full even where the event was cut. While the connection is
+// away it waits, until ctx ends.
+func (l *CoreLedger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	event := &nats.Msg{
 		Subject: BatchSubject(s.Batch.Pool, s.Outcome, s.Batch.ID),
 		Header:  nats.Header{"Content-Type": {jobs.MediaEvent}}, Data: s.Event,
@@ -212,7 +213,7 @@ func (l *CoreLedger) Commit(_ context.Context, s *jobs.Settlement) error {
 	if s.Batch.Traceparent != "" {
 		event.Header["traceparent"] = []string{s.Batch.Traceparent}
 	}
-	if err := l.conn.nc.PublishMsg(event); err != nil {
+	if err := l.conn.publishOnline(ctx, event); err != nil {
 		return fmt.Errorf("publish the event of batch %s: %w", s.Batch.ID, err)
 	}
 	var entry []byte
@@ -221,10 +222,10 @@ func (l *CoreLedger) Commit(_ context.Context, s *jobs.Settlement) error {
 			continue
 		}
 		entry = s.AppendEntry(entry[:0], i)
-		err := l.conn.nc.Publish(j.Reply, entry)
+		err := l.conn.publishOnline(ctx, &nats.Msg{Subject: j.Reply, Data: entry})
 		if errors.Is(err, nats.ErrMaxPayload) {
 			short := fmt.Appendf(nil, `{"uid":%q,"outcome":%q,"truncated":true}`, j.UID, s.Rulings[i].Outcome)
-			err = l.conn.nc.Publish(j.Reply, short)
+			err = l.conn.publishOnline(ctx, &nats.Msg{Subject: j.Reply, Data: short})
 		}
 		if err != nil {
 			return fmt.Errorf("answer job %s: %w", j.UID, err)

@@ -200,12 +200,13 @@ func NewCoreDeadLetters(conn *Conn, pool string) *CoreDeadLetters {
 	return &CoreDeadLetters{conn: conn, pool: pool}
 }
 
-// Publish implements pool.DeadLetters, at most once.
-func (d *CoreDeadLetters) Publish(_ context.Context, letters []jobs.DeadLetter) error {
+// Publish implements pool.DeadLetters, at most once. While the connection is away it waits,
+// until ctx ends.
+func (d *CoreDeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
 	now := time.Now()
 	for i := range letters {
 		m := deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
-		if err := d.conn.nc.PublishMsg(m); err != nil {
+		if err := d.conn.publishOnline(ctx, m); err != nil {
 			return fmt.Errorf("publish a dead letter: %w", err)
 		}
 	}

@@ -114,9 +114,11 @@ func readStored(m *nats.Msg) (stored, error) {
 	return stored{subject: m.Header.Get("Nats-Subject"), seq: seq, time: at, data: m.Data}, nil
 }
 
-// unsubscribe drops a subscription. A connection that is gone needs no unsubscribing.
+// unsubscribe drops a subscription. One that has ended, or whose connection has, needs no
+// unsubscribing.
 func unsubscribe(sub *nats.Subscription) error {
-	if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	err := sub.Unsubscribe()
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 		return fmt.Errorf("unsubscribe: %w", err)
 	}
 	return nil

@@ -164,9 +164,8 @@ func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
 		return due, nil
 	}
 	if !s.conn.online() {
-		// What is asked for now would wait in the client's buffer, be written off, be asked
-		// for again, and reach the broker all at once; and it would be answered before the
-		// reconnect is known here. The reconnect wakes us, at the latest the time does.
+		// A pull could be answered before the reconnect is known here. The reconnect wakes us,
+		// at the latest the time does.
 		return now.Add(pullGrace), nil
 	}
 	waiting := jobs.Room{Jobs: len(s.ready), Bytes: s.readyBytes}

@@ -155,4 +155,12 @@ var mutants = []mutant{
 		"a batch leaves a goroutine behind", "goroutines are bounded",
 		"internal/pool/fanout.go", "wg.Wait()", "wg.Wait()\n\tgo func() { select {} }()", poolPkg,
 	},
+	{
+		"a commit that was given up waits for the reconnect", "each job final in exactly one event",
+		"internal/bus/conn.go", "nats.ReconnectBufSize(-1), ", "", []string{"./internal/bus", "-run", "TestNothingGivenUp"},
+	},
+	{
+		"a lost connection is left to the kernel to flush", "each job final in exactly one event",
+		"internal/bus/line.go", "if !l.polite.Load() {", "if false {", []string{"./internal/bus", "-run", "TestNothingGivenUp"},
+	},
 }

@@ -147,6 +147,8 @@ func (p *Publisher) explain(msg *nats.Msg, err error) error {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("publish to %s: the job, headers included, is larger than the server's max_payload (%d bytes): %w",
 			subject, p.js.Conn().MaxPayload(), err)
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("publish to %s: %w: %w", subject, ErrUnconfirmed, nats.ErrDisconnected)
 	case errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
 		return fmt.Errorf("publish to %s: %w: %w", subject, ErrUnconfirmed, err)
 	default:

@@ -60,6 +60,8 @@ func (t *natsTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: nobody listens: %w", t.subject, err)}
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // nothing waits for a reconnect
+		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: not connected to NATS", t.subject)}
 	case err != nil:
 		return nil, t.broken(ctx, err)
 	}
