@@ -223,7 +223,7 @@ func serviceColumns() []column[serviceRow] {
 	return []column[serviceRow]{
 		{"service", func(s serviceRow) string { return plain(s.Name) }},
 		{"replica", func(s serviceRow) string { return plain(s.replica) }},
-		{"breaker", func(s serviceRow) string { return plain(s.Breaker) }},
+		{"breaker", func(s serviceRow) string { return plain(string(s.Breaker)) }},
 		{"in flight", func(s serviceRow) string { return fmt.Sprintf("%d of %d", s.InFlight, s.Limit) }},
 		{"last error", func(s serviceRow) string { return plain(jobs.Clip(s.LastError, 100)) }},
 	}

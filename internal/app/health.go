@@ -79,11 +79,7 @@ func (h *health) Report() web.Report {
 		report.Ready = report.Ready && c.OK
 	}
 	for _, s := range services {
-		state := s.State()
-		report.Services = append(report.Services, web.Service{
-			Name: state.Name, Required: state.Required, Breaker: state.Breaker,
-			InFlight: state.InFlight, Limit: state.Limit, LastError: state.LastError,
-		})
+		report.Services = append(report.Services, s.State())
 	}
 	return report
 }

@@ -11,7 +11,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/pool"
-	"rollcall/internal/service"
 	"rollcall/internal/telemetry"
 	"rollcall/internal/web"
 )
@@ -95,7 +94,7 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Connection: func() telemetry.Connection {
 			return telemetry.Connection{Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied())}
 		},
-		Services: func() []telemetry.ServiceState { return measured(p.services) },
+		Services: p.states,
 	}
 	if p.state != nil {
 		live.Broker = p.state.get
@@ -103,18 +102,11 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 	o.metrics.Attach(live)
 }
 
-// measured turns the states of services into numbers.
-func measured(services []*service.Service) []telemetry.ServiceState {
-	states := make([]telemetry.ServiceState, len(services))
-	for i, s := range services {
-		state := s.State()
-		states[i] = telemetry.ServiceState{Name: state.Name, InFlight: state.InFlight, Limit: state.Limit}
-		switch state.Breaker {
-		case "half-open":
-			states[i].Breaker = 1
-		case "open":
-			states[i].Breaker = 2
-		}
+// states asks every service.
+func (p *parts) states() []jobs.ServiceState {
+	states := make([]jobs.ServiceState, len(p.services))
+	for i, s := range p.services {
+		states[i] = s.State()
 	}
 	return states
 }
@@ -132,13 +124,7 @@ func (o *observation) state() jobs.ReplicaState {
 	if engine != nil {
 		held := engine.Held()
 		s.HeldJobs, s.HeldBytes = held.Jobs, held.Bytes
-		for _, service := range p.services {
-			st := service.State()
-			s.Services = append(s.Services, jobs.ServiceState{
-				Name: st.Name, Required: st.Required, Breaker: st.Breaker, InFlight: st.InFlight, Limit: st.Limit,
-				LastError: st.LastError, LastErrorAt: st.LastErrorAt,
-			})
-		}
+		s.Services = p.states()
 	}
 	succeeded, ended := 0, 0
 	for _, second := range o.recent.Seconds(rateWindow) {

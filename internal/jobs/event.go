@@ -119,7 +119,7 @@ func (r *ServiceReport) append(b []byte) []byte {
 	b = appendNumber(b, "retry", r.Retry)
 	b = appendNumber(b, "fail", r.Fail)
 	b = appendNumber(b, "tries", r.Tries)
-	b = appendMillis(b, "duration_ms", r.Duration)
+	b = appendMillis(b, "duration_ms", r.Duration.Std())
 	b = appendField(b, "error", r.Error)
 	return append(b, '}')
 }

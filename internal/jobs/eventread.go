@@ -20,31 +20,19 @@ type Event struct {
 
 // EventData is the data of a completion event.
 type EventData struct {
-	BatchID    string         `json:"batch_id"`
-	Pool       string         `json:"pool"`
-	Replica    string         `json:"replica"`
-	Outcome    BatchOutcome   `json:"outcome"`
-	Seal       Seal           `json:"seal"`
-	Key        string         `json:"key"`
-	SealedAt   time.Time      `json:"sealed_at"`
-	SettledAt  time.Time      `json:"settled_at"`
-	DurationMS float64        `json:"duration_ms"`
-	Truncated  bool           `json:"truncated,omitempty"`
-	Counts     Counts         `json:"counts"`
-	Services   []EventService `json:"services"`
-	Jobs       []EventJob     `json:"jobs"`
-}
-
-// EventService sums up what one service did for a batch.
-type EventService struct {
-	Name       string  `json:"name"`
-	Required   bool    `json:"required"`
-	OK         int     `json:"ok"`
-	Retry      int     `json:"retry"`
-	Fail       int     `json:"fail"`
-	Tries      int     `json:"tries"`
-	DurationMS float64 `json:"duration_ms"`
-	Error      string  `json:"error"`
+	BatchID    string          `json:"batch_id"`
+	Pool       string          `json:"pool"`
+	Replica    string          `json:"replica"`
+	Outcome    BatchOutcome    `json:"outcome"`
+	Seal       Seal            `json:"seal"`
+	Key        string          `json:"key"`
+	SealedAt   time.Time       `json:"sealed_at"`
+	SettledAt  time.Time       `json:"settled_at"`
+	DurationMS float64         `json:"duration_ms"`
+	Truncated  bool            `json:"truncated,omitempty"`
+	Counts     Counts          `json:"counts"`
+	Services   []ServiceReport `json:"services"`
+	Jobs       []EventJob      `json:"jobs"`
 }
 
 // EventJob is what a completion event says of one job.

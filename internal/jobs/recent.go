@@ -7,24 +7,14 @@ type BatchSummary struct {
 	ID   string `json:"id"`
 	Seal Seal   `json:"seal"`
 	// Committed is false for a batch whose jobs came back; then there is no outcome.
-	Committed bool             `json:"committed"`
-	Outcome   BatchOutcome     `json:"outcome"`
-	Counts    Counts           `json:"counts"`
-	SealedAt  time.Time        `json:"sealed_at"`
-	EndedAt   time.Time        `json:"ended_at"`
-	Duration  time.Duration    `json:"duration_ns"`
-	Services  []ServiceOutcome `json:"services"`
-	TraceID   string           `json:"trace_id,omitempty"`
-}
-
-// ServiceOutcome is what one service did for a batch.
-type ServiceOutcome struct {
-	Name     string        `json:"name"`
-	OK       int           `json:"ok"`
-	Retry    int           `json:"retry"`
-	Fail     int           `json:"fail"`
-	Duration time.Duration `json:"duration_ns"`
-	Error    string        `json:"error,omitempty"`
+	Committed bool            `json:"committed"`
+	Outcome   BatchOutcome    `json:"outcome"`
+	Counts    Counts          `json:"counts"`
+	SealedAt  time.Time       `json:"sealed_at"`
+	EndedAt   time.Time       `json:"ended_at"`
+	Duration  Millis          `json:"duration_ms"`
+	Services  []ServiceReport `json:"services"`
+	TraceID   string          `json:"trace_id,omitempty"`
 }
 
 // Tally counts the jobs that ended within one second.

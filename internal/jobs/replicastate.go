@@ -22,15 +22,3 @@ type ReplicaState struct {
 	Success  float64        `json:"success"`
 	Services []ServiceState `json:"services"`
 }
-
-// ServiceState is the state of a service as one replica sees it.
-type ServiceState struct {
-	Name     string `json:"name"`
-	Required bool   `json:"required"`
-	// Breaker is closed (calls pass), open (calls fail at once) or half-open (probing).
-	Breaker     string    `json:"breaker"`
-	InFlight    int       `json:"in_flight"`
-	Limit       int       `json:"limit"`
-	LastError   string    `json:"last_error,omitempty"`
-	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-}

@@ -154,8 +154,8 @@ func settlement() *jobs.Settlement {
 	s := &jobs.Settlement{
 		Batch: batch, SettledAt: published.Add(42100 * time.Microsecond),
 		Services: []jobs.ServiceReport{
-			{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, Duration: 40200 * time.Microsecond},
-			{Name: "search", Required: true, OK: 3, Tries: 1, Duration: time.Millisecond},
+			{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, Duration: jobs.Millis(40200 * time.Microsecond)},
+			{Name: "search", Required: true, OK: 3, Tries: 1, Duration: jobs.Millis(time.Millisecond)},
 		},
 		Rulings: []jobs.Ruling{
 			{Outcome: jobs.Succeeded, Attempt: 2},
@@ -192,9 +192,9 @@ func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
 			BatchID: "0198c5a0", Pool: "default", Replica: "r1", Outcome: jobs.BatchPartial, Seal: jobs.SealSize,
 			SealedAt: published, SettledAt: s.SettledAt, DurationMS: 42.1,
 			Counts: jobs.Counts{Total: 3, Succeeded: 1, Failed: 1, Retrying: 1},
-			Services: []jobs.EventService{
-				{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, DurationMS: 40.2},
-				{Name: "search", Required: true, OK: 3, Tries: 1, DurationMS: 1},
+			Services: []jobs.ServiceReport{
+				{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, Duration: jobs.Millis(40200 * time.Microsecond)},
+				{Name: "search", Required: true, OK: 3, Tries: 1, Duration: jobs.Millis(time.Millisecond)},
 			},
 			Jobs: []jobs.EventJob{
 				{ID: "abc.1", UID: "abc.1", Subject: "jobs.mail", Outcome: "succeeded", Attempt: 2, Services: map[string]string{"billing": "ok", "search": "ok"}, Data: map[string]json.RawMessage{"billing": json.RawMessage(`{"invoice": 9}`)}},

@@ -56,18 +56,6 @@ const (
 	BatchPartial   BatchOutcome = "partial"
 )
 
-// ServiceReport sums up what one service did for a batch.
-type ServiceReport struct {
-	Name     string
-	Required bool
-	OK       int
-	Retry    int
-	Fail     int
-	Tries    int
-	Duration time.Duration
-	Error    string
-}
-
 // Counts tells how many jobs of a batch had which outcome.
 type Counts struct {
 	Total     int `json:"total"`

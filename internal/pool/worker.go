@@ -163,7 +163,7 @@ func (w *worker) settle(b *jobs.Batch, columns []column) *jobs.Settlement {
 	for k := range columns {
 		s.Services = append(s.Services, jobs.ServiceReport{
 			Name: w.specs[k].Name, Required: w.specs[k].Required,
-			Tries: columns[k].tries, Duration: columns[k].duration, Error: columns[k].err,
+			Tries: columns[k].tries, Duration: jobs.Millis(columns[k].duration), Error: columns[k].err,
 		})
 	}
 	w.seal(s)

@@ -99,7 +99,7 @@ func TestWhatTripsTheBreaker(t *testing.T) {
 				for range 20 {
 					s.Call(t.Context(), call(1))
 				}
-				if got := s.State().Breaker; got != test.state {
+				if got := s.State().Breaker; string(got) != test.state {
 					t.Errorf("breaker %s, want %s", got, test.state)
 				}
 			})

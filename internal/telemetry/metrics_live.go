@@ -17,7 +17,7 @@ type Live struct {
 	// Connected tells whether a NATS server is there; Connection counts what happened since.
 	Connected  func() bool
 	Connection func() Connection
-	Services   func() []ServiceState
+	Services   func() []jobs.ServiceState
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)
 }
@@ -27,15 +27,6 @@ type Connection struct {
 	Disconnects, Reconnects uint64
 	// Denied is how many subjects the server refused.
 	Denied int
-}
-
-// ServiceState is the part of a service's state that is measured.
-type ServiceState struct {
-	Name string
-	// Breaker is 0 for closed, 1 for half-open, 2 for open.
-	Breaker  int
-	InFlight int
-	Limit    int
 }
 
 // liveCollector reads [Live] at a scrape.
@@ -110,7 +101,7 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	for _, service := range live.Services() {
 		s.gauge("service_inflight", float64(service.InFlight), service.Name)
 		s.gauge("service_inflight_limit", float64(service.Limit), service.Name)
-		s.gauge("service_breaker_state", float64(service.Breaker), service.Name)
+		s.gauge("service_breaker_state", float64(service.Breaker.Level()), service.Name)
 	}
 	if live.Broker == nil {
 		return

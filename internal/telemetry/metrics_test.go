@@ -28,8 +28,8 @@ func live() telemetry.Live {
 		Draining:   func() bool { return false },
 		Connected:  func() bool { return true },
 		Connection: func() telemetry.Connection { return telemetry.Connection{Disconnects: 2, Reconnects: 1} },
-		Services: func() []telemetry.ServiceState {
-			return []telemetry.ServiceState{{Name: "billing", Breaker: 2, InFlight: 3, Limit: 32}}
+		Services: func() []jobs.ServiceState {
+			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32}}
 		},
 		Broker: func() (jobs.PoolState, error) {
 			at := time.Unix(1_700_000_000, 0)

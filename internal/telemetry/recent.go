@@ -44,15 +44,10 @@ func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, fun
 	}
 	return ctx, func(s *jobs.Settlement) {
 		summary.EndedAt = r.now()
-		summary.Duration = summary.EndedAt.Sub(summary.SealedAt)
+		summary.Duration = jobs.Millis(summary.EndedAt.Sub(summary.SealedAt))
 		if s != nil {
 			summary.Committed, summary.Outcome, summary.Counts = true, s.Outcome, jobs.Count(s.Rulings)
-			for i := range s.Services {
-				k := &s.Services[i]
-				summary.Services = append(summary.Services, jobs.ServiceOutcome{
-					Name: k.Name, OK: k.OK, Retry: k.Retry, Fail: k.Fail, Duration: k.Duration, Error: k.Error,
-				})
-			}
+			summary.Services = slices.Clone(s.Services)
 		}
 		r.note(summary)
 	}

@@ -21,7 +21,7 @@ func settled(id string, outcomes ...jobs.Outcome) *jobs.Settlement {
 		b.Jobs = append(b.Jobs, &jobs.Job{Delivery: jobs.Delivery{Delivered: 1, Published: b.SealedAt.Add(-time.Second)}})
 		s.Rulings = append(s.Rulings, jobs.Ruling{Outcome: o})
 	}
-	s.Services = []jobs.ServiceReport{{Name: "billing", OK: len(outcomes), Duration: 30 * time.Millisecond}}
+	s.Services = []jobs.ServiceReport{{Name: "billing", OK: len(outcomes), Duration: jobs.Millis(30 * time.Millisecond)}}
 	return s
 }
 

@@ -195,11 +195,11 @@ func tone(b jobs.BatchSummary) string {
 	}
 }
 
-func breakerTone(state string) string {
+func breakerTone(state jobs.Breaker) string {
 	switch state {
-	case "closed":
+	case jobs.BreakerClosed:
 		return "good"
-	case "open":
+	case jobs.BreakerOpen:
 		return "bad"
 	default:
 		return "fair"

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"rollcall/internal/jobs"
 )
 
 // Prober knows how the worker is.
@@ -22,7 +24,7 @@ type Report struct {
 	Checks []Check `json:"checks"`
 	// Services are shown for people; they do not decide readiness: a replica whose service is
 	// down must go on, or a broken service would take every replica out.
-	Services []Service `json:"services"`
+	Services []jobs.ServiceState `json:"services"`
 }
 
 // Check is one condition of readiness.
@@ -30,17 +32,6 @@ type Check struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty"`
-}
-
-// Service is the state of one microservice as this replica sees it.
-type Service struct {
-	Name     string `json:"name"`
-	Required bool   `json:"required"`
-	// Breaker is closed (calls pass), open (calls fail at once) or half-open (probing).
-	Breaker   string `json:"breaker"`
-	InFlight  int    `json:"in_flight"`
-	Limit     int    `json:"limit"`
-	LastError string `json:"last_error,omitempty"`
 }
 
 // Handler serves /livez and /readyz: 200 or 503 with one word, and with ?verbose a line for

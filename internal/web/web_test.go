@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"rollcall/internal/jobs"
 	"rollcall/internal/web"
 )
 
@@ -61,7 +62,7 @@ func TestReadyz(t *testing.T) {
 	t.Parallel()
 	away := web.Report{
 		Checks:   []web.Check{{Name: "started", OK: true}, {Name: "broker", Detail: "reconnecting"}},
-		Services: []web.Service{{Name: "billing", Breaker: "open", InFlight: 2, Limit: 32, LastError: "refused:\nnobody listens"}},
+		Services: []jobs.ServiceState{{Name: "billing", Breaker: "open", InFlight: 2, Limit: 32, LastError: "refused:\nnobody listens"}},
 	}
 	terse := get(t, fixed{report: away}, "/readyz", "")
 	if got := body(t, terse); terse.StatusCode != http.StatusServiceUnavailable || got != "not ready\n" {
