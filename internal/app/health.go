@@ -70,10 +70,13 @@ func (h *health) Report() web.Report {
 	at, broker, consumer, services := h.phase, h.broker, h.consumer, h.services
 	h.mu.Unlock()
 	report := web.Report{Checks: []web.Check{
-		{Name: "working", OK: at == working, Detail: phaseDetails[at]},
-		check("broker", broker),
-		check("consumer", consumer),
+		{Name: web.CheckWorking, OK: at == working, Detail: phaseDetails[at]},
+		check(web.CheckBroker, broker),
+		check(web.CheckConsumer, consumer),
 	}}
+	if broker != nil && !report.Checks[1].OK {
+		report.Checks[2] = web.Check{Name: web.CheckConsumer, Detail: "unknown without the broker"}
+	}
 	report.Ready = true
 	for _, c := range report.Checks {
 		report.Ready = report.Ready && c.OK

@@ -20,6 +20,8 @@ const (
 	stateAge = 5 * time.Second
 	// stateTimeout bounds one reading of it.
 	stateTimeout = 4 * time.Second
+	// peersTimeout bounds one round of questions to the other replicas.
+	peersTimeout = 10 * time.Second
 	// rateWindow is how far back the rate of a replica reaches, in seconds.
 	rateWindow = 60
 	// chartWindow is how far back the dashboard's chart reaches, in seconds.
@@ -150,15 +152,20 @@ func (o *observation) Status(context.Context) web.Status {
 	o.mu.Lock()
 	p := o.parts
 	o.mu.Unlock()
-	if p == nil || p.state == nil {
+	if p == nil {
 		return status
 	}
-	state, err := p.state.get()
+	status.Peers = p.peers.last()
+	if p.state == nil {
+		return status
+	}
+	state, readAt, err := p.state.last()
 	if err != nil {
 		status.PoolError = err.Error()
-		return status
 	}
-	status.Pool = &state
+	if !readAt.IsZero() {
+		status.Pool, status.PoolReadAt = &state, readAt
+	}
 	return status
 }
 
@@ -169,25 +176,41 @@ type poolState struct {
 	read func(context.Context) (jobs.PoolState, error)
 
 	mu    sync.Mutex
-	at    time.Time
-	state jobs.PoolState
+	asked time.Time
 	err   error
+	// state is the last one that could be read, at readAt.
+	state  jobs.PoolState
+	readAt time.Time
 }
 
 var errAway = errors.New("not connected to NATS")
 
+// get returns the state of the pool, or why it is not known.
 func (s *poolState) get() (jobs.PoolState, error) {
+	state, _, err := s.last()
+	if err != nil {
+		return jobs.PoolState{}, err
+	}
+	return state, nil
+}
+
+// last returns the last state that could be read and when that was, and an error if it cannot
+// be read at the moment.
+func (s *poolState) last() (state jobs.PoolState, readAt time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conn.Healthy() != nil {
-		return jobs.PoolState{}, errAway
+		return s.state, s.readAt, errAway
 	}
-	if !s.at.IsZero() && time.Since(s.at) < stateAge {
-		return s.state, s.err
+	if !s.asked.IsZero() && time.Since(s.asked) < stateAge {
+		return s.state, s.readAt, s.err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
 	defer cancel()
-	s.state, s.err = s.read(ctx)
-	s.at = time.Now()
-	return s.state, s.err
+	state, s.err = s.read(ctx)
+	s.asked = time.Now()
+	if s.err == nil {
+		s.state, s.readAt = state, s.asked
+	}
+	return s.state, s.readAt, s.err
 }

@@ -31,6 +31,8 @@ type parts struct {
 	background []func(context.Context) error
 	// state of the pool as the broker knows it; nil in core mode.
 	state *poolState
+	// peers are the replicas of the pool.
+	peers *peers
 }
 
 func connect(ctx context.Context, cfg Config, opts Options, log zerolog.Logger) (*bus.Conn, error) {
@@ -49,6 +51,8 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	if err := bind(ctx, r, conn); err != nil {
 		return nil, err
 	}
+	p.peers = newPeers(conn, operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).Replicas)
+	p.background = append(p.background, p.peers.run)
 	if err := p.addServices(r, conn); err != nil {
 		p.closeServices()
 		return nil, err

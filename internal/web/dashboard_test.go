@@ -62,10 +62,18 @@ func busy() web.Status {
 				{Name: "search", Breaker: "half-open", Limit: 8},
 			},
 		},
-		Checks: []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected to NATS"}},
+		Checks:     []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected to NATS"}},
+		PoolReadAt: at.Add(-time.Second),
 		Pool: &jobs.PoolState{
 			At: at, Waiting: 1234567, InFlight: 42, Redelivered: 2, Oldest: at.Add(-75 * time.Second), DeadLetters: 7,
 			PausedUntil: at.Add(time.Hour), Streams: []jobs.StreamState{{Name: "JOBS", Messages: 9, Bytes: 1536, Replicas: 3, Lagging: 1, Leader: "n1"}},
+		},
+		Peers: web.Peers{
+			ReadAt: at.Add(-4 * time.Second), Mixed: []string{"ROLLCALL_MAX_ATTEMPTS"},
+			Replicas: []jobs.ReplicaState{{
+				Replica: "host-2", Pool: "mail", Version: "(devel)", Revision: "unknown", Started: at.Add(-time.Minute), Phase: "draining", Success: 0.5, Rate: 75,
+				Services: []jobs.ServiceState{{Name: "billing", Required: true, Breaker: "closed", Limit: 32, LastError: "answered 500", LastErrorAt: at}},
+			}},
 		},
 		Seconds: seconds,
 		Batches: []jobs.BatchSummary{
@@ -80,40 +88,126 @@ func busy() web.Status {
 	}
 }
 
-func TestDashboardShowsThePool(t *testing.T) {
-	t.Parallel()
-	got := page(t, busy())
-	for _, want := range []string{
-		"1\u202f234\u202f567</dd>", ">42</dd>", "1 min 15 s", ">7</dd>", "25.0<span", "99.9 %", "worker dead ls",
-		"<strong>broker</strong> not connected to NATS", "<strong>paused</strong>", "worker resume",
-		`class="pill bad">open`, `class="pill fair">half-open`, "3 <span class=\"of\">of 32", "refused", "3.0 s ago", "optional",
-		"1.5 KiB", "1 behind", "v1.2.3", "0123456789ab<", "1 h 30 min ago", "1\u202f234 jobs",
-		`class="pill fair">partial`, `class="pill bad">not committed`, "+1 expired", "billing 40 ms", "one failed", "trace 0af7651916cd43dd8448eb211c80319c",
-		"<code>NATS_PASSWORD</code>", ">***<", "1\u202f500 jobs ended on this replica",
-		"<title>1\u202f234\u202f567 waiting · mail · Rollcall</title>",
-	} {
+// among returns the part of the page from one mark to another.
+func among(t *testing.T, page, from, to string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(page, from)
+	part, _, ended := strings.Cut(rest, to)
+	if !found || !ended {
+		t.Fatalf("the page has no part from %q to %q", from, to)
+	}
+	return part
+}
+
+func lacks(t *testing.T, what, got string, wants ...string) {
+	t.Helper()
+	for _, want := range wants {
 		if !strings.Contains(got, want) {
-			t.Errorf("the page lacks %q", want)
+			t.Errorf("%s lacks %q", what, want)
 		}
 	}
+}
+
+func TestDashboardShowsThePool(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Checks[1] = web.Check{Name: "broker", OK: true}
+	s.Replica.Services = nil
+	all := page(t, s)
+	lacks(t, "the page", all, "<title>1\u202f234\u202f567 waiting · mail · Rollcall</title>",
+		"<strong>Paused</strong>", "worker resume", "<strong>Replicas disagree</strong>", "ROLLCALL_MAX_ATTEMPTS")
+	pool := among(t, all, `aria-labelledby="h-pool"`, `aria-labelledby="h-replica"`)
+	lacks(t, "the region of the pool", pool,
+		"The whole pool", "as of <time datetime=\"2026-01-02T03:04:04Z\"", "1\u202f234\u202f567</dd>", ">42</dd>", "1 min 15 s", ">7</dd>", "worker dead ls",
+		"<dt>Rate, all replicas</dt><dd>100<", "<dt>Succeeded, all replicas</dt><dd>62.4 %", // 25 jobs/s of 99.96 % and 75 of 50 %
+		">host-1 <span class=\"tag\">this page</span>", ">host-2</th>", ">draining<", "development build<", "answered 500",
+		"1.5 KiB", "1 behind", "v1.2.3 (0123456789ab)")
+	own := among(t, all, `aria-labelledby="h-replica"`, "</main>")
+	lacks(t, "the region of the replica", own,
+		"This replica", "25.0<span", "99.9 %", "1\u202f234</dd>", "1 h 30 min ago",
+		`class="pill fair">partial`, `class="pill bad">not committed`, "1 expired", "billing 40 ms", "one failed", "trace 0af7651916cd43dd8448eb211c80319c", ">0190-b1</td>",
+		"<code>NATS_PASSWORD</code>", ">***<", "1\u202f500 jobs ended on this replica")
+	for what, region := range map[string]string{"<dt>Waiting": own, "<dt>Dead letters": own, "Last batches": pool, "per second</h3>": pool} {
+		if strings.Contains(region, what) {
+			t.Errorf("%s stands in the wrong region", what)
+		}
+	}
+	if strings.Contains(all, "(devel)") {
+		t.Error("the page shows (devel) as a version")
+	}
+}
+
+func TestAnOpenBreakerIsAnAlertWithItsError(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Checks[1] = web.Check{Name: "broker", OK: true}
+	alerts := among(t, page(t, s), `id="alerts"`, `aria-labelledby="h-pool"`)
+	lacks(t, "the alerts", alerts, "<strong>billing: breaker open</strong>", "2026-01-02 03:04:02 UTC</time>: refused", "<strong>search: breaker half-open</strong>", "optional")
+	// An age would be read out at every refresh.
+	if strings.Contains(alerts, " ago") {
+		t.Errorf("the alerts change with every second: %s", alerts)
+	}
+	own := among(t, page(t, s), `id="services"`, "</table>")
+	lacks(t, "the table of services", own, `class="pill bad">open`, `class="pill fair">half-open`, "3 <span class=\"of\">of 32", "refused", "3.0 s ago", "optional")
+}
+
+// TestWithoutTheBrokerThereIsOneAlertAndTheLastNumbersStay: one cause is one alert, and what
+// was known stays with its time.
+func TestWithoutTheBrokerThereIsOneAlertAndTheLastNumbersStay(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Replica.Ready, s.Replica.Services, s.Peers.Mixed = false, nil, nil
+	s.Checks = []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected"}, {Name: "consumer", OK: true}}
+	s.PoolError = "not connected to NATS"
+	got := page(t, s)
+	if n := strings.Count(got, `role="alert" data-key`); n != 1 {
+		t.Errorf("%d alerts for one cause", n)
+	}
+	lacks(t, "the page", got, "<strong>No connection to NATS</strong>", ">not connected<", "1\u202f234\u202f567</dd>", "Last known,</strong> as of <time datetime=\"2026-01-02T03:04:04Z\"",
+		"<title>No connection to NATS · mail · Rollcall</title>", `id="state" class="pill bad">not ready`,
+		`>Consumer</th><td><span class="pill none">unknown`)
+	if strings.Contains(got, `<th scope="row">Consumer</th><td><span class="pill good"`) {
+		t.Error("the consumer is shown as well while nobody can know")
+	}
+}
+
+func TestChartHasScaleTimesAndUnits(t *testing.T) {
+	t.Parallel()
+	got := page(t, busy())
+	lacks(t, "the chart", got,
+		"<span>400</span><span>200</span><span>0</span>", "at most 300 jobs/s", "jobs per second, times in UTC",
+		"<text x=\"18.33%\" y=\"16\">03:00</text>", "<text x=\"98.33%\" y=\"16\">03:04</text>",
+		"<title>2026-01-02 03:04:00 UTC, 5 s: 1\u202f499 succeeded, 1 did not</title>")
 	// One failure among 1500 is a visible bar.
-	if !regexp.MustCompile(`class="failed"[^>]*height="2"`).MatchString(got) {
+	if !regexp.MustCompile(`class="failed"[^>]*height="4"`).MatchString(got) {
 		t.Error("a single failure has no bar")
+	}
+	if bars := strings.Count(got, `class="hit"`); bars != 60 {
+		t.Errorf("%d bars, want 60 of 5 s", bars)
 	}
 }
 
 func TestDashboardOfAReplicaThatStarts(t *testing.T) {
 	t.Parallel()
-	s := web.Status{Replica: jobs.ReplicaState{Pool: "mail", Phase: "starting", Success: -1}, PoolError: "no answer in time"}
+	s := web.Status{
+		Replica: jobs.ReplicaState{Pool: "mail", Phase: "starting", Success: -1}, PoolError: "no answer in time",
+		Checks: []web.Check{{Name: "working", Detail: "connecting to the broker"}, {Name: "broker", Detail: "not yet"}},
+	}
 	got := page(t, s)
-	for _, want := range []string{"starting, not ready", "no answer in time", "No batch has ended yet", "No service yet", "<dt>Succeeded</dt><dd>–</dd>"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("the page lacks %q", want)
-		}
+	lacks(t, "the page", got, "<strong>Starting</strong>", "connecting to the broker", "The broker could not be asked yet.", "No batch has ended yet", "No service yet", "replica</dt><dd>–</dd>")
+	if n := strings.Count(got, `role="alert" data-key`); n != 1 {
+		t.Errorf("%d alerts for one cause", n)
 	}
 	if strings.Contains(got, "<dt>Waiting") {
 		t.Error("a backlog is shown that nobody knows")
 	}
+}
+
+func TestABatchWithoutAnEndSaysThatAllOfItRetries(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Batches[0].Counts = jobs.Counts{Total: 3, Retrying: 3}
+	lacks(t, "the page", page(t, s), `class="pill fair">all retrying`)
 }
 
 // TestTheClockIsNotReadOut: what a screen reader announces by itself must not change with every
@@ -140,11 +234,11 @@ func TestDashboardWithoutSettingsHasNoEmptyListOfThem(t *testing.T) {
 // the other, wherever it lies in the status.
 func TestNoShownTextBecomesMarkup(t *testing.T) {
 	t.Parallel()
-	const attack = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\u2028" + `javascript:alert(1)`
+	const attack = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\u2028\x1b[31m\u202e" + `javascript:alert(1)`
 	n := 0
 	for ; ; n++ {
 		s := busy()
-		s.PoolError = "error"
+		s.PoolError, s.Peers.Error = "error", "error"
 		path := plant(reflect.ValueOf(&s).Elem(), new(n), attack)
 		if path == "" {
 			break
@@ -152,6 +246,9 @@ func TestNoShownTextBecomesMarkup(t *testing.T) {
 		got := page(t, s)
 		if strings.Contains(got, "<script>alert") || strings.Contains(got, "<img src=x") || strings.Contains(got, `"'>`) {
 			t.Errorf("%s: the text became markup", path)
+		}
+		if strings.ContainsAny(got, "\x1b\u2028\u202e") {
+			t.Errorf("%s: a control character is not made visible", path)
 		}
 	}
 	if n < 25 {
@@ -251,12 +348,12 @@ func TestLoopbackServesOnlyNamesOfLoopback(t *testing.T) {
 
 func TestSiteIsReadOnly(t *testing.T) {
 	t.Parallel()
-	for _, target := range []string{"/", "/api/v1/status", "/metrics", "/assets/dashboard.js"} {
+	for _, target := range []string{"/", "/api/v1/status", "/metrics", "/assets/dashboard.js", "/assets/icon.svg"} {
 		if got := site(t, busy(), http.MethodPost, target, "localhost", "").StatusCode; got != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d, want 405", target, got)
 		}
 	}
-	for _, target := range []string{"/assets/", "/assets/dashboard.html", "/other"} {
+	for _, target := range []string{"/assets/", "/assets/dashboard.html", "/assets/pool.html", "/other"} {
 		if got := site(t, busy(), http.MethodGet, target, "localhost", "").StatusCode; got != http.StatusNotFound {
 			t.Errorf("GET %s: %d, want 404", target, got)
 		}

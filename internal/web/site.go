@@ -15,7 +15,7 @@ var assets embed.FS
 
 // policy lets a page load what stands on this server and nothing else, and do nothing but
 // read. There is no inline script or style to allow.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
 // Site serves everything that a worker shows: the health pages of [Handler], /metrics, the
@@ -40,8 +40,9 @@ func Site(p Prober, metrics http.Handler, v Viewer) http.Handler {
 		panic(err) // the name is a constant
 	}
 	static := http.StripPrefix("/assets/", http.FileServerFS(files))
-	mux.Handle("GET /assets/dashboard.css", guard(static))
-	mux.Handle("GET /assets/dashboard.js", guard(static))
+	for _, name := range []string{"dashboard.css", "dashboard.js", "icon.svg"} {
+		mux.Handle("GET /assets/"+name, guard(static))
+	}
 	return mux
 }
 
