@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"strconv"
 	"time"
 )
 
@@ -14,9 +15,10 @@ const MediaBatch = "application/cloudevents-batch+json"
 // CloudEvents JSON format 1.0.2.
 const MediaEvent = "application/cloudevents+json"
 
-// AppendCall appends the body of a call for jobs onto b: a JSON array of CloudEvents 1.0,
-// each with id, source, type, subject, time, datacontenttype, data or data_base64, and the
-// extension rollcalluid. Payloads are copied once and never parsed.
+// AppendCall appends the body of a call for jobs onto b: a JSON array of CloudEvents 1.0. Each
+// has id, source, type, subject, time, datacontenttype, data or data_base64, what else the
+// producer's event had, and the extensions rollcalluid, rollcallsubject, rollcallattempt,
+// rollcalldeadline and rollcallset. Payloads are copied once and never parsed.
 func AppendCall(b []byte, jobs []*Job) []byte {
 	b = append(b, '[')
 	for i, j := range jobs {
@@ -28,33 +30,118 @@ func AppendCall(b []byte, jobs []*Job) []byte {
 	return append(b, ']')
 }
 
-// callOverhead is what an event takes besides its payload, ids and subjects, in bytes.
-const callOverhead = 220
+// callOverhead is what an event takes besides its payload, ids, subjects and attributes, in bytes.
+const callOverhead = 300
 
 // CallSize estimates the length of AppendCall's result, in bytes.
 func CallSize(jobs []*Job) int {
 	n := 2
 	for _, j := range jobs {
-		n += callOverhead + len(j.Body) + len(j.ID) + len(j.Type) + len(j.Subject) + len(j.ContentType)
+		n += callOverhead + len(j.Body) + len(j.ID) + len(j.Source) + len(j.Type) + len(j.EventSubject) + len(j.Subject) +
+			len(j.ContentType) + len(j.Traceparent) + len(j.Tracestate)
+		for i := range j.Attributes {
+			n += len(j.Attributes[i].Name) + len(j.Attributes[i].Value) + len(`,"":""`)
+		}
 	}
 	return n
 }
 
 func (j *Job) appendCloudEvent(b []byte) []byte {
-	b = append(b, `{"specversion":"1.0","id":`...)
-	b = appendString(b, j.ID)
-	b = append(b, `,"source":`...)
-	b = appendString(b, j.Source)
-	b = append(b, `,"type":`...)
-	b = appendString(b, j.Type)
-	b = append(b, `,"subject":`...)
-	b = appendString(b, j.Subject)
-	b = append(b, `,"time":"`...)
-	b = j.Time.UTC().AppendFormat(b, time.RFC3339Nano)
-	b = append(b, `","rollcalluid":"`...)
-	b = append(b, j.UID...)
-	b = append(b, '"')
+	b = append(b, `{"specversion":"1.0"`...)
+	b = appendField(b, "id", j.ID)
+	b = appendField(b, "source", j.Source)
+	b = appendField(b, "type", j.Type)
+	b = appendField(b, "subject", j.EventSubject)
+	if j.Time != "" {
+		b = appendField(b, "time", j.Time)
+	} else {
+		b = appendTime(b, "time", j.Published)
+	}
+	for i := range j.Attributes {
+		a := &j.Attributes[i]
+		if !a.Literal {
+			b = appendField(b, a.Name, a.Value)
+			continue
+		}
+		b = append(append(append(b, `,"`...), a.Name...), `":`...)
+		b = append(b, a.Value...)
+	}
+	b = j.appendAdditions(b)
 	return append(j.appendData(b), '}')
+}
+
+// appendAdditions appends the attributes that the producer did not give.
+func (j *Job) appendAdditions(b []byte) []byte {
+	parent, state := j.addedTrace()
+	if parent != "" {
+		b = appendField(b, HeaderTraceparent, parent)
+	}
+	if state != "" {
+		b = appendField(b, HeaderTracestate, state)
+	}
+	b = appendField(b, "rollcalluid", j.UID)
+	b = appendField(b, "rollcallsubject", j.Subject)
+	b = appendNumber(b, "rollcallattempt", j.Attempt())
+	if !j.Deadline.IsZero() {
+		b = appendTime(b, "rollcalldeadline", j.Deadline)
+	}
+	if j.Set != "" {
+		b = appendField(b, "rollcallset", j.Set)
+	}
+	return b
+}
+
+// addedTrace returns the trace context of the job's headers where its event has none of its own.
+func (j *Job) addedTrace() (parent, state string) {
+	parent, state = j.Traceparent, j.Tracestate
+	for i := range j.Attributes {
+		switch j.Attributes[i].Name {
+		case HeaderTraceparent:
+			return "", ""
+		case HeaderTracestate:
+			state = ""
+		}
+	}
+	if parent == "" {
+		state = ""
+	}
+	return parent, state
+}
+
+// Attempt is the number of the attempt that a call made now belongs to, 1 for the first.
+func (j *Job) Attempt() int { return j.Record.Attempts + 1 }
+
+// EachAttribute passes on every attribute of the job's CloudEvent but datacontenttype, with its
+// canonical text, for the binary mode of CloudEvents.
+func (j *Job) EachAttribute(visit func(name, value string)) {
+	visit("specversion", "1.0")
+	visit("id", j.ID)
+	visit("source", j.Source)
+	visit("type", j.Type)
+	visit("subject", j.EventSubject)
+	at := j.Time
+	if at == "" {
+		at = j.Published.UTC().Format(time.RFC3339Nano)
+	}
+	visit("time", at)
+	for i := range j.Attributes {
+		visit(j.Attributes[i].Name, j.Attributes[i].Value)
+	}
+	parent, state := j.addedTrace()
+	optional := func(name, value string) {
+		if value != "" {
+			visit(name, value)
+		}
+	}
+	optional(HeaderTraceparent, parent)
+	optional(HeaderTracestate, state)
+	visit("rollcalluid", j.UID)
+	visit("rollcallsubject", j.Subject)
+	visit("rollcallattempt", strconv.Itoa(j.Attempt()))
+	if !j.Deadline.IsZero() {
+		visit("rollcalldeadline", j.Deadline.UTC().Format(time.RFC3339Nano))
+	}
+	optional("rollcallset", j.Set)
 }
 
 func (j *Job) appendData(b []byte) []byte {
@@ -92,3 +179,7 @@ func CallKey(batch *Batch, service string, part []*Job) string {
 	sum := sha256.Sum256(uids)
 	return key + ":" + hex.EncodeToString(sum[:8])
 }
+
+// JobKey returns the idempotency key of a request for one job, "<uid>:<service>": the same at
+// every attempt.
+func (j *Job) JobKey(service string) string { return j.UID + ":" + service }

@@ -22,5 +22,5 @@ func Example() {
 	fmt.Println(string(jobs.AppendCall(nil, []*jobs.Job{&j})))
 	// Output:
 	// order-1 dk3x0q1z7f4w.42
-	// [{"specversion":"1.0","id":"order-1","source":"/rollcall/JOBS/dk3x0q1z7f4w","type":"jobs.mail","subject":"jobs.mail","time":"2026-01-31T12:00:00Z","rollcalluid":"dk3x0q1z7f4w.42","datacontenttype":"application/json","data":{"to":"ann@example.com"}}]
+	// [{"specversion":"1.0","id":"order-1","source":"/rollcall/JOBS/dk3x0q1z7f4w","type":"jobs.mail","subject":"jobs.mail","time":"2026-01-31T12:00:00Z","rollcalluid":"dk3x0q1z7f4w.42","rollcallsubject":"jobs.mail","rollcallattempt":1,"rollcalldeadline":"2026-02-01T12:00:00Z","datacontenttype":"application/json","data":{"to":"ann@example.com"}}]
 }

@@ -1,21 +1,9 @@
 package jobs
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
-)
-
-// Headers a producer may set. They are read case-insensitively: nats.go keeps the spelling
-// of the producer, and Java and Python clients write their own.
-const (
-	HeaderMsgID       = "Nats-Msg-Id"
-	HeaderDeadline    = "Rollcall-Deadline"
-	HeaderTraceparent = "traceparent"
-	HeaderContentType = "Content-Type"
 )
 
 // Format is how a job's body travels in the JSON sent to services.
@@ -33,22 +21,34 @@ const (
 type Job struct {
 	Delivery
 
-	// ID is what the producer called it: Nats-Msg-Id, else ce-id, else the uid.
+	// ID is what the producer called it: the id of its CloudEvent, else Nats-Msg-Id, else the uid.
 	ID string
-	// Type is the ce-type, else the subject.
+	// Type is that of the producer's CloudEvent, else the subject.
 	Type string
+	// EventSubject is the subject of the producer's CloudEvent, else the subject that the job
+	// was published to.
+	EventSubject string
 	// ContentType is the datacontenttype sent to services; empty when the body is empty.
 	ContentType string
-	// Time the producer gave (ce-time), else the broker's time stamp.
-	Time time.Time
+	// Time is what the producer gave its CloudEvent, in RFC 3339 as it wrote it; empty for one
+	// whose time is when the broker took it.
+	Time string
+	// Attributes are the producer's other CloudEvents attributes: dataschema and extensions.
+	Attributes []Attribute
 	// Deadline after which the job is expired; zero = none.
 	Deadline time.Time
 	// Body is the payload: Data, or what a structured CloudEvent holds in its data.
 	Body []byte
 	// Format says how Body travels.
 	Format Format
-	// Traceparent is the producer's W3C trace context, empty if none.
-	Traceparent string
+	// Traceparent and Tracestate are the producer's W3C trace context, empty if none.
+	Traceparent, Tracestate string
+	// Set names the set that the job is a member of, empty for none; SetSize is how many
+	// members it was said to have, 0 if that was not said here.
+	Set     string
+	SetSize int
+	// Services are those that the producer wants the job to go to; nil = all that take it.
+	Services []string
 	// Record is what the ledger knew of the job when it was handed over.
 	Record Record
 	// Verdict is set when the outcome is known before any call.
@@ -65,10 +65,10 @@ type Verdict struct {
 // no limit. It never fails: a delivery that cannot be decoded becomes a job with a verdict
 // of [Invalid], so that it ends with an outcome and a dead letter like every other.
 //
-// The CloudEvents modes follow the NATS protocol binding 1.0.2: ce-* headers in binary
-// mode, an application/cloudevents+json body in structured mode.
+// The CloudEvents modes follow the NATS protocol binding on the specification's main branch:
+// ce-* headers in binary mode, an application/cloudevents+json body in structured mode.
 func Decode(d Delivery, maxAge time.Duration) Job {
-	j := Job{Delivery: d, Time: d.Published}
+	j := Job{Delivery: d, EventSubject: d.Subject}
 	if j.UID == "" {
 		j.UID = d.Ref.UID()
 	}
@@ -76,7 +76,8 @@ func Decode(d Delivery, maxAge time.Duration) Job {
 	if maxAge > 0 {
 		j.Deadline = d.Published.Add(maxAge)
 	}
-	if err := j.readHeader(); err != nil {
+	h := readHeaders(d.Header)
+	if err := j.readHeader(&h); err != nil {
 		j.invalidate(err)
 	}
 	if isStructured(j.ContentType) {
@@ -84,138 +85,17 @@ func Decode(d Delivery, maxAge time.Duration) Job {
 		if err := j.readStructured(); err != nil {
 			j.invalidate(err)
 		}
+	} else if err := j.readBinary(&h); err != nil {
+		j.invalidate(err)
 	}
 	j.classify()
 	return j
-}
-
-func isStructured(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	return strings.EqualFold(strings.TrimSpace(media), MediaEvent)
 }
 
 func (j *Job) invalidate(err error) {
 	if j.Verdict == nil {
 		j.Verdict = &Verdict{Outcome: Invalid, Reason: err.Error()}
 	}
-}
-
-// readHeader takes what Rollcall understands out of the headers, in one pass over them.
-func (j *Job) readHeader() error {
-	var msgID, ceID string
-	var faults []error
-	for name, values := range j.Header {
-		if len(values) == 0 {
-			continue
-		}
-		v := values[0]
-		switch {
-		case strings.EqualFold(name, HeaderMsgID):
-			msgID = v
-		case strings.EqualFold(name, "ce-id"):
-			ceID = v
-		case strings.EqualFold(name, "ce-type") && v != "":
-			j.Type = v
-		case strings.EqualFold(name, "ce-time"):
-			if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-				j.Time = t
-			}
-		case strings.EqualFold(name, HeaderContentType):
-			j.ContentType = v
-		case strings.EqualFold(name, HeaderTraceparent), strings.EqualFold(name, "ce-traceparent") && j.Traceparent == "":
-			j.Traceparent = v
-		case strings.EqualFold(name, HeaderDeadline):
-			t, err := time.Parse(time.RFC3339Nano, v)
-			if err != nil {
-				faults = append(faults, fmt.Errorf("header %s %q is not RFC 3339, for example 2026-01-31T12:00:00Z", HeaderDeadline, clip(v, 64)))
-				continue
-			}
-			if j.Deadline.IsZero() || t.Before(j.Deadline) {
-				j.Deadline = t
-			}
-		}
-	}
-	if err := j.name(msgID, ceID); err != nil {
-		faults = append(faults, err)
-	}
-	return errors.Join(faults...)
-}
-
-// name chooses the id among what the producer said. An id that is not UTF-8 could not be
-// written to JSON and matched again, so the uid stands in for it.
-func (j *Job) name(candidates ...string) error {
-	for _, id := range candidates {
-		if id == "" {
-			continue
-		}
-		if !utf8.ValidString(id) {
-			return errors.New("the job id is not valid UTF-8")
-		}
-		j.ID = id
-		return nil
-	}
-	return nil
-}
-
-// structured is a CloudEvent in JSON, as far as it is needed. Names are those of the
-// CloudEvents JSON format 1.0.2.
-type structured struct {
-	SpecVersion     string          `json:"specversion"`
-	ID              string          `json:"id"`
-	Source          string          `json:"source"`
-	Type            string          `json:"type"`
-	Time            string          `json:"time"`
-	DataContentType string          `json:"datacontenttype"`
-	Traceparent     string          `json:"traceparent"`
-	Data            json.RawMessage `json:"data"`
-	DataBase64      *[]byte         `json:"data_base64"`
-}
-
-func (j *Job) readStructured() error {
-	var ce structured
-	if !utf8.Valid(j.Data) {
-		return errors.New("the structured CloudEvent is not valid UTF-8")
-	}
-	if err := json.Unmarshal(j.Data, &ce); err != nil {
-		return fmt.Errorf("the body is not a structured CloudEvent: %w", err)
-	}
-	if ce.SpecVersion == "" || ce.ID == "" || ce.Source == "" || ce.Type == "" {
-		return errors.New("the structured CloudEvent lacks one of specversion, id, source, type")
-	}
-	if !strings.HasPrefix(ce.SpecVersion, "1.") {
-		return fmt.Errorf("CloudEvents specversion %q is not understood; send 1.0", clip(ce.SpecVersion, 16))
-	}
-	if ce.Data != nil && ce.DataBase64 != nil {
-		return errors.New("the structured CloudEvent has both data and data_base64")
-	}
-	if j.ID == j.UID {
-		j.ID = ce.ID
-	}
-	j.Type, j.ContentType = ce.Type, ce.DataContentType
-	if t, err := time.Parse(time.RFC3339Nano, ce.Time); err == nil {
-		j.Time = t
-	}
-	if j.Traceparent == "" {
-		j.Traceparent = ce.Traceparent
-	}
-	return j.readStructuredData(ce)
-}
-
-func (j *Job) readStructuredData(ce structured) error {
-	switch {
-	case ce.DataBase64 != nil:
-		j.Body = *ce.DataBase64
-	case len(ce.Data) > 0 && ce.Data[0] == '"' && ce.DataContentType != "" && !isJSONMedia(ce.DataContentType):
-		// Text travels as a JSON string when the content type says that it is not JSON.
-		var text string
-		if err := json.Unmarshal(ce.Data, &text); err != nil {
-			return fmt.Errorf("the data of the structured CloudEvent: %w", err)
-		}
-		j.Body = []byte(text)
-	default:
-		j.Body = ce.Data
-	}
-	return nil
 }
 
 // classify chooses how the body travels. JSON is only taken for JSON where the content type

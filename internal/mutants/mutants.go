@@ -149,7 +149,7 @@ var mutants = []mutant{
 	},
 	{
 		"a call names jobs by another source", "every call for a job has the same source and id",
-		"internal/jobs/cloudevent.go", "b = appendString(b, j.Source)", "b = appendString(b, j.Source+j.UID)", wired,
+		"internal/jobs/cloudevent.go", `b = appendField(b, "source", j.Source)`, `b = appendField(b, "source", j.Source+j.UID)`, wired,
 	},
 	{
 		"a batch leaves a goroutine behind", "goroutines are bounded",

@@ -153,13 +153,6 @@ func (k Key) Of(j *jobs.Job) string {
 	if k.header == "" {
 		return ""
 	}
-	if v, found := j.Header[k.header]; found && len(v) > 0 {
-		return v[0]
-	}
-	for name, v := range j.Header {
-		if len(v) > 0 && strings.EqualFold(name, k.header) {
-			return v[0]
-		}
-	}
-	return ""
+	value, _ := j.HeaderValue(k.header)
+	return value
 }

@@ -1,0 +1,182 @@
+package jobs
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Headers a producer may set. They are read case-insensitively: nats.go keeps the spelling
+// of the producer, and Java and Python clients write their own. Of a header that stands twice
+// in different spellings the one below counts, else the first in byte order.
+const (
+	HeaderMsgID       = "Nats-Msg-Id"
+	HeaderDeadline    = "Rollcall-Deadline"
+	HeaderServices    = "Rollcall-Services"
+	HeaderSet         = "Rollcall-Set"
+	HeaderSetSize     = "Rollcall-Set-Size"
+	HeaderTraceparent = "traceparent"
+	HeaderTracestate  = "tracestate"
+	HeaderContentType = "Content-Type"
+)
+
+// known are the headers that [Decode] reads by name, in the order of a [headers] value.
+var known = [...]string{
+	HeaderMsgID, HeaderDeadline, HeaderServices, HeaderSet, HeaderSetSize, HeaderTraceparent, HeaderTracestate, HeaderContentType,
+}
+
+// attributePrefix begins the header of a CloudEvents attribute.
+const attributePrefix = "ce-"
+
+// spelled is a header as it stands in a message.
+type spelled struct {
+	name, value string
+	set         bool
+}
+
+// improve keeps the spelling that counts.
+func (s *spelled) improve(canonical, name, value string) {
+	if !s.set || s.name != canonical && (name == canonical || name < s.name) {
+		*s = spelled{name, value, true}
+	}
+}
+
+// headers are the headers of a job that mean something to Rollcall.
+type headers struct {
+	known [len(known)]spelled
+	// attributes are those of CloudEvents, by name without prefix, in no order.
+	attributes []attributeHeader
+}
+
+type attributeHeader struct {
+	attribute string
+	spelled
+}
+
+// readHeaders goes through the headers once.
+func readHeaders(all map[string][]string) (h headers) {
+	for name, values := range all {
+		if len(values) == 0 {
+			continue
+		}
+		if len(name) > len(attributePrefix) && strings.EqualFold(name[:len(attributePrefix)], attributePrefix) {
+			h.attribute(name, values[0])
+			continue
+		}
+		for i, canonical := range known {
+			if len(name) == len(canonical) && strings.EqualFold(name, canonical) {
+				h.known[i].improve(canonical, name, values[0])
+			}
+		}
+	}
+	return h
+}
+
+func (h *headers) attribute(spelling, value string) {
+	canonical := strings.ToLower(spelling)
+	name := canonical[len(attributePrefix):]
+	for i := range h.attributes {
+		if h.attributes[i].attribute == name {
+			h.attributes[i].improve(canonical, spelling, value)
+			return
+		}
+	}
+	if len(h.attributes) <= maxAttributes {
+		h.attributes = append(h.attributes, attributeHeader{name, spelled{spelling, value, true}})
+	}
+}
+
+// of returns the value of a known header, empty if it is not there.
+func (h *headers) of(name string) string {
+	for i, k := range known {
+		if k == name {
+			return h.known[i].value
+		}
+	}
+	return ""
+}
+
+// HeaderValue returns the first value of a header, and whether it is there. Case does not
+// matter; of several spellings name itself counts, else the first in byte order.
+func (d *Delivery) HeaderValue(name string) (value string, found bool) {
+	if values := d.Header[name]; len(values) > 0 {
+		return values[0], true
+	}
+	var best spelled
+	for spelling, values := range d.Header {
+		if len(values) > 0 && strings.EqualFold(spelling, name) {
+			best.improve(name, spelling, values[0])
+		}
+	}
+	return best.value, best.set
+}
+
+// readHeader takes in what Rollcall's own and NATS's headers say. The error joins all faults.
+func (j *Job) readHeader(h *headers) error {
+	j.ContentType = h.of(HeaderContentType)
+	j.Traceparent, j.Tracestate = h.of(HeaderTraceparent), h.of(HeaderTracestate)
+	j.Services = readServices(h.of(HeaderServices))
+	return errors.Join(j.name(h.of(HeaderMsgID)), j.readDeadline(h.of(HeaderDeadline)), j.readSet(h.of(HeaderSet), h.of(HeaderSetSize)))
+}
+
+// name takes over an id. One that is not UTF-8 could not be written to JSON and matched again.
+func (j *Job) name(id string) error {
+	switch {
+	case id == "":
+	case !utf8.ValidString(id):
+		return errors.New("the job id is not valid UTF-8")
+	default:
+		j.ID = id
+	}
+	return nil
+}
+
+func (j *Job) readDeadline(value string) error {
+	if value == "" {
+		return nil
+	}
+	t, err := ParseTime(value)
+	if err != nil {
+		return fmt.Errorf("header %s %q is not RFC 3339, for example 2026-01-31T12:00:00Z", HeaderDeadline, clip(value, 64))
+	}
+	if j.Deadline.IsZero() || t.Before(j.Deadline) {
+		j.Deadline = t
+	}
+	return nil
+}
+
+// setName is what a set may be called.
+var setName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// readSet reads the membership in a set. A member whose size cannot be read is one all the same.
+func (j *Job) readSet(set, size string) error {
+	if set == "" {
+		return nil
+	}
+	if !setName.MatchString(set) {
+		return fmt.Errorf("header %s %q: want 1 to 64 letters, digits, _ and -", HeaderSet, clip(set, 80))
+	}
+	j.Set = set
+	if size == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(size, 10, 63)
+	if err != nil || n == 0 {
+		return fmt.Errorf("header %s %q: want a whole number of members, 1 or more", HeaderSetSize, clip(size, 64))
+	}
+	j.SetSize = int(n)
+	return nil
+}
+
+// readServices reads a list of services; an empty one is none.
+func readServices(list string) (names []string) {
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
