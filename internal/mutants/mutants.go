@@ -145,7 +145,7 @@ var mutants = []mutant{
 	},
 	{
 		"a call names jobs by another id", "every call for a job has the same source and id",
-		"internal/jobs/cloudevent.go", "b = appendString(b, j.ID)", "b = appendString(b, j.UID)", wired,
+		"internal/jobs/cloudevent.go", `b = appendField(b, "id", j.ID)`, `b = appendField(b, "id", j.UID)`, wired,
 	},
 	{
 		"a call names jobs by another source", "every call for a job has the same source and id",
