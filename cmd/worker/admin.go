@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
@@ -39,28 +37,4 @@ func parsePoint(flag, text string, now time.Time, direction time.Duration) (time
 		return time.Time{}, fmt.Errorf("--%s %q: want a time such as 2026-01-31T12:00:00Z, or a duration such as 10m", flag, text)
 	}
 	return now.Add(direction * d), nil
-}
-
-// age writes how long ago something was, in at most two units.
-func age(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(max(d, 0).Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
-	default:
-		return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
-	}
-}
-
-// plain makes a text of unknown origin one line that cannot command the terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, s)
 }

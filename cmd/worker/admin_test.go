@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/devkit"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // final publishes a job under this id and waits until it is final.
@@ -97,7 +98,7 @@ func TestStatusWatchLeavesTheLastPictureUntilTheNextIsWhole(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var screen bytes.Buffer
-	c, drawn := &cli{stdout: &screen, output: formatTable}, 0
+	c, drawn := &cli{stdout: &screen, output: table.Table}, 0
 	err := c.watch(ctx, time.Millisecond, true, func(_ context.Context, c *cli) error {
 		if last := fmt.Sprintf("picture %d\n", drawn); drawn > 0 && !strings.HasSuffix(screen.String(), last) {
 			t.Errorf("while the pool is asked the screen ends with %q, want %q", screen.String(), last)

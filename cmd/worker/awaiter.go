@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // maxEarly bounds what is kept of jobs that may not be ours. The PubAck of a job is out before
@@ -33,7 +34,7 @@ type outcome struct {
 // awaiter brings published jobs together with the events they end in, whichever is known
 // first. It is safe for concurrent use.
 type awaiter struct {
-	out *rows[outcome]
+	out *table.Rows[outcome]
 	// byID matches by job id: the uid of a delayed job is not known before it is due.
 	byID bool
 	done chan struct{}
@@ -54,12 +55,12 @@ type awaiter struct {
 func newAwaiter(c *cli, byID bool) *awaiter {
 	return &awaiter{
 		byID: byID, done: make(chan struct{}), wanted: map[string]bool{}, early: map[string]outcome{},
-		out: newRows(c,
-			column[outcome]{"uid", func(o outcome) string { return o.UID }},
-			column[outcome]{"id", func(o outcome) string { return o.ID }},
-			column[outcome]{"outcome", func(o outcome) string { return o.Outcome.String() }},
-			column[outcome]{"attempt", func(o outcome) string { return strconv.Itoa(o.Attempt) }},
-			column[outcome]{"reason", func(o outcome) string { return o.Reason }},
+		out: table.NewRows(c.printer(), 0,
+			table.Col("uid", func(o outcome) string { return o.UID }).Wide(uidWidth),
+			table.Col("id", func(o outcome) string { return o.ID }),
+			table.Col("outcome", func(o outcome) string { return o.Outcome.String() }).Wide(9),
+			table.Col("attempt", func(o outcome) string { return strconv.Itoa(o.Attempt) }),
+			table.Col("reason", func(o outcome) string { return o.Reason }),
 		),
 	}
 }
@@ -126,7 +127,7 @@ func (a *awaiter) print(o outcome) {
 	if o.Outcome != jobs.Succeeded {
 		a.failed++
 	}
-	a.err = errors.Join(a.err, a.out.print(o))
+	a.err = errors.Join(a.err, a.out.Print(o))
 }
 
 func (a *awaiter) finish() {
@@ -145,7 +146,7 @@ func (a *awaiter) finish() {
 func (a *awaiter) verdict(published int, waiting error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	err := errors.Join(a.err, a.out.close())
+	err := errors.Join(a.err, a.out.Close())
 	if waiting != nil {
 		names := slices.Sorted(maps.Keys(a.wanted))
 		return errors.Join(err, fmt.Errorf("%d of %d jobs have no outcome yet, among them %s: %w",
@@ -180,7 +181,7 @@ func (c *cli) publishAndWait(ctx context.Context, cl *client, publisher *operate
 		return nil
 	})
 	if err := published(n, err); err != nil {
-		return errors.Join(err, w.out.close())
+		return errors.Join(err, w.out.Close())
 	}
 	if seenBefore {
 		// A job that the broker had already may have ended before this command began.

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // told makes a stored event that lists jobs as "uid id outcome".
@@ -29,7 +30,7 @@ func told(t *testing.T, entries ...string) operate.Event {
 
 func awaiting(byID bool) (*awaiter, *bytes.Buffer) {
 	var out bytes.Buffer
-	return newAwaiter(&cli{stdout: &out, output: formatJSONL}, byID), &out
+	return newAwaiter(&cli{stdout: &out, output: table.JSONL}, byID), &out
 }
 
 func hear(t *testing.T, a *awaiter, e operate.Event) {

@@ -7,6 +7,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/settings"
+	"rollcall/internal/table"
 )
 
 func (c *cli) configCommand() *cobra.Command {
@@ -25,10 +26,10 @@ environment or from a file. Secrets are masked. With faults it lists them all an
 				return err
 			}
 			all, faults := app.Settings(c.env)
-			err := printAll(c, all,
-				column[settings.Setting]{"variable", func(s settings.Setting) string { return s.Name }},
-				column[settings.Setting]{"value", func(s settings.Setting) string { return s.Value }},
-				column[settings.Setting]{"source", func(s settings.Setting) string { return s.Source }},
+			err := table.All(c.printer(), all,
+				table.Col("variable", func(s settings.Setting) string { return s.Name }),
+				table.Col("value", func(s settings.Setting) string { return s.Value }),
+				table.Col("source", func(s settings.Setting) string { return s.Source }),
 			)
 			if err != nil {
 				return err

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 func (c *cli) deadCommand() *cobra.Command {
@@ -102,13 +103,16 @@ func negative(flag string, n int) error {
 	return fmt.Errorf("--%s %d: want 0 or more", flag, n)
 }
 
+// listBlock is how many rows of a list are held back for their columns to be aligned.
+const listBlock = 1000
+
 func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.LetterFilter, limit int) error {
-	out := newRows(c, letterColumns(time.Now())...)
+	out := table.NewRows(c.printer(), listBlock, letterColumns(time.Now())...)
 	err := a.Letters(ctx, filter, func(l bus.Letter) error {
-		if err := out.print(l); err != nil {
+		if err := out.Print(l); err != nil {
 			return err
 		}
-		if out.printed == limit {
+		if out.Printed() == limit {
 			return errEnough
 		}
 		return nil
@@ -116,22 +120,22 @@ func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	if err == nil && out.printed == 0 {
+	if err == nil && out.Printed() == 0 {
 		fmt.Fprintln(c.stderr, "No dead letters.")
 	}
-	return errors.Join(err, out.close())
+	return errors.Join(err, out.Close())
 }
 
-func letterColumns(now time.Time) []column[bus.Letter] {
-	return []column[bus.Letter]{
-		{"number", func(l bus.Letter) string { return strconv.FormatUint(l.Seq, 10) }},
-		{"age", func(l bus.Letter) string { return age(now.Sub(l.FailedAt)) }},
-		{"outcome", func(l bus.Letter) string { return plain(l.Outcome) }},
-		{"subject", func(l bus.Letter) string { return plain(l.Subject) }},
-		{"service", func(l bus.Letter) string { return plain(l.Service) }},
-		{"attempts", func(l bus.Letter) string { return strconv.Itoa(l.Attempts) }},
-		{"job", func(l bus.Letter) string { return plain(l.UID) }},
-		{"reason", func(l bus.Letter) string { return plain(jobs.Clip(l.Reason, 100)) }},
+func letterColumns(now time.Time) []table.Column[bus.Letter] {
+	return []table.Column[bus.Letter]{
+		table.Col("number", func(l bus.Letter) string { return strconv.FormatUint(l.Seq, 10) }),
+		table.Col("age", func(l bus.Letter) string { return table.Age(now.Sub(l.FailedAt)) }),
+		table.Col("outcome", func(l bus.Letter) string { return l.Outcome }),
+		table.Col("subject", func(l bus.Letter) string { return l.Subject }),
+		table.Col("service", func(l bus.Letter) string { return l.Service }),
+		table.Col("attempts", func(l bus.Letter) string { return strconv.Itoa(l.Attempts) }),
+		table.Col("job", func(l bus.Letter) string { return l.UID }),
+		table.Col("reason", func(l bus.Letter) string { return jobs.Clip(l.Reason, 100) }),
 	}
 }
 
@@ -171,17 +175,17 @@ func (c *cli) deadShowCommand() *cobra.Command {
 					return err
 				}
 				full := newFullLetter(l, m)
-				return printOne(c, full, fullColumns(&full)...)
+				return table.One(c.printer(), full, fullColumns(&full)...)
 			})
 		},
 	}
 }
 
-func fullColumns(l *fullLetter) []column[fullLetter] {
-	var columns []column[fullLetter]
+func fullColumns(l *fullLetter) []table.Column[fullLetter] {
+	var columns []table.Column[fullLetter]
 	row := func(title, text string) {
 		if text != "" {
-			columns = append(columns, column[fullLetter]{title, func(fullLetter) string { return plain(text) }})
+			columns = append(columns, table.Col(title, func(fullLetter) string { return text }))
 		}
 	}
 	row("number", strconv.FormatUint(l.Seq, 10))
@@ -192,7 +196,7 @@ func fullColumns(l *fullLetter) []column[fullLetter] {
 	row("service", l.Service)
 	row("attempts", strconv.Itoa(l.Attempts))
 	row("batch", l.BatchID)
-	row("failed", moment(l.FailedAt))
+	row("failed", table.Moment(l.FailedAt))
 	if l.Truncated {
 		row("cut", "body or headers are not whole: it cannot be replayed")
 	}

@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // letterChange is what became of one dead letter.
@@ -155,7 +156,7 @@ func (c *cli) changeLetters(ctx context.Context, a *operate.Admin, f *changeFlag
 		limit = rate.Limit(f.rate)
 	}
 	pace := rate.NewLimiter(limit, 1)
-	out := newRows(c, changeColumns()...)
+	out := table.NewRows(c.printer(), 0, changeColumns()...)
 	bar := c.progress(len(seqs), ch.word)
 	kept := 0
 	var fault error
@@ -171,7 +172,7 @@ func (c *cli) changeLetters(ctx context.Context, a *operate.Admin, f *changeFlag
 			}
 		}
 		bar()
-		if err := out.print(result); err != nil {
+		if err := out.Print(result); err != nil {
 			return err
 		}
 	}
@@ -185,7 +186,7 @@ func (c *cli) changeLetters(ctx context.Context, a *operate.Admin, f *changeFlag
 		}
 		fault = fmt.Errorf("%d of %d dead letters %s %s", kept, len(seqs), were, ch.word)
 	}
-	return errors.Join(fault, out.close())
+	return errors.Join(fault, out.Close())
 }
 
 func (f *changeFlags) apply(ctx context.Context, a *operate.Admin, ch *change, seq uint64) (result letterChange, err error) {
@@ -202,19 +203,19 @@ func (f *changeFlags) apply(ctx context.Context, a *operate.Admin, ch *change, s
 	return result, err
 }
 
-func changeColumns() []column[letterChange] {
-	return []column[letterChange]{
-		{"number", func(l letterChange) string { return strconv.FormatUint(l.Seq, 10) }},
-		{"result", func(l letterChange) string { return l.Result }},
-		{"job", func(l letterChange) string { return plain(l.Job) }},
-		{"error", func(l letterChange) string { return plain(l.Error) }},
+func changeColumns() []table.Column[letterChange] {
+	return []table.Column[letterChange]{
+		table.Col("number", func(l letterChange) string { return strconv.FormatUint(l.Seq, 10) }).Wide(6),
+		table.Col("result", func(l letterChange) string { return l.Result }).Wide(9),
+		table.Col("job", func(l letterChange) string { return l.Job }).Wide(uidWidth),
+		table.Col("error", func(l letterChange) string { return l.Error }),
 	}
 }
 
 // progress shows a bar on stderr and returns what moves it on by one. There is none where a
 // person could not see it, or would see it between the lines of a table.
 func (c *cli) progress(n int, what string) (advance func()) {
-	if n < 2 || !isTerminal(c.stderr) || isTerminal(c.stdout) && c.output == formatTable {
+	if n < 2 || !isTerminal(c.stderr) || isTerminal(c.stdout) && c.output == table.Table {
 		return func() {}
 	}
 	bar := progressbar.NewOptions(n, progressbar.OptionSetWriter(c.stderr), progressbar.OptionSetDescription(what),

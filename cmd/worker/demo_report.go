@@ -10,6 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"rollcall/internal/history"
+	"rollcall/internal/table"
 )
 
 // maxListed bounds the violations that are printed one by one.
@@ -93,23 +94,23 @@ func percentile(waits []time.Duration, p int) float64 {
 // report prints the summary; it is an error if a promise was broken.
 func (d *demo) report(h *history.History) error {
 	s := d.summarise(h)
-	number := func(title string, of func(summary) int) column[summary] {
-		return column[summary]{title, func(s summary) string { return strconv.Itoa(of(s)) }}
+	number := func(title string, of func(summary) int) table.Column[summary] {
+		return table.Col(title, func(s summary) string { return strconv.Itoa(of(s)) })
 	}
-	err := printOne(d.c, s,
+	err := table.One(d.c.printer(), s,
 		number("jobs", func(s summary) int { return s.Jobs }),
 		number("succeeded", func(s summary) int { return s.Succeeded }),
-		column[summary]{"failed", func(s summary) string {
+		table.Col("failed", func(s summary) string {
 			return fmt.Sprintf("%d (the flaky service refuses %d of these jobs)", s.Failed, s.Foretold)
-		}},
+		}),
 		number("expired", func(s summary) int { return s.Expired }),
 		number("invalid", func(s summary) int { return s.Invalid }),
 		number("retried", func(s summary) int { return s.Retried }),
 		number("batches", func(s summary) int { return s.Batches }),
 		number("dead letters", func(s summary) int { return s.DeadLetters }),
-		column[summary]{"jobs/s", func(s summary) string { return fmt.Sprintf("%.0f (in %.1f s)", s.JobsPerSec, s.Seconds) }},
-		column[summary]{"publish to event", func(s summary) string { return fmt.Sprintf("p50 %.0f ms, p99 %.0f ms", s.P50, s.P99) }},
-		column[summary]{"checked", checked},
+		table.Col("jobs/s", func(s summary) string { return fmt.Sprintf("%.0f (in %.1f s)", s.JobsPerSec, s.Seconds) }),
+		table.Col("publish to event", func(s summary) string { return fmt.Sprintf("p50 %.0f ms, p99 %.0f ms", s.P50, s.P99) }),
+		table.Col("checked", checked),
 	)
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (d *demo) tellWhereKept() {
 // a program that asked for JSON.
 func (d *demo) show(ctx context.Context) {
 	switch {
-	case d.c.output != formatTable:
+	case d.c.output != table.Table:
 	case isTerminal(d.c.stderr):
 		d.showBar(ctx)
 	default:

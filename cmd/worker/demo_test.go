@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/devkit"
 	"rollcall/internal/history"
+	"rollcall/internal/table"
 )
 
 func TestTheDemoHoldsItsPromises(t *testing.T) {
@@ -78,7 +79,7 @@ func TestTheDemoTellsHowFarItIsAndKeepsItsStreams(t *testing.T) {
 func TestABrokenPromiseFailsTheDemo(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	c := &cli{stdout: &stdout, stderr: &stderr, output: formatTable}
+	c := &cli{stdout: &stdout, stderr: &stderr, output: table.Table}
 	d, err := newDemo(c, demoFlags{jobs: 40})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/devkit"
+	"rollcall/internal/table"
 	"rollcall/internal/telemetry"
 )
 
@@ -122,14 +123,14 @@ func (c *cli) tellPlayground(around *surroundings, cfg app.Config) error {
 	for _, target := range cfg.Targets {
 		p.Services[target.Name] = target.URL
 	}
-	columns := []column[playground]{
-		{"NATS", func(p playground) string { return p.NATS }},
-		{"pages", func(p playground) string { return p.Pages }},
+	columns := []table.Column[playground]{
+		table.Col("NATS", func(p playground) string { return p.NATS }),
+		table.Col("pages", func(p playground) string { return p.Pages }),
 	}
 	for _, target := range cfg.Targets {
-		columns = append(columns, column[playground]{target.Name, func(p playground) string { return p.Services[target.Name] }})
+		columns = append(columns, table.Col(target.Name, func(p playground) string { return p.Services[target.Name] }))
 	}
-	if err := printOne(c, p, columns...); err != nil {
+	if err := table.One(c.printer(), p, columns...); err != nil {
 		return err
 	}
 	fmt.Fprintln(c.stderr, "\nTry in another terminal:")

@@ -9,6 +9,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 func (c *cli) doctorCommand() *cobra.Command {
@@ -44,15 +45,15 @@ service. It exits 0 unless something is an error.`,
 }
 
 func (c *cli) printFindings(findings []operate.Finding) error {
-	return printAll(c, findings,
-		column[operate.Finding]{"check", func(f operate.Finding) string { return f.Check }},
-		column[operate.Finding]{"health", func(f operate.Finding) string { return string(f.Health) }},
-		column[operate.Finding]{"detail", func(f operate.Finding) string {
+	return table.All(c.printer(), findings,
+		table.Col("check", func(f operate.Finding) string { return f.Check }),
+		table.Col("health", func(f operate.Finding) string { return string(f.Health) }),
+		table.Col("detail", func(f operate.Finding) string {
 			if f.Remedy == "" {
 				return f.Detail
 			}
 			return f.Detail + ". " + f.Remedy
-		}},
+		}),
 	)
 }
 

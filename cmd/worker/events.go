@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // eventLine is an event as it is printed: byte for byte in JSON, a summary in a table.
@@ -69,7 +70,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		return err
 	}
 	defer cl.hangUp()
-	out := newRows(c, eventColumns()...)
+	out := table.NewRows(c.printer(), 0, eventColumns()...)
 	printed := 0
 	each := func(stored operate.Event) error {
 		if f.outcome != "" && string(stored.Outcome) != f.outcome || stored.Time.Before(since) {
@@ -79,7 +80,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		if err != nil {
 			return fmt.Errorf("event %s: %w", stored.BatchID, err)
 		}
-		if err := out.print(eventLine{raw: stored.Data, event: event}); err != nil {
+		if err := out.Print(eventLine{raw: stored.Data, event: event}); err != nil {
 			return err
 		}
 		if printed++; printed == f.count {
@@ -96,7 +97,7 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 	if errors.Is(err, errEnough) || ctx.Err() != nil {
 		err = nil // both are the end that was asked for
 	}
-	return errors.Join(err, out.close())
+	return errors.Join(err, out.Close())
 }
 
 // check returns the time to begin with, zero for none.
@@ -124,19 +125,19 @@ func (f *eventsFlags) check(now time.Time) (since time.Time, err error) {
 	return now.Add(-ago), nil
 }
 
-func eventColumns() []column[eventLine] {
-	number := func(title string, of func(jobs.Counts) int) column[eventLine] {
-		return column[eventLine]{title, func(l eventLine) string { return strconv.Itoa(of(l.event.Data.Counts)) }}
+func eventColumns() []table.Column[eventLine] {
+	number := func(title string, of func(jobs.Counts) int) table.Column[eventLine] {
+		return table.Col(title, func(l eventLine) string { return strconv.Itoa(of(l.event.Data.Counts)) })
 	}
-	return []column[eventLine]{
-		{"time", func(l eventLine) string { return l.event.Time.Local().Format("2006-01-02 15:04:05.000") }},
-		{"batch", func(l eventLine) string { return l.event.ID }},
-		{"outcome", func(l eventLine) string { return l.event.Subject }},
-		{"seal", func(l eventLine) string { return string(l.event.Data.Seal) }},
+	return []table.Column[eventLine]{
+		table.Col("time", func(l eventLine) string { return l.event.Time.Local().Format("2006-01-02 15:04:05.000") }),
+		table.Col("batch", func(l eventLine) string { return l.event.ID }),
+		table.Col("outcome", func(l eventLine) string { return l.event.Subject }),
+		table.Col("seal", func(l eventLine) string { return string(l.event.Data.Seal) }),
 		number("jobs", func(n jobs.Counts) int { return n.Total }),
 		number("ok", func(n jobs.Counts) int { return n.Succeeded }),
 		number("dead", func(n jobs.Counts) int { return n.Failed + n.Expired + n.Invalid }),
 		number("retrying", func(n jobs.Counts) int { return n.Retrying }),
-		{"ms", func(l eventLine) string { return strconv.FormatFloat(l.event.Data.DurationMS, 'f', 1, 64) }},
+		table.Col("ms", func(l eventLine) string { return strconv.FormatFloat(l.event.Data.DurationMS, 'f', 1, 64) }),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/operate"
 	"rollcall/internal/settings"
+	"rollcall/internal/table"
 )
 
 // The exit codes. Scripts rely on them.
@@ -72,7 +73,7 @@ func (c *cli) report(err error) int {
 	if err == nil || errors.As(err, new(*loggedError)) {
 		return code
 	}
-	fmt.Fprintf(c.stderr, "worker: %v\n", err)
+	fmt.Fprintln(c.stderr, table.CleanLines("worker: "+err.Error()))
 	switch {
 	case errors.As(err, new(*settings.FaultsError)):
 		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")

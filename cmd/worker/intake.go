@@ -9,6 +9,7 @@ import (
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // intakeChange is what pause, resume and drain print.
@@ -24,26 +25,26 @@ type intakeChange struct {
 }
 
 func (c *cli) printChange(i intakeChange) error {
-	columns := []column[intakeChange]{
-		{"pool", func(i intakeChange) string { return i.Pool }},
-		{"change", func(i intakeChange) string {
+	columns := []table.Column[intakeChange]{
+		table.Col("pool", func(i intakeChange) string { return i.Pool }),
+		table.Col("change", func(i intakeChange) string {
 			if i.DryRun {
 				return "would be " + i.Change
 			}
 			return i.Change
-		}},
+		}),
 	}
 	if i.Replica != "" {
 		columns = append(columns,
-			column[intakeChange]{"replica", func(i intakeChange) string { return plain(i.Replica) }},
-			column[intakeChange]{"holds", func(i intakeChange) string { return fmt.Sprint(i.Held) }})
+			table.Col("replica", func(i intakeChange) string { return i.Replica }),
+			table.Col("holds", func(i intakeChange) string { return fmt.Sprint(i.Held) }))
 	} else {
-		columns = append(columns, column[intakeChange]{"waiting", func(i intakeChange) string { return fmt.Sprint(i.Waiting) }})
+		columns = append(columns, table.Col("waiting", func(i intakeChange) string { return fmt.Sprint(i.Waiting) }))
 	}
 	if !i.PausedUntil.IsZero() {
-		columns = append(columns, column[intakeChange]{"until", func(i intakeChange) string { return i.PausedUntil.UTC().Format(time.RFC3339) }})
+		columns = append(columns, table.Col("until", func(i intakeChange) string { return table.Moment(i.PausedUntil) }))
 	}
-	return printOne(c, i, columns...)
+	return table.One(c.printer(), i, columns...)
 }
 
 func (c *cli) pauseCommand() *cobra.Command {

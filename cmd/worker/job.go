@@ -1,13 +1,12 @@
 package main
 
 import (
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 func (c *cli) jobCommand() *cobra.Command {
@@ -27,40 +26,25 @@ id, and the event of a job that is final, are searched for among all that are st
 				if err != nil {
 					return err
 				}
-				return printOne(c, report, jobColumns(&report)...)
+				return table.One(c.printer(), report, jobColumns(&report)...)
 			})
 		},
 	}
 }
 
 // jobColumns are those that have something to tell.
-func jobColumns(r *operate.JobReport) []column[operate.JobReport] {
+func jobColumns(r *operate.JobReport) []table.Column[operate.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},
-		{"published", moment(r.Published)}, {"due", r.Due}, {"attempt", positive(uint64(max(r.Attempt, 0)))},
-		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", moment(r.SettledAt)},
-		{"batch", r.BatchID}, {"event", positive(r.EventSeq)}, {"dead letter", positive(r.DeadLetter)},
+		{"published", table.Moment(r.Published)}, {"due", r.Due}, {"attempt", table.Positive(uint64(max(r.Attempt, 0)))},
+		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", table.Moment(r.SettledAt)},
+		{"batch", r.BatchID}, {"event", table.Positive(r.EventSeq)}, {"dead letter", table.Positive(r.DeadLetter)},
 	}
-	var columns []column[operate.JobReport]
+	var columns []table.Column[operate.JobReport]
 	for _, row := range all {
 		if row.text != "" {
-			columns = append(columns, column[operate.JobReport]{row.title, func(operate.JobReport) string { return plain(row.text) }})
+			columns = append(columns, table.Col(row.title, func(operate.JobReport) string { return row.text }))
 		}
 	}
 	return columns
-}
-
-func moment(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-// positive writes a number, and nothing for 0.
-func positive(n uint64) string {
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprint(n)
 }

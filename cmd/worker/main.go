@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"rollcall/internal/table"
 )
 
 // errSignal is the cause of a shutdown that a person or a supervisor asked for.
@@ -35,7 +37,7 @@ func main() {
 // run is the whole program. Everything it needs of the outside is handed in, so that tests
 // run it as a person would; it returns the exit code. A cancelled ctx asks it to stop in good order.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, output: formatTable}
+	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, output: table.Table}
 	root := c.newRoot()
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)

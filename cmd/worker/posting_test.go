@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+
 )
 
 func compose(t *testing.T, subject string, f postingFlags, numbered bool, now time.Time) *posting {

@@ -11,7 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
+
+// uidWidth is that of most uids: an epoch, a dot, and a sequence below ten million.
+const uidWidth = 20
 
 // receipt is a job that the broker holds.
 type receipt struct {
@@ -88,17 +92,17 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 
 // publishOnly prints a receipt for each job.
 func (c *cli) publishOnly(ctx context.Context, publisher *operate.Publisher, source messages) error {
-	out, n := newRows(c,
-		column[receipt]{"uid", func(r receipt) string { return r.UID }},
-		column[receipt]{"id", func(r receipt) string { return r.ID }},
-		column[receipt]{"subject", func(r receipt) string { return r.Subject }},
-		column[receipt]{"duplicate", func(r receipt) string { return strconv.FormatBool(r.Duplicate) }},
+	out, n := table.NewRows(c.printer(), 0,
+		table.Col("uid", func(r receipt) string { return r.UID }).Wide(uidWidth),
+		table.Col("id", func(r receipt) string { return r.ID }),
+		table.Col("subject", func(r receipt) string { return r.Subject }),
+		table.Col("duplicate", func(r receipt) string { return strconv.FormatBool(r.Duplicate) }),
 	), 0
 	err := publisher.Publish(ctx, source, func(m *nats.Msg, r operate.Receipt) error {
 		n++
-		return out.print(newReceipt(m, r))
+		return out.Print(newReceipt(m, r))
 	})
-	return published(n, errors.Join(err, out.close()))
+	return published(n, errors.Join(err, out.Close()))
 }
 
 func newReceipt(m *nats.Msg, r operate.Receipt) receipt {

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/table"
 )
 
 // cli is what every command gets of the outside. No command reads the process itself.
@@ -12,12 +14,15 @@ type cli struct {
 	stdin  io.Reader
 	stdout io.Writer // data, and nothing else
 	stderr io.Writer // talk: progress, logs, errors
-	output format
+	output table.Format
 	// started tells that a command's own code began; what fails before is a fault of usage.
 	started bool
 	// command is what was run, with the commands that it is part of.
 	command string
 }
+
+// printer prints data on stdout.
+func (c *cli) printer() table.Printer { return table.Printer{Out: c.stdout, Format: c.output} }
 
 // The groups that the help lists commands in.
 const (

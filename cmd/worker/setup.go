@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/bus"
+	"rollcall/internal/table"
 	"rollcall/internal/telemetry"
 )
 
@@ -62,17 +63,17 @@ func (c *cli) printPlan(plan app.Plan) error {
 	}
 	if len(steps) == 0 {
 		fmt.Fprintln(c.stderr, "Everything is as it should be.")
-		if c.output == formatTable {
+		if c.output == table.Table {
 			return nil
 		}
 	}
-	return printAll(c, steps,
-		column[step]{"object", func(s step) string { return s.Object }},
-		column[step]{"status", func(s step) string { return s.Status }},
-		column[step]{"field", func(s step) string { return s.Field }},
-		column[step]{"have", func(s step) string { return s.Have }},
-		column[step]{"want", func(s step) string { return s.Want }},
-		column[step]{"harm", func(s step) string { return s.Harm }},
+	return table.All(c.printer(), steps,
+		table.Col("object", func(s step) string { return s.Object }),
+		table.Col("status", func(s step) string { return s.Status }),
+		table.Col("field", func(s step) string { return s.Field }),
+		table.Col("have", func(s step) string { return s.Have }),
+		table.Col("want", func(s step) string { return s.Want }),
+		table.Col("harm", func(s step) string { return s.Harm }),
 	)
 }
 

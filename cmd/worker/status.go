@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/table"
 )
 
 // poolStatus is what status prints.
@@ -56,7 +57,7 @@ cut off, or may not subscribe to $SRV.>.`,
 
 // watch repeats show until ctx is done. On a terminal each print takes the place of the last.
 func (c *cli) watch(ctx context.Context, every time.Duration, terminal bool, show func(context.Context, *cli) error) error {
-	if c.output == formatTable && terminal {
+	if c.output == table.Table && terminal {
 		show = redrawing(show)
 	}
 	ticker := time.NewTicker(every)
@@ -106,28 +107,24 @@ func (c *cli) status(ctx context.Context, cl *client, a *operate.Admin) error {
 	}
 	s.Replicas = append(s.Replicas, replicas...)
 	slices.SortFunc(s.Replicas, func(a, b jobs.ReplicaState) int { return strings.Compare(a.Replica, b.Replica) })
-	switch c.output {
-	case formatJSON:
-		return printJSON(c.stdout, s, "  ")
-	case formatJSONL:
-		return printJSON(c.stdout, s, "")
-	default:
-		return c.printStatus(&s)
+	if c.output != table.Table {
+		return c.printer().Value(s)
 	}
+	return c.printStatus(&s)
 }
 
 func (c *cli) printStatus(s *poolStatus) error {
 	var faults []error
 	if s.State != nil {
 		faults = append(faults,
-			printOne(c, *s.State, stateColumns()...), c.gap(),
-			printAll(c, s.State.Streams, streamColumns()...), c.gap())
+			table.One(c.printer(), *s.State, stateColumns()...), c.gap(),
+			table.All(c.printer(), s.State.Streams, streamColumns()...), c.gap())
 	}
-	faults = append(faults, printAll(c, s.Replicas, replicaColumns()...), c.gap())
+	faults = append(faults, table.All(c.printer(), s.Replicas, replicaColumns()...), c.gap())
 	if len(s.Replicas) == 0 {
 		fmt.Fprintln(c.stderr, "No replica answered.")
 	}
-	faults = append(faults, printAll(c, serviceRows(s.Replicas), serviceColumns()...))
+	faults = append(faults, table.All(c.printer(), serviceRows(s.Replicas), serviceColumns()...))
 	return errors.Join(faults...)
 }
 
@@ -136,69 +133,69 @@ func (c *cli) gap() error {
 	return err
 }
 
-func stateColumns() []column[jobs.PoolState] {
-	return []column[jobs.PoolState]{
-		{"pool", func(s jobs.PoolState) string { return s.Pool }},
-		{"waiting", func(s jobs.PoolState) string { return fmt.Sprint(s.Waiting) }},
-		{"in flight", func(s jobs.PoolState) string {
+func stateColumns() []table.Column[jobs.PoolState] {
+	return []table.Column[jobs.PoolState]{
+		table.Col("pool", func(s jobs.PoolState) string { return s.Pool }),
+		table.Col("waiting", func(s jobs.PoolState) string { return fmt.Sprint(s.Waiting) }),
+		table.Col("in flight", func(s jobs.PoolState) string {
 			return fmt.Sprintf("%d (%d delivered more than once)", s.InFlight, s.Redelivered)
-		}},
-		{"oldest job", func(s jobs.PoolState) string {
+		}),
+		table.Col("oldest job", func(s jobs.PoolState) string {
 			if s.Oldest.IsZero() {
 				return "none"
 			}
-			return age(s.OldestAge())
-		}},
-		{"stuck", func(s jobs.PoolState) string {
+			return table.Age(s.OldestAge())
+		}),
+		table.Col("stuck", func(s jobs.PoolState) string {
 			if s.Stuck < 0 {
 				return "unknown: too many subjects to count"
 			}
 			return fmt.Sprint(s.Stuck)
-		}},
-		{"dead letters", func(s jobs.PoolState) string { return fmt.Sprint(s.DeadLetters) }},
-		{"intake", func(s jobs.PoolState) string {
+		}),
+		table.Col("dead letters", func(s jobs.PoolState) string { return fmt.Sprint(s.DeadLetters) }),
+		table.Col("intake", func(s jobs.PoolState) string {
 			if s.PausedUntil.IsZero() {
 				return "open"
 			}
-			return "paused until " + s.PausedUntil.UTC().Format(time.RFC3339)
-		}},
+			return "paused until " + table.Moment(s.PausedUntil)
+		}),
 	}
 }
 
-func streamColumns() []column[jobs.StreamState] {
-	return []column[jobs.StreamState]{
-		{"stream", func(s jobs.StreamState) string { return s.Name }},
-		{"messages", func(s jobs.StreamState) string { return fmt.Sprint(s.Messages) }},
-		{"bytes", func(s jobs.StreamState) string { return fmt.Sprint(s.Bytes) }},
-		{"copies", func(s jobs.StreamState) string {
+func streamColumns() []table.Column[jobs.StreamState] {
+	return []table.Column[jobs.StreamState]{
+		table.Col("stream", func(s jobs.StreamState) string { return s.Name }),
+		table.Col("messages", func(s jobs.StreamState) string { return fmt.Sprint(s.Messages) }),
+		table.Col("bytes", func(s jobs.StreamState) string { return fmt.Sprint(s.Bytes) }),
+		table.Col("copies", func(s jobs.StreamState) string {
 			if s.Lagging > 0 {
 				return fmt.Sprintf("%d, %d behind", s.Replicas, s.Lagging)
 			}
 			return fmt.Sprint(s.Replicas)
-		}},
-		{"leader", func(s jobs.StreamState) string { return s.Leader }},
+		}),
+		table.Col("leader", func(s jobs.StreamState) string { return table.Name(s.Leader) }),
 	}
 }
 
-func replicaColumns() []column[jobs.ReplicaState] {
-	return []column[jobs.ReplicaState]{
-		{"replica", func(r jobs.ReplicaState) string { return plain(r.Replica) }},
-		{"state", func(r jobs.ReplicaState) string {
+func replicaColumns() []table.Column[jobs.ReplicaState] {
+	return []table.Column[jobs.ReplicaState]{
+		table.Col("replica", func(r jobs.ReplicaState) string { return r.Replica }),
+		table.Col("state", func(r jobs.ReplicaState) string {
 			if r.Phase == "working" && !r.Ready {
 				return "working, not ready"
 			}
-			return plain(r.Phase)
-		}},
-		{"version", func(r jobs.ReplicaState) string { return plain(r.Version) }},
-		{"up", func(r jobs.ReplicaState) string { return age(time.Since(r.Started)) }},
-		{"holds", func(r jobs.ReplicaState) string { return fmt.Sprint(r.HeldJobs) }},
-		{"jobs/s", func(r jobs.ReplicaState) string { return fmt.Sprintf("%.1f", r.Rate) }},
-		{"succeeded", func(r jobs.ReplicaState) string {
+			return r.Phase
+		}),
+		table.Col("version", func(r jobs.ReplicaState) string { return r.Version }),
+		table.Col("up", func(r jobs.ReplicaState) string { return table.Age(time.Since(r.Started)) }),
+		table.Col("holds", func(r jobs.ReplicaState) string { return fmt.Sprint(r.HeldJobs) }),
+		table.Col("jobs/s", func(r jobs.ReplicaState) string { return fmt.Sprintf("%.1f", r.Rate) }),
+		table.Col("succeeded", func(r jobs.ReplicaState) string {
 			if r.Success < 0 {
 				return "-"
 			}
 			return fmt.Sprintf("%.1f%%", float64(int(r.Success*1000))/10)
-		}},
+		}),
 	}
 }
 
@@ -219,12 +216,12 @@ func serviceRows(replicas []jobs.ReplicaState) (all []serviceRow) {
 	return all
 }
 
-func serviceColumns() []column[serviceRow] {
-	return []column[serviceRow]{
-		{"service", func(s serviceRow) string { return plain(s.Name) }},
-		{"replica", func(s serviceRow) string { return plain(s.replica) }},
-		{"breaker", func(s serviceRow) string { return plain(string(s.Breaker)) }},
-		{"in flight", func(s serviceRow) string { return fmt.Sprintf("%d of %d", s.InFlight, s.Limit) }},
-		{"last error", func(s serviceRow) string { return plain(jobs.Clip(s.LastError, 100)) }},
+func serviceColumns() []table.Column[serviceRow] {
+	return []table.Column[serviceRow]{
+		table.Col("service", func(s serviceRow) string { return s.Name }),
+		table.Col("replica", func(s serviceRow) string { return s.replica }),
+		table.Col("breaker", func(s serviceRow) string { return string(s.Breaker) }),
+		table.Col("in flight", func(s serviceRow) string { return fmt.Sprintf("%d of %d", s.InFlight, s.Limit) }),
+		table.Col("last error", func(s serviceRow) string { return jobs.Clip(s.LastError, 100) }),
 	}
 }

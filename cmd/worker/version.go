@@ -4,6 +4,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/table"
 )
 
 // Stamped by the linker: -ldflags "-X main.version=v1.2.3 -X main.revision=…". A plain
@@ -24,10 +26,10 @@ func (c *cli) versionCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		Example: "  worker version -o json",
 		RunE: func(*cobra.Command, []string) error {
-			return printOne(c, thisBuild(),
-				column[build]{"version", func(b build) string { return b.Version }},
-				column[build]{"revision", func(b build) string { return b.Revision }},
-				column[build]{"go", func(b build) string { return b.Go }},
+			return table.One(c.printer(), thisBuild(),
+				table.Col("version", func(b build) string { return b.Version }),
+				table.Col("revision", func(b build) string { return b.Revision }),
+				table.Col("go", func(b build) string { return b.Go }),
 			)
 		},
 	}

@@ -14,6 +14,7 @@ const module = "rollcall/"
 var allowed = map[string][]string{
 	"internal/jobs":      {},
 	"internal/settings":  {"internal/jobs"},
+	"internal/table":     {},
 	"internal/pool":      {"internal/jobs"},
 	"internal/retry":     {},
 	"internal/ledger":    {"internal/jobs", "internal/retry"},
