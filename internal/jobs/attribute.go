@@ -182,7 +182,7 @@ func (j *Job) readStructured() error {
 		return errors.New("the body is not a structured CloudEvent: it is no JSON object")
 	}
 	e := structured{job: *j}
-	eachMember(doc, e.member)
+	EachMember(doc, e.member)
 	if err := e.check(); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func child(value []byte, token string) (found []byte) {
 	}
 	switch value[0] {
 	case '{':
-		eachMember(value, func(name, v []byte) bool {
+		EachMember(value, func(name, v []byte) bool {
 			if sameName(name, token) {
 				found = v
 			}
@@ -45,7 +45,7 @@ func child(value []byte, token string) (found []byte) {
 		if err != nil || strconv.FormatUint(n, 10) != token {
 			return nil
 		}
-		eachElement(value, func(v []byte) bool {
+		EachElement(value, func(v []byte) bool {
 			if n == 0 {
 				found = v
 			}
@@ -66,9 +66,9 @@ func sameName(quoted []byte, want string) bool {
 	return strings.IndexByte(string(name), '\\') >= 0 && json.Unmarshal(quoted, &plain) == nil && plain == want
 }
 
-// eachMember goes through the members of a valid JSON object until visit returns false. A name
-// is still in its quotes.
-func eachMember(object []byte, visit func(name, value []byte) bool) {
+// EachMember goes through the members of a valid JSON object, as [ValidJSON] has it, until visit
+// returns false. A name is still in its quotes. Nothing is copied.
+func EachMember(object []byte, visit func(name, value []byte) bool) {
 	s := scanner{b: object, i: 1}
 	for s.space(); s.peek() != '}'; s.space() {
 		s.take(',')
@@ -84,8 +84,9 @@ func eachMember(object []byte, visit func(name, value []byte) bool) {
 	}
 }
 
-// eachElement goes through the elements of a valid JSON array until visit returns false.
-func eachElement(array []byte, visit func(value []byte) bool) {
+// EachElement goes through the elements of a valid JSON array until visit returns false.
+// Nothing is copied.
+func EachElement(array []byte, visit func(value []byte) bool) {
 	s := scanner{b: array, i: 1}
 	for s.space(); s.peek() != ']'; s.space() {
 		s.take(',')

@@ -91,7 +91,7 @@ func (m *machine) Ack(*jobs.Delivery) error {
 func (m *machine) Nak(*jobs.Delivery, time.Duration) error                 { return nil }
 func (m *machine) Extend(*jobs.Delivery) error                             { return nil }
 func (m *machine) Commit(context.Context, *jobs.Settlement) error          { return nil }
-func (m *machine) Mark(context.Context, []jobs.Mark) error          { return nil }
+func (m *machine) Mark(context.Context, []jobs.Mark) error                 { return nil }
 func (m *machine) Publish(context.Context, []jobs.DeadLetter) error        { return nil }
 func (m *machine) Load(context.Context, []jobs.Ref) ([]jobs.Record, error) { return nil, nil }
 

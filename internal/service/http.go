@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -193,8 +194,17 @@ func (t *httpTransport) read(ctx context.Context, resp *http.Response, call *job
 		return nil, tooLarge(t.decoder.maxReply)
 	case err != nil:
 		return nil, broken(ctx, t.target, err)
+	case len(body) == 0 && endsByClosing(resp):
+		return nil, broken(ctx, t.target, fmt.Errorf("the connection was closed behind the headers: %w", io.ErrUnexpectedEOF))
 	}
 	return t.decoder.decode(call, body, resp.Header.Get(headerContentType))
+}
+
+// endsByClosing reports whether the body of a reply ends where the connection does: no length, no
+// chunks. An empty one may be a handler that raised behind its headers.
+func endsByClosing(resp *http.Response) bool {
+	return resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 && !resp.Uncompressed &&
+		resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusResetContent
 }
 
 var errTooLarge = errors.New("too large")

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"rollcall/internal/jobs"
 )
@@ -50,239 +49,146 @@ func (d *decoder) ok(n int) []jobs.Reply {
 	return replies
 }
 
-// document is a reply in any of the three dialects.
-type document struct {
-	Results  *[]resultEntry `json:"results"`
-	Failures *[]itemEntry   `json:"batchItemFailures"`
-	Statuses *[]statusEntry `json:"statuses"`
+// byteOrderMark may stand before JSON that .NET and PowerShell write.
+var byteOrderMark = []byte("\ufeff")
+
+// decode reads the body of a 2xx reply into one reply for each job of the call, or says why
+// the call failed as a whole. The body is not kept.
+//
+// Empty, and JSON with none of the keys of the dialects, mean that all is well: a service may
+// have an answer of its own for callers of its own.
+func (d *decoder) decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+	if len(body) > int(d.maxReply) {
+		return nil, tooLarge(d.maxReply)
+	}
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark))
+	if len(body) == 0 || allOK(call.Jobs, body) {
+		return d.ok(len(call.Jobs)), nil
+	}
+	if !jobs.ValidJSON(body) {
+		return d.decodeInvalid(call, body, contentType)
+	}
+	dialect, entries, err := findDialect(body)
+	switch {
+	case err != nil:
+		return nil, unreadable("%w", err)
+	case dialect == "":
+		return d.ok(len(call.Jobs)), nil
+	}
+	sheet := newSheet(call.Jobs, d.retryMax)
+	if err := sheet.fill(dialect, entries); err != nil {
+		return nil, unreadable("%w", err)
+	}
+	return sheet.replies, nil
+}
+
+// decodeInvalid decides on a body that is no JSON in UTF-8. One that is JSON but for the
+// encoding of its strings is fine if it cannot be in a dialect.
+func (d *decoder) decodeInvalid(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+	if !json.Valid(body) {
+		return nil, unreadable("the reply is cut off or no JSON%s: %w", mediaHint(contentType), json.Unmarshal(body, new(json.RawMessage)))
+	}
+	for _, key := range [...]string{dialectResults, dialectFailures, dialectStatuses} {
+		if bytes.Contains(body, []byte(key)) {
+			return nil, unreadable("the reply is not valid UTF-8%s", mediaHint(contentType))
+		}
+	}
+	return d.ok(len(call.Jobs)), nil
+}
+
+// The keys that mark the three dialects: Rollcall's own, SQS batch responses to AWS Lambda, and
+// Dapr's bulk subscribe.
+const (
+	dialectResults  = "results"
+	dialectFailures = "batchItemFailures"
+	dialectStatuses = "statuses"
+)
+
+// findDialect returns the key of the dialect that a reply is in, and the list behind it; both
+// empty for a reply in none. A list that is null is an empty one: that is how Go and others write
+// a list that nothing was added to.
+func findDialect(body []byte) (dialect string, entries []byte, err error) {
+	if body[0] != '{' {
+		return "", nil, nil
+	}
+	jobs.EachMember(body, func(quoted, value []byte) bool {
+		var key string
+		switch string(quoted) {
+		case `"results"`:
+			key = dialectResults
+		case `"batchItemFailures"`:
+			key = dialectFailures
+		case `"statuses"`:
+			key = dialectStatuses
+		default:
+			return true
+		}
+		if dialect != "" {
+			err = errors.New("the reply mixes dialects; use one of the keys results, batchItemFailures, statuses, once")
+			return false
+		}
+		dialect, entries = key, value
+		return true
+	})
+	switch {
+	case err != nil || dialect == "":
+		return "", nil, err
+	case entries[0] == 'n':
+		return dialect, []byte("[]"), nil
+	case entries[0] != '[':
+		return "", nil, fmt.Errorf("%s cannot be a %s", dialect, kindOf(entries[0]))
+	}
+	return dialect, entries, nil
+}
+
+// kindOf names the kind of a JSON value by its first byte.
+func kindOf(first byte) string {
+	switch first {
+	case '"':
+		return "string"
+	case '{':
+		return "object"
+	case 't', 'f':
+		return "boolean"
+	default:
+		return "number"
+	}
 }
 
 // resultEntry is an entry in Rollcall's own dialect.
 type resultEntry struct {
-	ID         string          `json:"id"`
+	ID         name            `json:"id"`
 	Status     string          `json:"status"`
 	Error      string          `json:"error"`
 	RetryAfter json.RawMessage `json:"retry_after"`
 	Data       json.RawMessage `json:"data"`
 }
 
-// itemEntry is an entry in the dialect of SQS batch responses to AWS Lambda.
+// itemEntry is an entry in the dialect of SQS.
 type itemEntry struct {
-	ItemIdentifier string `json:"itemIdentifier"`
+	ItemIdentifier name `json:"itemIdentifier"`
 }
 
-// statusEntry is an entry in the dialect of Dapr's bulk subscribe.
+// statusEntry is an entry in the dialect of Dapr.
 type statusEntry struct {
-	EntryID string `json:"entryId"`
+	EntryID name   `json:"entryId"`
 	Status  string `json:"status"`
 }
 
-// decode reads the body of a 2xx reply into one reply for each job of the call, or tells why
-// the call failed as a whole. The body is not kept.
-func (d *decoder) decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
-	if len(body) > int(d.maxReply) {
-		return nil, tooLarge(d.maxReply)
-	}
-	if body = bytes.TrimSpace(body); len(body) == 0 {
-		return d.ok(len(call.Jobs)), nil
-	}
-	if allOK(call.Jobs, body) {
-		return d.ok(len(call.Jobs)), nil
-	}
-	if !utf8.Valid(body) {
-		return nil, unreadable("the reply is not valid UTF-8%s", mediaHint(contentType))
-	}
-	var doc document
-	if err := json.Unmarshal(body, &doc); err != nil {
-		return nil, unreadable("the reply is not the JSON of a reply%s: %w", mediaHint(contentType), withoutValue(err))
-	}
-	if err := doc.settleNulls(body); err != nil {
-		return nil, unreadable("%w", err)
-	}
-	sheet := newSheet(call.Jobs)
-	var err error
-	switch {
-	case doc.Results != nil:
-		err = sheet.results(*doc.Results, d.retryMax)
-	case doc.Failures != nil:
-		err = sheet.failures(*doc.Failures)
-	default:
-		err = sheet.statuses(*doc.Statuses)
-	}
-	if err != nil {
-		return nil, unreadable("%w", err)
-	}
-	return sheet.replies, nil
-}
+// name is what a reply calls a job. A number stands for the text that it is written as.
+type name string
 
-var errDialect = errors.New("the reply has none of the keys results, batchItemFailures, statuses")
-
-// settleNulls makes sure that exactly one of the dialects is there. A list that is null is an
-// empty one: that is how Go and others write a list that nothing was added to.
-func (doc *document) settleNulls(body []byte) error {
-	n := 0
-	for _, there := range []bool{doc.Results != nil, doc.Failures != nil, doc.Statuses != nil} {
-		if there {
-			n++
-		}
-	}
-	if n > 1 {
-		return errors.New("the reply mixes dialects; use one of the keys results, batchItemFailures, statuses")
-	}
-	if n == 1 {
+// UnmarshalJSON reads a string or a number.
+func (n *name) UnmarshalJSON(value []byte) error {
+	switch c := value[0]; {
+	case c == '"':
+		return json.Unmarshal(value, (*string)(n))
+	case c == '-' || c >= '0' && c <= '9':
+		*n = name(value)
 		return nil
-	}
-	var keys map[string]json.RawMessage
-	if err := json.Unmarshal(body, &keys); err != nil {
-		return errDialect
-	}
-	_, results := keys["results"]
-	_, failures := keys["batchItemFailures"]
-	_, statuses := keys["statuses"]
-	switch {
-	case results && !failures && !statuses:
-		doc.Results = new([]resultEntry)
-	case failures && !results && !statuses:
-		doc.Failures = new([]itemEntry)
-	case statuses && !results && !failures:
-		doc.Statuses = new([]statusEntry)
 	default:
-		return errDialect
+		return errors.New("an id is a string or a number")
 	}
-	return nil
-}
-
-// sheet is filled in entry by entry.
-type sheet struct {
-	jobs    []*jobs.Job
-	replies []jobs.Reply
-	listed  []bool
-	index   map[string]int
-}
-
-func newSheet(list []*jobs.Job) *sheet {
-	return &sheet{jobs: list, replies: make([]jobs.Reply, len(list)), listed: make([]bool, len(list)), index: indexByName(list)}
-}
-
-// indexByName maps what a service calls a job to its place in the call: its id, or its uid
-// where the id does not tell it from the others.
-func indexByName(list []*jobs.Job) map[string]int {
-	index := make(map[string]int, len(list))
-	shared := make(map[string]bool)
-	for _, j := range list {
-		if _, taken := index[j.ID]; taken {
-			shared[j.ID] = true
-		}
-		index[j.ID] = 0
-	}
-	if len(shared) > 0 {
-		for _, j := range list {
-			// The id of one job may also be the uid of another.
-			shared[j.ID] = shared[j.ID] || (j.ID != j.UID && hasUID(list, j.ID))
-		}
-		clear(index)
-	}
-	for i, j := range list {
-		if shared[j.ID] {
-			index[j.UID] = i
-		} else {
-			index[j.ID] = i
-		}
-	}
-	return index
-}
-
-func hasUID(list []*jobs.Job, uid string) bool {
-	for _, j := range list {
-		if j.UID == uid {
-			return true
-		}
-	}
-	return false
-}
-
-// place finds the job that the k-th of so many entries is about. An error shows nothing of
-// the reply: it ends up in logs and events, and a reply may hold anything.
-func (s *sheet) place(k, entries int, name string) (int, error) {
-	if entries > len(s.jobs) {
-		return 0, fmt.Errorf("the reply lists %d jobs, the call had %d", entries, len(s.jobs))
-	}
-	i, known := s.index[name]
-	if !known {
-		return 0, fmt.Errorf("entry %d of the reply names a job that was not in the call%s", k+1, s.hint(name))
-	}
-	if s.listed[i] {
-		return 0, fmt.Errorf("the reply lists a job twice: id %q", jobs.Clip(name, 80))
-	}
-	s.listed[i] = true
-	return i, nil
-}
-
-func (s *sheet) hint(name string) string {
-	for _, j := range s.jobs {
-		if j.ID == name {
-			return " (several jobs of the call share this id; answer with their rollcalluid)"
-		}
-	}
-	return ""
-}
-
-func (s *sheet) results(entries []resultEntry, retryMax time.Duration) error {
-	for k := range entries {
-		e := &entries[k]
-		i, err := s.place(k, len(entries), e.ID)
-		if err != nil {
-			return err
-		}
-		r := &s.replies[i]
-		switch e.Status {
-		case "ok":
-			r.Status = jobs.StatusOK
-		case "fail":
-			r.Status = jobs.StatusFail
-		case "retry":
-		default:
-			return fmt.Errorf("the reply gives job %q a status other than ok, retry and fail", jobs.Clip(e.ID, 80))
-		}
-		r.Error = jobs.Clip(e.Error, maxErrorText)
-		r.RetryAfter = pause(e.RetryAfter, retryMax)
-		r.Data = payload(e.Data)
-	}
-	return nil
-}
-
-func (s *sheet) failures(entries []itemEntry) error {
-	for k := range entries {
-		if _, err := s.place(k, len(entries), entries[k].ItemIdentifier); err != nil {
-			return err
-		}
-	}
-	for i := range s.replies {
-		if !s.listed[i] {
-			s.replies[i].Status = jobs.StatusOK
-		}
-	}
-	return nil
-}
-
-func (s *sheet) statuses(entries []statusEntry) error {
-	for k := range entries {
-		e := &entries[k]
-		i, err := s.place(k, len(entries), e.EntryID)
-		if err != nil {
-			return err
-		}
-		switch e.Status {
-		case "SUCCESS":
-			s.replies[i].Status = jobs.StatusOK
-		case "DROP":
-			s.replies[i].Status = jobs.StatusFail
-		case "RETRY":
-		default:
-			return fmt.Errorf("the reply gives job %q a status other than SUCCESS, RETRY and DROP", jobs.Clip(e.EntryID, 80))
-		}
-	}
-	return nil
 }
 
 // payload returns the data of an entry on one line, nil for none: completion events are read
@@ -338,7 +244,11 @@ func mediaHint(contentType string) string {
 // withoutValue keeps what a service wrote out of an error about it.
 func withoutValue(err error) error {
 	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%s cannot be a %s (at byte %d)", t.Field, firstWord(t.Value), t.Offset)
+		field := t.Field
+		if field == "" {
+			field = "an entry"
+		}
+		return fmt.Errorf("%s cannot be a %s", field, firstWord(t.Value))
 	}
 	return err
 }

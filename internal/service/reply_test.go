@@ -35,39 +35,51 @@ func TestDecodeDialects(t *testing.T) {
 		body string
 		want []jobs.Status
 	}{
-		"empty":                        {"", []jobs.Status{ok, ok, ok}},
-		"a line end":                   {"\r\n", []jobs.Status{ok, ok, ok}},
-		"all ok":                       {`{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"},{"id":"a2","status":"ok"}]}`, []jobs.Status{ok, ok, ok}},
-		"all ok, spread out":           {"\n{ \"results\" : [ {\"id\": \"a0\", \"status\":\t\"ok\"} , {\"id\":\"a1\",\"status\":\"ok\"}, {\"id\":\"a2\",\"status\":\"ok\"}\r\n]\n} ", []jobs.Status{ok, ok, ok}},
-		"another order":                {`{"results":[{"status":"fail","id":"a2"},{"id":"a0","status":"ok"},{"id":"a1","status":"retry"}]}`, []jobs.Status{ok, retry, fail}},
-		"unlisted is retry":            {`{"results":[{"id":"a1","status":"ok"}]}`, []jobs.Status{retry, ok, retry}},
-		"nobody listed":                {`{"results":[]}`, []jobs.Status{retry, retry, retry}},
-		"no results":                   {`{"results":null}`, []jobs.Status{retry, retry, retry}},
-		"further keys":                 {`{"took_ms":3,"results":[{"id":"a0","status":"ok","shard":7}]}`, []jobs.Status{ok, retry, retry}},
-		"escaped id":                   {`{"results":[{"id":"\u00610","status":"ok"}]}`, []jobs.Status{ok, retry, retry}},
-		"SQS, some":                    {`{"batchItemFailures":[{"itemIdentifier":"a1"}]}`, []jobs.Status{ok, retry, ok}},
-		"SQS, none":                    {`{"batchItemFailures":[]}`, []jobs.Status{ok, ok, ok}},
-		"SQS, null":                    {`{"batchItemFailures":null}`, []jobs.Status{ok, ok, ok}},
-		"Dapr":                         {`{"statuses":[{"entryId":"a0","status":"SUCCESS"},{"entryId":"a1","status":"RETRY"},{"entryId":"a2","status":"DROP"}]}`, []jobs.Status{ok, retry, fail}},
-		"Dapr, unlisted is retry":      {`{"statuses":[{"entryId":"a2","status":"SUCCESS"}]}`, []jobs.Status{retry, retry, ok}},
-		"Dapr, null":                   {`{"statuses":null}`, []jobs.Status{retry, retry, retry}},
-		"a byte order mark is refused": {"\ufeff{\"results\":[]}", nil},
-		"unlisted id":                  {`{"results":[{"id":"a3","status":"ok"}]}`, nil},
-		"no id":                        {`{"results":[{"status":"ok"}]}`, nil},
-		"id of a number":               {`{"results":[{"id":0,"status":"ok"}]}`, nil},
-		"no status":                    {`{"results":[{"id":"a0"}]}`, nil},
-		"status in capitals":           {`{"results":[{"id":"a0","status":"OK"}]}`, nil},
-		"SQS, unknown":                 {`{"batchItemFailures":[{"itemIdentifier":"b"}]}`, nil},
-		"SQS, empty":                   {`{"batchItemFailures":[{"itemIdentifier":""}]}`, nil},
-		"SQS, twice":                   {`{"batchItemFailures":[{"itemIdentifier":"a1"},{"itemIdentifier":"a1"}]}`, nil},
-		"Dapr, unknown status":         {`{"statuses":[{"entryId":"a0","status":"success"}]}`, nil},
-		"two dialects":                 {`{"results":[],"batchItemFailures":[]}`, nil},
-		"two dialects, both null":      {`{"results":null,"batchItemFailures":null}`, nil},
-		"no dialect":                   {`{}`, nil},
-		"null":                         {`null`, nil},
-		"a list":                       {`[]`, nil},
-		"cut":                          {`{"results":[{"id":"a0","status":"ok"}`, nil},
-		"two documents":                {`{"results":[]}{"results":[]}`, nil},
+		"empty":                       {"", []jobs.Status{ok, ok, ok}},
+		"a line end":                  {"\r\n", []jobs.Status{ok, ok, ok}},
+		"all ok":                      {`{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"},{"id":"a2","status":"ok"}]}`, []jobs.Status{ok, ok, ok}},
+		"all ok, spread out":          {"\n{ \"results\" : [ {\"id\": \"a0\", \"status\":\t\"ok\"} , {\"id\":\"a1\",\"status\":\"ok\"}, {\"id\":\"a2\",\"status\":\"ok\"}\r\n]\n} ", []jobs.Status{ok, ok, ok}},
+		"another order":               {`{"results":[{"status":"fail","id":"a2"},{"id":"a0","status":"ok"},{"id":"a1","status":"retry"}]}`, []jobs.Status{ok, retry, fail}},
+		"unlisted is retry":           {`{"results":[{"id":"a1","status":"ok"}]}`, []jobs.Status{retry, ok, retry}},
+		"nobody listed":               {`{"results":[]}`, []jobs.Status{retry, retry, retry}},
+		"no results":                  {`{"results":null}`, []jobs.Status{retry, retry, retry}},
+		"further keys":                {`{"took_ms":3,"results":[{"id":"a0","status":"ok","shard":7}]}`, []jobs.Status{ok, retry, retry}},
+		"escaped id":                  {`{"results":[{"id":"\u00610","status":"ok"}]}`, []jobs.Status{ok, retry, retry}},
+		"SQS, some":                   {`{"batchItemFailures":[{"itemIdentifier":"a1"}]}`, []jobs.Status{ok, retry, ok}},
+		"SQS, none":                   {`{"batchItemFailures":[]}`, []jobs.Status{ok, ok, ok}},
+		"SQS, null":                   {`{"batchItemFailures":null}`, []jobs.Status{ok, ok, ok}},
+		"Dapr":                        {`{"statuses":[{"entryId":"a0","status":"SUCCESS"},{"entryId":"a1","status":"RETRY"},{"entryId":"a2","status":"DROP"}]}`, []jobs.Status{ok, retry, fail}},
+		"Dapr, unlisted is retry":     {`{"statuses":[{"entryId":"a2","status":"SUCCESS"}]}`, []jobs.Status{retry, retry, ok}},
+		"Dapr, null":                  {`{"statuses":null}`, []jobs.Status{retry, retry, retry}},
+		"a byte order mark":           {"\ufeff{\"results\":[{\"id\":\"a1\",\"status\":\"ok\"}]}", []jobs.Status{retry, ok, retry}},
+		"nothing but a mark":          {"\ufeff", []jobs.Status{ok, ok, ok}},
+		"by uid":                      {`{"results":[{"id":"e.2","status":"ok"},{"id":"a0","status":"fail"}]}`, []jobs.Status{fail, ok, retry}},
+		"no dialect":                  {`{}`, []jobs.Status{ok, ok, ok}},
+		"an answer of its own":        {`{"status":"created","invoice":7,"RESULTS":1}`, []jobs.Status{ok, ok, ok}},
+		"its own, in Latin-1":         {"{\"msg\":\"\xe9\"}", []jobs.Status{ok, ok, ok}},
+		"null":                        {`null`, []jobs.Status{ok, ok, ok}},
+		"a list":                      {`["a0"]`, []jobs.Status{ok, ok, ok}},
+		"a string":                    {`"done"`, []jobs.Status{ok, ok, ok}},
+		"by id and by uid":            {`{"results":[{"id":"e.1","status":"ok"},{"id":"a0","status":"ok"}]}`, nil},
+		"results twice":               {`{"results":[],"results":[]}`, nil},
+		"a dialect in Latin-1":        {"{\"results\":[{\"id\":\"a0\",\"status\":\"fail\",\"error\":\"\xe9\"}]}", nil},
+		"results of its own":          {`{"results":{"a0":"ok"}}`, nil},
+		"entries that are no objects": {`{"results":["a0"]}`, nil},
+		"a login page":                {`<!doctype html><title>Sign in</title>`, nil},
+		"plain text":                  {`OK`, nil},
+		"unlisted id":                 {`{"results":[{"id":"a3","status":"ok"}]}`, nil},
+		"no id":                       {`{"results":[{"status":"ok"}]}`, nil},
+		"id of a number":              {`{"results":[{"id":0,"status":"ok"}]}`, nil},
+		"no status":                   {`{"results":[{"id":"a0"}]}`, nil},
+		"status in capitals":          {`{"results":[{"id":"a0","status":"OK"}]}`, nil},
+		"SQS, unknown":                {`{"batchItemFailures":[{"itemIdentifier":"b"}]}`, nil},
+		"SQS, empty":                  {`{"batchItemFailures":[{"itemIdentifier":""}]}`, nil},
+		"SQS, twice":                  {`{"batchItemFailures":[{"itemIdentifier":"a1"},{"itemIdentifier":"a1"}]}`, nil},
+		"Dapr, unknown status":        {`{"statuses":[{"entryId":"a0","status":"success"}]}`, nil},
+		"two dialects":                {`{"results":[],"batchItemFailures":[]}`, nil},
+		"two dialects, both null":     {`{"results":null,"batchItemFailures":null}`, nil},
+		"cut":                         {`{"results":[{"id":"a0","status":"ok"}`, nil},
+		"two documents":               {`{"results":[]}{"results":[]}`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,39 +143,102 @@ func sharing() *jobs.Call {
 	return c
 }
 
-func TestDecodeJobsThatShareAnIDAreMatchedByUID(t *testing.T) {
+// TestAnIDThatTwoJobsShareSettlesNeither has replies that name jobs by an id that two of them
+// were given: only those two come back.
+func TestAnIDThatTwoJobsShareSettlesNeither(t *testing.T) {
 	t.Parallel()
-	got, failure := service.Decode(sharing(), []byte(`{"results":[{"id":"e.2","status":"fail"},{"id":"e.1","status":"ok"},{"id":"a2","status":"ok"}]}`), "")
-	if failure != nil {
-		t.Fatal(failure)
-	}
-	if diff := cmp.Diff([]jobs.Status{ok, fail, ok}, statuses(got)); diff != "" {
-		t.Error(diff)
-	}
-	for _, body := range []string{
-		`{"results":[{"id":"a0","status":"ok"},{"id":"a0","status":"ok"},{"id":"a2","status":"ok"}]}`,
-		`{"results":[{"id":"a0","status":"ok"}]}`,
-		`{"results":[{"id":"e.3","status":"ok"}]}`,
+	for body, want := range map[string]struct {
+		statuses []jobs.Status
+		alone    []bool
+	}{
+		`{"results":[{"id":"e.2","status":"fail"},{"id":"e.1","status":"ok"},{"id":"a2","status":"ok"}]}`: {[]jobs.Status{ok, fail, ok}, []bool{false, false, false}},
+		`{"results":[{"id":"a0","status":"ok"},{"id":"a0","status":"ok"},{"id":"a2","status":"ok"}]}`:     {[]jobs.Status{retry, retry, ok}, []bool{true, true, false}},
+		`{"results":[{"id":"a0","status":"ok"},{"id":"a2","status":"fail"}]}`:                             {[]jobs.Status{retry, retry, fail}, []bool{true, true, false}},
+		`{"results":[{"id":"a0","status":"ok"},{"id":"e.2","status":"ok"}]}`:                              {[]jobs.Status{retry, ok, retry}, []bool{true, false, false}},
+		`{"batchItemFailures":[{"itemIdentifier":"a0"}]}`:                                                 {[]jobs.Status{retry, retry, ok}, []bool{true, true, false}},
+		`{"batchItemFailures":[{"itemIdentifier":"a2"}]}`:                                                 {[]jobs.Status{ok, ok, retry}, []bool{false, false, false}},
+		`{"statuses":[{"entryId":"a0","status":"DROP"},{"entryId":"a2","status":"SUCCESS"}]}`:             {[]jobs.Status{retry, retry, ok}, []bool{true, true, false}},
 	} {
-		if _, failure := service.Decode(sharing(), []byte(body), ""); failure == nil {
-			t.Errorf("%s: accepted", body)
+		got, failure := service.Decode(sharing(), []byte(body), "")
+		if failure != nil {
+			t.Errorf("%s: %v", body, failure)
+			continue
+		}
+		if diff := cmp.Diff(want.statuses, statuses(got)); diff != "" {
+			t.Errorf("%s: %s", body, diff)
+		}
+		for i, r := range got {
+			if r.Alone != want.alone[i] || r.Free != want.alone[i] || r.Alone && !strings.Contains(r.Error, "rollcalluid") {
+				t.Errorf("%s: job %d: %+v", body, i, r)
+			}
 		}
 	}
-	if _, failure := service.Decode(sharing(), []byte(`{"batchItemFailures":[{"itemIdentifier":"a0"}]}`), ""); failure == nil || !strings.Contains(failure.Error(), "rollcalluid") {
-		t.Errorf("got %v, want the way out named", failure)
+	if _, failure := service.Decode(sharing(), []byte(`{"results":[{"id":"a0","status":"ok"},{"id":"a0","status":"ok"},{"id":"a0","status":"ok"}]}`), ""); failure == nil {
+		t.Error("an id that two jobs share may stand three times")
 	}
 }
 
-func TestDecodeAnIDThatIsAnothersUID(t *testing.T) {
+// TestAnIDThatIsAnothersUID has a producer that calls a job by the uid of another one: whose
+// answer that is cannot be known.
+func TestAnIDThatIsAnothersUID(t *testing.T) {
 	t.Parallel()
-	c := sharing()
-	c.Jobs[2].ID = "e.1" // the uid of the first, which needs it
-	got, failure := service.Decode(c, []byte(`{"results":[{"id":"e.1","status":"ok"},{"id":"e.2","status":"retry"},{"id":"e.3","status":"fail"}]}`), "")
-	if failure != nil {
-		t.Fatal(failure)
+	c := call(3)
+	c.Jobs[2].ID = "e.1"
+	for _, body := range []string{
+		`{"results":[{"id":"e.1","status":"ok"},{"id":"e.2","status":"fail"}]}`,
+		`{"results":[{"id":"a1","status":"fail"},{"id":"e.1","status":"ok"}]}`,
+	} {
+		got, failure := service.Decode(c, []byte(body), "")
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		if diff := cmp.Diff([]jobs.Status{retry, fail, retry}, statuses(got)); diff != "" || !got[0].Alone || !got[2].Alone {
+			t.Errorf("%s: %+v", body, got)
+		}
 	}
-	if diff := cmp.Diff([]jobs.Status{ok, retry, fail}, statuses(got)); diff != "" {
-		t.Error(diff)
+	if service.AllOK(c, []byte(`{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"},{"id":"e.1","status":"ok"}]}`)) {
+		t.Error("recognized as all ok")
+	}
+}
+
+func TestIdsThatAreNumbers(t *testing.T) {
+	t.Parallel()
+	c := call(3)
+	c.Jobs[0].ID, c.Jobs[1].ID, c.Jobs[2].ID = "17", "0.5", "-3"
+	for _, body := range []string{
+		`{"results":[{"id":17,"status":"ok"},{"id":0.5,"status":"retry"},{"id":-3,"status":"fail"}]}`,
+		`{"statuses":[{"entryId":17,"status":"SUCCESS"},{"entryId":0.5,"status":"RETRY"},{"entryId":"-3","status":"DROP"}]}`,
+	} {
+		got, failure := service.Decode(c, []byte(body), "")
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		if diff := cmp.Diff([]jobs.Status{ok, retry, fail}, statuses(got)); diff != "" {
+			t.Errorf("%s: %s", body, diff)
+		}
+	}
+	if _, failure := service.Decode(c, []byte(`{"results":[{"id":17.0,"status":"ok"}]}`), ""); failure == nil {
+		t.Error("17.0 is not what the producer wrote")
+	}
+}
+
+// TestManySmallEntriesAreRefusedWhileReading has a reply under the cap whose entries, decoded,
+// would take many times its length.
+func TestManySmallEntriesAreRefusedWhileReading(t *testing.T) {
+	c := call(2)
+	body := []byte(`{"results":[{"id":"a0","status":"ok"},{"id":"a1","status":"ok"}` + strings.Repeat(",{}", 300_000) + `]}`)
+	decode := service.NewDecoder()
+	var failure *jobs.Failure
+	allocated := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			_, failure = decode(c, body, "")
+		}
+	}).AllocedBytesPerOp()
+	if failure == nil || !strings.Contains(failure.Error(), "the call had 2") {
+		t.Errorf("got %v", failure)
+	}
+	if allocated > 64<<10 {
+		t.Errorf("%d bytes allocated for %d entries", allocated, 300_000)
 	}
 }
 
@@ -173,7 +248,6 @@ func TestDecodeErrorsTellWhatIsWrongWithoutTheBody(t *testing.T) {
 		"<html>Sign in</html>": "text/html",
 		`{"results":[{"id":"a0","status":"ok","error":4111111111111111}]}`: "error cannot be a number",
 		`{"results":"4111111111111111"}`:                                   "results cannot be a string",
-		`{"ok":4111111111111111}`:                                          "results, batchItemFailures, statuses",
 		`{"results":[{"id":"4111","status":"ok"}]}`:                        "entry 1",
 		`{"results":[{"id":"a0","status":"4111"}]}`:                        `job "a0" a status`,
 		`{"statuses":[{"entryId":"a0","status":"4111"}]}`:                  `job "a0" a status`,

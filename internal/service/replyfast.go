@@ -30,8 +30,8 @@ func allOK(list []*jobs.Job, body []byte) bool {
 	return p.eat(']') && p.eat('}') && len(p.space()) == 0 && distinct(list)
 }
 
-// distinct reports whether no two jobs share an id. Ids that are uids need no comparison
-// among themselves.
+// distinct reports whether no two jobs share an id, and none has the uid of another for its id.
+// Ids that are uids need no comparison among themselves.
 func distinct(list []*jobs.Job) bool {
 	given := 0
 	for _, j := range list {
@@ -46,7 +46,15 @@ func distinct(list []*jobs.Job) bool {
 	for _, j := range list {
 		seen[j.ID] = struct{}{}
 	}
-	return len(seen) == len(list)
+	if len(seen) < len(list) {
+		return false
+	}
+	for _, j := range list {
+		if _, taken := seen[j.UID]; taken && j.ID != j.UID {
+			return false
+		}
+	}
+	return true
 }
 
 // parser walks over bytes that are expected.
