@@ -51,6 +51,14 @@ power: ## brokers lose their power: their stores are on a file system that forge
 soak: ## load and random faults on real processes for MINUTES (default 20)
 	go test -tags fault -count=1 -v -timeout 24h -run '^TestSoak$$' ./test/fault -minutes $(MINUTES)
 
+.PHONY: browser
+browser: ## the pages in a real Chromium: what they show when things are gone, widths, keyboard, axe-core
+	@scripts/browser.sh
+
+.PHONY: screenshots
+screenshots: ## renew the pictures in docs/images
+	@scripts/browser.sh -run Screenshots -screenshots "$(CURDIR)/docs/images"
+
 .PHONY: chart
 chart: ## the Helm chart: lint, values schema, golden files, kubeconform
 	cd deploy/helm/charttest && go vet ./... && go test -count=1 ./...
@@ -112,6 +120,7 @@ tidy: ## go.mod and go.sum say what the code needs
 	cd interop && go mod tidy -diff
 	cd deploy/composetest && go mod tidy -diff
 	cd deploy/helm/charttest && go mod tidy -diff
+	cd test/browser && go mod tidy -diff
 	cd test/power && go mod tidy -diff
 	go mod verify
 

@@ -35,8 +35,13 @@ type bar struct {
 	X, Y, Height, Width int // of the jobs that succeeded
 	FailedY, FailedH    int
 	Succeeded, Failed   int
-	Begin, End          time.Time
+	Begin               time.Time
+	// Seconds of it that are known: fewer at both ends of the chart.
+	Seconds int
 }
+
+// perSecond is the rate of so many of the bar's jobs.
+func (b *bar) perSecond(jobs int) float64 { return float64(jobs) / float64(max(b.Seconds, 1)) }
 
 // tick is a full minute on the axis of time.
 type tick struct {
@@ -55,7 +60,7 @@ func newChart(seconds []jobs.Tally, end time.Time) chart {
 	c := chart{Bars: make([]bar, n), Width: n * barWidth}
 	for i := range c.Bars {
 		begin := from + int64(i*barSeconds)
-		c.Bars[i] = bar{X: i * barWidth, Width: barWidth - 2, Begin: time.Unix(begin, 0), End: time.Unix(begin+barSeconds, 0)}
+		c.Bars[i] = bar{X: i * barWidth, Width: barWidth - 2, Begin: time.Unix(begin, 0)}
 	}
 	for i, t := range seconds {
 		at := last - int64(len(seconds)) + int64(i)
@@ -63,6 +68,7 @@ func newChart(seconds []jobs.Tally, end time.Time) chart {
 			continue
 		}
 		b := &c.Bars[(at-from)/barSeconds]
+		b.Seconds++
 		b.Succeeded += t.Succeeded
 		b.Failed += t.Failed
 	}
@@ -76,20 +82,19 @@ func newChart(seconds []jobs.Tally, end time.Time) chart {
 
 // scale gives the bars their heights.
 func (c *chart) scale() {
-	most := 0
-	for _, b := range c.Bars {
-		most = max(most, b.Succeeded+b.Failed)
+	most := 0.0
+	for i := range c.Bars {
+		b := &c.Bars[i]
+		most = max(most, b.perSecond(b.Succeeded+b.Failed))
 		c.Ended += b.Succeeded + b.Failed
 		c.Failed += b.Failed
 	}
-	c.Peak = rate(float64(most) / barSeconds)
-	top := roundUp(float64(most) / barSeconds)
+	c.Peak = rate(most)
+	top := roundUp(most)
 	c.Top, c.Middle = axis(top), axis(top/2)
 	for i := range c.Bars {
 		b := &c.Bars[i]
-		height := func(jobs int) int {
-			return int(math.Round(float64(jobs) / barSeconds / top * chartHeight))
-		}
+		height := func(jobs int) int { return int(math.Round(b.perSecond(jobs) / top * chartHeight)) }
 		b.Height, b.FailedH = height(b.Succeeded), height(b.Failed)
 		if b.Failed > 0 {
 			b.FailedH = max(b.FailedH, leastHeight)

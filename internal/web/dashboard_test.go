@@ -158,7 +158,8 @@ func TestWithoutTheBrokerThereIsOneAlertAndTheLastNumbersStay(t *testing.T) {
 	s := busy()
 	s.Replica.Ready, s.Replica.Services, s.Peers.Mixed = false, nil, nil
 	s.Checks = []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected"}, {Name: "consumer", OK: true}}
-	s.PoolError = "not connected to NATS"
+	s.PoolError, s.Peers.Error = "not connected to NATS", "not connected to NATS"
+	s.Peers.Replicas[0].Ready, s.Peers.Replicas[0].Phase = true, "working"
 	got := page(t, s)
 	if n := strings.Count(got, `role="alert" data-key`); n != 1 {
 		t.Errorf("%d alerts for one cause", n)
@@ -166,6 +167,9 @@ func TestWithoutTheBrokerThereIsOneAlertAndTheLastNumbersStay(t *testing.T) {
 	lacks(t, "the page", got, "<strong>No connection to NATS</strong>", ">not connected<", "1\u202f234\u202f567</dd>", "Last known,</strong> as of <time datetime=\"2026-01-02T03:04:04Z\"",
 		"<title>No connection to NATS · mail · Rollcall</title>", `id="state" class="pill bad">not ready`,
 		`>Consumer</th><td><span class="pill none">unknown`)
+	if strings.Contains(got, `class="pill good">ready`) {
+		t.Error("another replica is shown as ready while nobody can know")
+	}
 	if strings.Contains(got, `<th scope="row">Consumer</th><td><span class="pill good"`) {
 		t.Error("the consumer is shown as well while nobody can know")
 	}

@@ -115,6 +115,9 @@ func (v *view) addPeers() {
 	succeeded, ended := 0.0, 0.0
 	for i, r := range all {
 		p := peer{ReplicaState: r, Own: i == 0, State: statePill(&r), Version: version(r), Services: serviceRows(r.Services)}
+		if !p.Own && v.Stale() {
+			p.State.Tone = toneNone // it was so
+		}
 		for _, s := range p.Services {
 			if s.Breaker != jobs.BreakerClosed {
 				p.Troubles++
@@ -134,9 +137,6 @@ func (v *view) addPeers() {
 
 // Stale tells that the replicas other than this one are shown as they were.
 func (v *view) Stale() bool { return v.Peers.Error != "" }
-
-// Others counts the replicas beside this one.
-func (v *view) Others() int { return len(v.Replicas) - 1 }
 
 func serviceRows(services []jobs.ServiceState) []serviceRow {
 	rows := make([]serviceRow, len(services))
