@@ -221,12 +221,13 @@ func TestOpsReadsEventsAndReplays(t *testing.T) {
 	}
 }
 
-// TestOpsAsksReplicas: a worker answers whoever may ask, and speaks to nobody unasked.
-func TestOpsAsksReplicas(t *testing.T) {
+// TestOpsAndWorkersAskReplicas: a worker answers whoever may ask, asks its like how they are,
+// and tells them nothing.
+func TestOpsAndWorkersAskReplicas(t *testing.T) {
 	t.Parallel()
 	s := start(t, "nats-server.conf")
 	worker := login(t, s, "worker")
-	for _, subject := range []string{"$SRV.PING", "rollcall.default.host-1.status"} {
+	for _, subject := range []string{"$SRV.PING", "$SRV.PING.rollcall", "rollcall.default.host-1.status"} {
 		if _, err := worker.Subscribe(subject, func(m *nats.Msg) { _ = m.Respond([]byte("here")) }); err != nil {
 			t.Fatal(err)
 		}
@@ -238,6 +239,11 @@ func TestOpsAsksReplicas(t *testing.T) {
 	for _, subject := range []string{"$SRV.PING", "rollcall.default.host-1.status"} {
 		if m, err := ops.Request(subject, nil, soon); err != nil || string(m.Data) != "here" {
 			t.Errorf("ops asks %s: %v", subject, err)
+		}
+	}
+	for _, subject := range []string{"$SRV.PING.rollcall", "rollcall.default.host-1.status"} {
+		if m, err := login(t, s, "worker").Request(subject, nil, soon); err != nil || string(m.Data) != "here" {
+			t.Errorf("another worker asks %s: %v", subject, err)
 		}
 	}
 	expectDenied(t, s, "worker", func(nc *nats.Conn) error { return nc.Publish("_INBOX.ops.x", nil) })

@@ -144,6 +144,8 @@ func (a *Admin) trials() []trial {
 		newTrial("$JS.API.STREAM.PURGE."+bus.StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
 		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),
 		newTrial("$JS.API.INFO", "", "", "tell how full the storage is").optional(),
+		newTrial("$SRV.PING."+ServiceName, "", "", "see the other replicas, and notice when they disagree").optional(),
+		newTrial(ReplicaSubject(a.pool, "doctor", endpointStatus), ReplicaSubject(a.pool, "*", endpointStatus), "", "show the state of the other replicas").optional(),
 		newTrial(bus.DeadSubject(a.pool, "doctor"), bus.DeadSubject(a.pool, ">"), "", "store dead letters"),
 	}
 	for _, stream := range []string{jobStream, bus.StreamDone, bus.StreamDead} {

@@ -22,6 +22,7 @@ var workerRights = []string{
 	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
 	"done.batch.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
 	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO",
+	"$SRV.PING.rollcall", "rollcall.test.*.status",
 }
 
 // restricted starts a server with streams and consumer, and a user with some rights only.
