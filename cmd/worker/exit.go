@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"rollcall/internal/app"
 	"rollcall/internal/operate"
@@ -70,8 +71,8 @@ func exitCode(err error) int {
 // report tells a person on stderr what went wrong and returns the exit code.
 func (c *cli) report(err error) int {
 	code := exitCode(err)
-	if err == nil || errors.As(err, new(*loggedError)) {
-		return code
+	if err == nil || errors.As(err, new(*loggedError)) || errors.Is(err, syscall.EPIPE) {
+		return code // whoever closed the pipe has read enough
 	}
 	fmt.Fprintln(c.stderr, table.CleanLines("worker: "+err.Error()))
 	switch {

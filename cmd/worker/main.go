@@ -23,10 +23,20 @@ func main() {
 	// replies to it, whatever they hold.
 	log.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancelCause(context.Background())
+	// A log or a list that nobody reads any more must not kill a worker with jobs in hand: the
+	// write then fails instead, and whoever wrote decides.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2) // two: the second must not be lost while the first is handled
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	hangUps := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGHUP) { // it is under nohup
+		signal.Notify(hangUps, syscall.SIGHUP)
+	}
 	go func() {
-		<-signals
+		select {
+		case <-signals:
+		case <-hangUps: // a terminal that closes may send several, so that none is a second one
+		}
 		cancel(errSignal)
 		<-signals
 		os.Exit(codeFailed) // whoever asks twice does not want to wait for the drain

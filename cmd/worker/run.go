@@ -2,12 +2,16 @@ package main
 
 import (
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
 	"rollcall/internal/telemetry"
 )
+
+// logPatience is how long the end of a worker waits for the reader of its log.
+const logPatience = time.Second
 
 func (c *cli) runCommand() *cobra.Command {
 	profiles := ""
@@ -32,8 +36,11 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 				}
 				defer func() { err = errors.Join(err, stop()) }()
 			}
-			log := telemetry.NewLogger(cfg.Log, c.stderr)
-			if err := app.Run(cmd.Context(), cfg, log, c.runOptions()); err != nil {
+			log := telemetry.OpenLog(cfg.Log, c.stderr)
+			defer log.Close(logPatience)
+			options := c.runOptions()
+			options.LogDropped = log.Dropped
+			if err := app.Run(cmd.Context(), cfg, log.Logger, options); err != nil {
 				log.Error().Err(err).Msg("stopped")
 				return &loggedError{err}
 			}

@@ -96,7 +96,7 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Connection: func() telemetry.Connection {
 			return telemetry.Connection{Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied())}
 		},
-		Services: p.states,
+		Services: p.states, LogDropped: o.replica.opts.LogDropped,
 	}
 	if p.state != nil {
 		live.Broker = p.state.get

@@ -54,6 +54,8 @@ type Options struct {
 	Settings []settings.Setting
 	// Traces exports spans as the OTEL_* variables of the process say.
 	Traces bool
+	// LogDropped counts the lines of the log that were lost; nil where none can be.
+	LogDropped func() uint64
 	// Patience is how long to wait for the broker at the start; 0 = [DefaultPatience].
 	Patience time.Duration
 	// NATS are further options of the connection, for example [nats.InProcessServer].
@@ -89,6 +91,9 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) erro
 	}
 	if opts.Patience == 0 {
 		opts.Patience = DefaultPatience
+	}
+	if opts.LogDropped == nil {
+		opts.LogDropped = func() uint64 { return 0 }
 	}
 	base := context.WithoutCancel(ctx)
 	r := &replica{cfg: cfg, opts: opts, log: log.With().Str("pool", cfg.Pool).Str("replica", opts.Replica).Logger()}

@@ -28,7 +28,7 @@ type Process struct {
 }
 
 // Start runs cmd as a child called name. Its output goes to a file, so that no goroutine of
-// the test has to keep up with it.
+// the test has to keep up with it; stderr only if cmd does not say where else.
 func Start(t testing.TB, name string, cmd *exec.Cmd) *Process {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), name+"-*.log")
@@ -36,7 +36,10 @@ func Start(t testing.TB, name string, cmd *exec.Cmd) *Process {
 		t.Fatalf("create the log of %s: %v", name, err)
 	}
 	defer out.Close() // the child has its own descriptor
-	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Stdout = out
+	if cmd.Stderr == nil {
+		cmd.Stderr = out
+	}
 	cmd.SysProcAttr = dieWithParent()
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", name, err)

@@ -9,7 +9,7 @@ import (
 )
 
 // Live is what is read at every scrape instead of being counted. All functions may be called
-// from any goroutine; only Broker may be nil, where there is no stream.
+// from any goroutine; Broker may be nil, where there is no stream, and LogDropped.
 type Live struct {
 	Held     func() jobs.Room
 	Ready    func() bool
@@ -18,6 +18,8 @@ type Live struct {
 	Connected  func() bool
 	Connection func() Connection
 	Services   func() []jobs.ServiceState
+	// LogDropped counts the lines of the log that were lost; nil where none can be.
+	LogDropped func() uint64
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)
 }
@@ -50,6 +52,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"nats_disconnects_total", "Connections to NATS that broke.", nil},
 		{"nats_reconnects_total", "Connections to NATS that were made again.", nil},
 		{"nats_denied_subjects", "Subjects that the NATS user of this replica may not use and should.", nil},
+		{"log_lines_dropped_total", "Lines of the log that were lost because nobody read them fast enough.", nil},
 		{"service_inflight", "Calls to a service under way.", []string{"service"}},
 		{"service_inflight_limit", "Calls to a service that may be under way at once.", []string{"service"}},
 		{"service_breaker_state", "Breaker of a service: 0 closed, 1 half-open, 2 open.", []string{"service"}},
@@ -98,6 +101,9 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	s.counter("nats_disconnects_total", connection.Disconnects)
 	s.counter("nats_reconnects_total", connection.Reconnects)
 	s.gauge("nats_denied_subjects", float64(connection.Denied))
+	if live.LogDropped != nil {
+		s.counter("log_lines_dropped_total", live.LogDropped())
+	}
 	for _, service := range live.Services() {
 		s.gauge("service_inflight", float64(service.InFlight), service.Name)
 		s.gauge("service_inflight_limit", float64(service.Limit), service.Name)
