@@ -94,7 +94,7 @@ func finalOfLoop(event []byte) ([]uint64, error) {
 // Pool is the worker's own binary at path; args follow "run", env is added to its settings.
 func Pool(path string, env, args []string) Contender {
 	return Contender{
-		Name: "pool", consumer: "default", stream: "DONE", events: "done.batch.>", live: "batches.>",
+		Name: "pool", consumer: "default", stream: "DONE", events: "done.batches.>", live: "batches.>",
 		prepare: preparePool,
 		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
 			return startWorker(ctx, path, append([]string{"run"}, args...), append(workerEnv(l, s), env...))

@@ -60,7 +60,7 @@ func fakeWorker(ctx context.Context, flaw string) error {
 	for _, cfg := range []jetstream.StreamConfig{
 		{Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy},
 		{Name: "DONE", Subjects: []string{"done.>"}, RePublish: &jetstream.RePublish{
-			Source: "done.batch.*.*.*", Destination: "batches.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"}},
+			Source: "done.*.*.*.*", Destination: "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"}},
 	} {
 		if _, err := js.CreateStream(ctx, cfg); err != nil {
 			return err
@@ -110,7 +110,7 @@ func settle(ctx context.Context, js jetstream.JetStream, m jetstream.Msg, flaw s
 		if err != nil {
 			panic(err)
 		}
-		if _, err := js.Publish(ctx, fmt.Sprintf("done.batch.default.%s.%d-%d", outcome, seq, i), event); err != nil {
+		if _, err := js.Publish(ctx, fmt.Sprintf("done.batches.default.%s.%d-%d", outcome, seq, i), event); err != nil {
 			panic(err)
 		}
 	}

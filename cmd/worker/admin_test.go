@@ -47,7 +47,7 @@ func TestStatusShowsPoolReplicasAndServices(t *testing.T) {
 	final(t, env, "a-ok")
 	final(t, env, "b-fail")
 	got := decode[poolStatus](t, worker(t, env, "status", "-o", "json"))
-	if got.State == nil || got.State.DeadLetters != 1 || got.State.Waiting != 0 || len(got.State.Streams) != 3 {
+	if got.State == nil || got.State.DeadLetters != 1 || got.State.Waiting != 0 || len(got.State.Streams) != 4 {
 		t.Errorf("state: %+v", got.State)
 	}
 	if len(got.Replicas) != 1 || got.Replicas[0].Phase != "working" || !got.Replicas[0].Ready || got.Replicas[0].Services[0].Breaker != "closed" {

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	}})
 	// nats.go 1.55.0 leaves this goroutine waiting for ever on a nil channel when an async
 	// publisher is cleaned up before the goroutine got to run (jetstream/publish.go).
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
+	goleak.VerifyTestMain(m, faulttest.ServerLeftovers(), goleak.IgnoreTopFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
 }
 
 // result is what a person sees of one run of the program.

@@ -32,11 +32,8 @@ const (
 	minRate = 0.001
 )
 
-// Headers of the server's own message schedules (ADR-51).
-const (
-	headerSchedule       = "Nats-Schedule"
-	headerScheduleTarget = "Nats-Schedule-Target"
-)
+// serverHeaders is what the names of all headers begin with that nats-server acts on.
+const serverHeaders = "Nats-"
 
 // headerCloudEventID carries the id of a delayed job: the server strips Nats-Msg-Id from the
 // message that it makes when a schedule is due (scheduler.go, getScheduledMessages).
@@ -61,6 +58,8 @@ type posting struct {
 	// numbered tells that there may be several jobs, so that each id gets its number.
 	numbered bool
 	delay    time.Duration
+	// due is where the server publishes a delayed job.
+	due string
 }
 
 // newPosting checks the flags. now is what relative times count from.
@@ -72,12 +71,15 @@ func newPosting(subject string, f *postingFlags, numbered bool, now time.Time) (
 	if f.delay < 0 {
 		return nil, fmt.Errorf("--delay %v: want a time to come, such as 30s or 2h", f.delay)
 	}
-	for _, h := range f.headers {
-		name, value, ok := strings.Cut(h, ":")
-		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n") {
-			return nil, fmt.Errorf("--header %q: want Name:value", h)
+	if f.delay > 0 {
+		due, ok := bus.DueSubject(subject)
+		if !ok {
+			return nil, fmt.Errorf("--delay: only jobs on jobs.> can be delayed, not those on %s", subject)
 		}
-		p.header.Add(name, strings.TrimSpace(value))
+		p.due = due
+	}
+	if err := p.addHeaders(f.headers); err != nil {
+		return nil, err
 	}
 	if f.deadline != "" {
 		at, err := parseDeadline(f.deadline, now)
@@ -95,6 +97,22 @@ func newPosting(subject string, f *postingFlags, numbered bool, now time.Time) (
 		return nil, fmt.Errorf("--id %q: want one line", f.id)
 	}
 	return p, nil
+}
+
+// addHeaders adds headers of the form Name:value. One that the server acts on is refused: it
+// may delete, hide or duplicate jobs of others.
+func (p *posting) addHeaders(headers []string) error {
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ":")
+		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n") {
+			return fmt.Errorf("--header %q: want Name:value", h)
+		}
+		if len(name) >= len(serverHeaders) && strings.EqualFold(name[:len(serverHeaders)], serverHeaders) {
+			return fmt.Errorf("--header %q: %s* headers are orders to the server; use --id for Nats-Msg-Id and --delay for a schedule", h, serverHeaders)
+		}
+		p.header.Add(name, strings.TrimSpace(value))
+	}
+	return nil
 }
 
 // checkSubject refuses what a job cannot be published to, before the server does: to a
@@ -151,8 +169,8 @@ func (p *posting) message(n int, body []byte) *nats.Msg {
 		}
 		m.Subject = bus.LaterSubject(id)
 		m.Header.Set(headerCloudEventID, id)
-		m.Header.Set(headerSchedule, "@at "+time.Now().Add(p.delay).UTC().Format(time.RFC3339Nano))
-		m.Header.Set(headerScheduleTarget, p.subject)
+		m.Header.Set(bus.HeaderSchedule, "@at "+time.Now().Add(p.delay).UTC().Format(time.RFC3339Nano))
+		m.Header.Set(bus.HeaderScheduleTarget, p.due)
 	}
 	return m
 }

@@ -61,7 +61,7 @@ func TestADelayedJobIsAScheduleForItsSubject(t *testing.T) {
 	if err != nil || at.Before(before.Add(time.Hour)) || at.After(time.Now().Add(time.Hour)) {
 		t.Errorf("schedule %q: %v", m.Header.Get("Nats-Schedule"), err)
 	}
-	if m.Subject != "later.a" || m.Header.Get("Nats-Schedule-Target") != "jobs.x" || m.Header.Get("ce-id") != "a" {
+	if m.Subject != "later.a" || m.Header.Get("Nats-Schedule-Target") != "due.x" || m.Header.Get("ce-id") != "a" {
 		t.Errorf("got %s %v", m.Subject, m.Header)
 	}
 	p := compose(t, "jobs.x", postingFlags{delay: time.Hour}, false, before)
@@ -89,6 +89,10 @@ func TestWhatCannotBeAJobIsRefused(t *testing.T) {
 		"header":             {"jobs.x", postingFlags{headers: []string{"none"}}, "Name:value"},
 		"header name":        {"jobs.x", postingFlags{headers: []string{" :v"}}, "Name:value"},
 		"header injection":   {"jobs.x", postingFlags{headers: []string{"A:b\r\nNats-Msg-Id: c"}}, "Name:value"},
+		"rollup":             {"jobs.x", postingFlags{headers: []string{"nats-rollup: all"}}, "orders to the server"},
+		"message id":         {"jobs.x", postingFlags{headers: []string{"Nats-Msg-Id:a"}}, "--id"},
+		"schedule":           {"jobs.x", postingFlags{headers: []string{"Nats-Schedule:@every 1s"}}, "--delay"},
+		"delay elsewhere":    {"mail.x", postingFlags{delay: 1}, "jobs.>"},
 		"deadline":           {"jobs.x", postingFlags{deadline: "soon"}, "--deadline"},
 		"deadline gone":      {"jobs.x", postingFlags{deadline: "-5m"}, "--deadline"},
 		"id with a line end": {"jobs.x", postingFlags{id: "a\nb"}, "--id"},

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/operate"
 	"rollcall/internal/table"
 )
@@ -43,8 +44,8 @@ event, and exits 1 if any did not succeed.
 
 --id makes a job safe to publish again: the broker drops a second one of the same id within
 two minutes. With several jobs, -1, -2 and so on is added to it, by their order. A delayed job
-waits in the stream under later.<id>; with --wait it is recognised by its id, so give it one
-that no other job has.`,
+waits in the stream LATER under later.<id>; with --wait it is recognised by its id, so give it
+one that no other job has.`,
 		Example: `  worker publish jobs.mail '{"to":"ann"}' --wait
   worker publish jobs.mail --id import-7 < mails.ndjson
   worker publish jobs.report --file report.pdf --header Content-Type:application/pdf
@@ -80,7 +81,11 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		return err
 	}
 	defer cl.hangUp()
-	publisher, err := operate.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
+	stream := cl.cfg.Streams.Stream
+	if f.delay > 0 {
+		stream = bus.StreamLater
+	}
+	publisher, err := operate.NewPublisher(ctx, cl.Conn, stream)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,7 @@ func (c *cli) publishOnly(ctx context.Context, publisher *operate.Publisher, sou
 }
 
 func newReceipt(m *nats.Msg, r operate.Receipt) receipt {
-	return receipt{UID: r.Ref.UID(), ID: messageID(m), Subject: m.Subject, Duplicate: r.Duplicate}
+	return receipt{UID: r.UID(), ID: messageID(m), Subject: m.Subject, Duplicate: r.Duplicate}
 }
 
 // published adds to a fault how far it came, and refuses an input without a job.

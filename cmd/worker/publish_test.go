@@ -171,7 +171,7 @@ func TestPublishNamesWhatMendsIt(t *testing.T) {
 	if r := worker(t, env, "publish", "mail.x", "1"); r.code != codeNotFound || !strings.Contains(r.stderr, "jobs.>") {
 		t.Errorf("outside of the stream: exit %d: %s", r.code, r.stderr)
 	}
-	if r := worker(t, env, "publish", "mail.x", "1", "--delay", "1h"); r.code != codeNotFound || !strings.Contains(r.stderr, "jobs.>") {
+	if r := worker(t, env, "publish", "mail.x", "1", "--delay", "1h"); r.code != codeUsage || !strings.Contains(r.stderr, "jobs.>") {
 		t.Errorf("delayed, outside of the stream: exit %d: %s", r.code, r.stderr)
 	}
 	if r := worker(t, env, "publish", "done.x", "1"); r.code != codeNotFound || !strings.Contains(r.stderr, "jobs.>") {

@@ -18,20 +18,20 @@ func TestNobodyCanDoMore(t *testing.T) {
 	publishJob(t, s)
 	for user, subjects := range map[string][]string{
 		"producer": {
-			"done.batch.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x",
-			"batches.default.succeeded.forged", "svc.billing",
+			"done.batches.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x",
+			"batches.default.succeeded.forged", "svc.billing", "later.x", "due.x",
 			"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS",
 			"$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.DIRECT.GET.DONE", "$JS.API.CONSUMER.CREATE.JOBS.mine",
 			"$JS.API.CONSUMER.MSG.NEXT.JOBS.default", "$JS.ACK.JOBS.default.1.1.1.1.0", "$JS.API.INFO", "other.x", "_INBOX.worker.x",
 		},
 		"worker": {
-			"jobs.x", "later.x", "batches.default.succeeded.forged", "done.other", "done.batch.>", "other.x",
+			"jobs.x", "later.x", "due.x", "batches.default.succeeded.forged", "done.other", "done.batches.>", "other.x",
 			"$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.UPDATE.JOBS", "$JS.API.STREAM.DELETE.JOBS", "$JS.API.STREAM.PURGE.JOBS",
-			"$JS.API.STREAM.PURGE.DEAD", "$JS.API.STREAM.MSG.DELETE.DONE", "$JS.API.STREAM.MSG.GET.DEAD",
+			"$JS.API.STREAM.PURGE.DEAD", "$JS.API.STREAM.DELETE.LATER", "$JS.API.STREAM.MSG.GET.LATER", "$JS.API.STREAM.MSG.DELETE.DONE", "$JS.API.STREAM.MSG.GET.DEAD",
 			"$JS.API.CONSUMER.CREATE.JOBS.mine", "$JS.API.CONSUMER.DELETE.JOBS.default", "$JS.API.CONSUMER.CREATE.DEAD.mine",
 			"$JS.API.DIRECT.GET.OTHER", "$JS.API.CONSUMER.PAUSE.JOBS.default", "_INBOX.producer.x",
 		},
-		"ops": {"done.batch.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x", "batches.default.succeeded.forged", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"},
+		"ops": {"due.x", "done.batches.default.succeeded.forged", "done.page.default.e.0.0", "dead.default.jobs.x", "batches.default.succeeded.forged", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"},
 	} {
 		for _, subject := range subjects {
 			t.Run(user+" publishes to "+subject, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/operate"
 )
@@ -143,8 +144,10 @@ func TestDoctorObjectsToALimitThatDeletesJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: "JOBS", Subjects: []string{"jobs.>", "later.>"}, Retention: jetstream.WorkQueuePolicy,
-		MaxMsgs: 100, Discard: jetstream.DiscardOld, AllowMsgSchedules: true,
+		Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy,
+		MaxMsgs: 100, Discard: jetstream.DiscardOld, Duplicates: 2 * time.Minute, Sources: []*jetstream.StreamSource{{
+			Name: bus.StreamLater, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "due.>", Destination: "jobs.>"}},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +167,7 @@ func TestDoctorNamesMissingRights(t *testing.T) {
 		o.Users = []*server.User{
 			{Username: "admin", Password: "secret"},
 			{Username: "worker", Password: "secret", Permissions: &server.Permissions{
-				Publish: &server.SubjectPermission{Deny: []string{"done.batch.>", "$JS.API.STREAM.PURGE.DONE"}},
+				Publish: &server.SubjectPermission{Deny: []string{"done.batches.>", "$JS.API.STREAM.PURGE.DONE"}},
 			}},
 		}
 	})
@@ -175,7 +178,7 @@ func TestDoctorNamesMissingRights(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := found["permissions"]
-	for _, subject := range []string{`"done.batch.default.*.*"`, `"$JS.API.STREAM.PURGE.DONE"`} {
+	for _, subject := range []string{`"done.batches.default.*.*"`, `"$JS.API.STREAM.PURGE.DONE"`} {
 		if !strings.Contains(got.Detail, subject) {
 			t.Errorf("the finding does not name %s: %+v", subject, got)
 		}

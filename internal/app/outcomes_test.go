@@ -175,7 +175,7 @@ func TestADelayedJobIsDoneWhenDue(t *testing.T) {
 	r := newRig(t, []string{"billing"})
 	r.start()
 	due := time.Now().Add(1500 * time.Millisecond)
-	r.send("later.mail-7", "", `{"n":7}`, "Nats-Schedule", "@at "+due.UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", "jobs.mail", "ce-id", "mail-7")
+	r.send("later.mail-7", "", `{"n":7}`, "Nats-Schedule", "@at "+due.UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", "due.mail", "ce-id", "mail-7")
 	faulttest.Until(t, limit, "an event", func() bool {
 		events, err := faulttest.Events(t.Context(), r.js)
 		return err == nil && len(events) > 0

@@ -17,7 +17,7 @@ import (
 	"rollcall/internal/faulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, faulttest.ServerLeftovers()) }
 
 // limit is how long anything may take before a test fails.
 const limit = time.Minute

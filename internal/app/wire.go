@@ -79,7 +79,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
-	p.background = append(p.background, l.Run, bus.NewSweeper(conn, setup, r.log).Run)
+	p.background = append(p.background, l.Run, bus.NewSweeper(conn, setup, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).State}
 	return nil
 }

@@ -62,6 +62,12 @@ type Streams struct {
 	Stream        string        `envconfig:"ROLLCALL_STREAM" default:"JOBS" desc:"stream that holds the jobs"`
 	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
+	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it producers are told that it is full; empty = no limit"`
+	LaterBytes    jobs.Size     `envconfig:"ROLLCALL_LATER_BYTES" desc:"max bytes of the stream LATER when it is created, for accounts that demand a limit; beyond it the oldest delayed jobs are deleted; empty = no limit"`
+	DoneAge       time.Duration `envconfig:"ROLLCALL_DONE_AGE" default:"24h" desc:"how long completion events are kept"`
+	DoneBytes     jobs.Size     `envconfig:"ROLLCALL_DONE_BYTES" desc:"max bytes of the stream DONE when it is created; beyond it commits wait; empty = no limit"`
+	DeadAge       time.Duration `envconfig:"ROLLCALL_DEAD_AGE" default:"720h" desc:"how long dead letters are kept, when the stream DEAD is created; 0 = for ever"`
+	DeadBytes     jobs.Size     `envconfig:"ROLLCALL_DEAD_BYTES" desc:"max bytes of the stream DEAD when it is created; beyond it the oldest dead letters are deleted; empty = no limit"`
 	AckWait       time.Duration `envconfig:"ROLLCALL_ACK_WAIT" default:"30s" desc:"lease of a job; it is renewed every third of it while the job is held"`
 	LedgerTTL     time.Duration `envconfig:"ROLLCALL_LEDGER_TTL" default:"24h" desc:"how long a lost ack can still be told from new work"`
 	ZombieHorizon time.Duration `envconfig:"ROLLCALL_ZOMBIE_HORIZON" default:"10m" desc:"how long a stalled worker may sleep and still be refused"`
@@ -69,7 +75,15 @@ type Streams struct {
 
 const (
 	minAckWait = time.Second
-	minHorizon = time.Second
+	// minDoneAge is the shortest message TTL that the server knows; maxAge bounds all ages: what
+	// is longer overflows nanoseconds somewhere on the way.
+	minDoneAge = time.Second
+	maxAge     = 10 * 365 * 24 * time.Hour
+	// minStreamBytes is too small for anything but a test; maxStreamBytes is more than any
+	// server stores.
+	minStreamBytes = 1 * jobs.KiB
+	maxStreamBytes = 1 << 20 * jobs.GiB
+	minHorizon     = time.Second
 	// maxName bounds stream names; the server takes longer ones, files named after them do not.
 	maxName = 64
 )
@@ -92,12 +106,13 @@ func (s Streams) Validate() error {
 	if s.Stream == "" || len(s.Stream) > maxName || strings.ContainsAny(s.Stream, ".*> \t\r\n/\\") {
 		fault("ROLLCALL_STREAM is %q, want 1 to %d characters without dots, blanks, wildcards and slashes", s.Stream, maxName)
 	}
-	if s.Stream == StreamDone || s.Stream == StreamDead {
+	if s.Stream == StreamDead || s.Stream == StreamLater {
 		fault("ROLLCALL_STREAM is %s, which Rollcall itself writes to", s.Stream)
 	}
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
 		fault("ROLLCALL_REPLICAS is %d, want 1, 3 or 5", s.Replicas)
 	}
+	faults = append(faults, s.validateLimits())
 	if s.AckWait < minAckWait {
 		fault("ROLLCALL_ACK_WAIT is %v, want at least %v", s.AckWait, minAckWait)
 	}
@@ -106,6 +121,30 @@ func (s Streams) Validate() error {
 	}
 	if s.LedgerTTL < s.ZombieHorizon {
 		fault("ROLLCALL_LEDGER_TTL is %v, want at least ROLLCALL_ZOMBIE_HORIZON (%v)", s.LedgerTTL, s.ZombieHorizon)
+	}
+	return errors.Join(faults...)
+}
+
+// validateLimits returns the faults of ages and sizes.
+func (s *Streams) validateLimits() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	for _, limit := range []struct {
+		name  string
+		bytes jobs.Size
+	}{
+		{"ROLLCALL_STREAM_BYTES", s.StreamBytes}, {"ROLLCALL_LATER_BYTES", s.LaterBytes},
+		{"ROLLCALL_DONE_BYTES", s.DoneBytes}, {"ROLLCALL_DEAD_BYTES", s.DeadBytes},
+	} {
+		if limit.bytes != 0 && (limit.bytes < minStreamBytes || limit.bytes > maxStreamBytes) {
+			fault("%s is %d, want %d to %d bytes, or nothing for no limit", limit.name, limit.bytes, minStreamBytes, maxStreamBytes)
+		}
+	}
+	if s.DoneAge < minDoneAge || s.DoneAge > maxAge {
+		fault("ROLLCALL_DONE_AGE is %v, want %v to %v", s.DoneAge, minDoneAge, maxAge)
+	}
+	if s.DeadAge < 0 || s.DeadAge > maxAge || s.DeadAge > 0 && s.DeadAge < time.Second {
+		fault("ROLLCALL_DEAD_AGE is %v, want 1s to %v, or 0 for ever", s.DeadAge, maxAge)
 	}
 	return errors.Join(faults...)
 }

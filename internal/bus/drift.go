@@ -78,7 +78,26 @@ func jobsFields(have, want *jetstream.StreamConfig) []Difference {
 	if set := limits(have); len(set) > 0 && have.Discard == jetstream.DiscardOld {
 		c.differ("discard", "old with "+strings.Join(set, ", "), "no limits", "!accepted jobs are deleted unprocessed when the stream is full")
 	}
+	if have.Duplicates < want.Duplicates {
+		c.differ("duplicate_window", have.Duplicates, want.Duplicates, "a job that is sent twice is done twice")
+	}
+	if have.AllowRollup || have.AllowMsgSchedules {
+		c.differ("allow_rollup_hdrs", true, false, "one job with the header Nats-Rollup deletes the others")
+	}
+	if takesDelayed(want) && !takesDelayed(have) {
+		c.differ("sources", "none", StreamLater+" "+subjectsDue+" to "+subjectsJobs, "delayed jobs are never handed out")
+	}
+	c.replicas(have.Replicas, want.Replicas)
+	return c
+}
+
+func laterFields(have, want *jetstream.StreamConfig) []Difference {
+	var c comparison
+	c.covers(have.Subjects, want.Subjects, "add it to the stream")
 	compare(&c, "allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules, "delayed jobs are refused")
+	compare(&c, "retention", have.Retention, want.Retention, "delayed jobs are removed before they are due")
+	compare(&c, "storage", have.Storage, want.Storage, "delayed jobs are lost when the server restarts")
+	compare(&c, "max_age", have.MaxAge, want.MaxAge, "delayed jobs are deleted when they are that old")
 	c.replicas(have.Replicas, want.Replicas)
 	return c
 }

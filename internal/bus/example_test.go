@@ -65,7 +65,7 @@ func Example() {
 	check(<-committing)
 	check(source.Close(context.Background()))
 	// Output:
-	// created: [stream JOBS stream DONE stream DEAD consumer JOBS/mail]
+	// created: [stream LATER stream JOBS stream DONE stream DEAD consumer JOBS/mail]
 	// job: jobs.mail.send {"to":"ada"}
 	// event: batches.mail.succeeded.batch-1
 }

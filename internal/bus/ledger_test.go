@@ -59,7 +59,7 @@ func TestCommitStoresPagesAndEvent(t *testing.T) {
 	if err := l.Commit(patient(t), s); err != nil {
 		t.Fatal(err)
 	}
-	if got := stored(t, conn, bus.EventsFilter(pool)); len(got) != 1 || got["done.batch.test.succeeded.b1"] != 1 {
+	if got := stored(t, conn, bus.EventsFilter(pool)); len(got) != 1 || got["done.batches.test.succeeded.b1"] != 1 {
 		t.Errorf("events %v, want the one of b1", got)
 	}
 	if got := stored(t, conn, "done.page.>"); len(got) != 3 || got["done.page.test.e1.0.2"] != 1 {

@@ -12,9 +12,10 @@ import (
 	"go.uber.org/goleak"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, faulttest.ServerLeftovers()) }
 
 // patience bounds every wait of a test; only a failing one waits that long.
 const patience = 30 * time.Second
@@ -64,7 +65,7 @@ func connect(t testing.TB, s *server.Server) *bus.Conn {
 func streams() bus.Streams {
 	return bus.Streams{
 		Source: bus.SourceJetStream, Subjects: []string{"jobs.>"}, Stream: "JOBS", Ensure: true, Replicas: 1,
-		AckWait: 2 * time.Second, LedgerTTL: time.Hour, ZombieHorizon: time.Minute,
+		AckWait: 2 * time.Second, LedgerTTL: time.Hour, ZombieHorizon: time.Minute, DoneAge: 24 * time.Hour, DeadAge: 720 * time.Hour,
 	}
 }
 

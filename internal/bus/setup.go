@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,22 +13,27 @@ import (
 )
 
 const (
-	doneMaxAge = 7 * 24 * time.Hour
-	deadMaxAge = 30 * 24 * time.Hour
-
 	// maxAckPending bounds the jobs that are out with replicas or waiting out a back-off: a
 	// job naked with a delay stays pending (consumer.go, processNak), and a full set stops
 	// all delivery. A tenth of 5,000 jobs a second failing for five minutes is 150,000.
 	maxAckPending = 500_000
+	// duplicateWindow is how long the server remembers message ids: its own default.
+	duplicateWindow = 2 * time.Minute
 	// maxWaiting bounds the pull requests of all replicas together.
 	maxWaiting = 4096
+	// optionalTimeout bounds a look at what jobs can be done without.
+	optionalTimeout = time.Second
 	// priorityGroup is what a consumer with ranked pulls wants named in each.
 	priorityGroup = "replicas"
 )
 
-// The oldest server with atomic publishes, message TTLs and schedules as the ledger and
-// delayed jobs need them.
-var oldestServer = [3]int{2, 12, 1}
+// Versions of nats-server, see [atLeast].
+var (
+	// oldestServer has atomic publishes and message TTLs as the ledger needs them.
+	oldestServer = [3]int{2, 12, 1}
+	// oldestDelays keeps an index of what a stream has sourced (filestore.go, SourcesState).
+	oldestDelays = [3]int{2, 15, 0}
+)
 
 // Setup knows the streams and the consumer that a pool needs.
 type Setup struct {
@@ -44,22 +50,37 @@ func NewSetup(conn *Conn, streams Streams, pool string) *Setup {
 // CheckVersion returns an error that wraps [ErrServerTooOld] if a nats-server of that version
 // lacks something Rollcall is built on.
 func CheckVersion(version string) error {
+	if atLeast(version, oldestServer) {
+		return nil
+	}
+	return fmt.Errorf("nats-server %s: %w: Rollcall needs %d.%d.%d or later; upgrade the server",
+		version, ErrServerTooOld, oldestServer[0], oldestServer[1], oldestServer[2])
+}
+
+// CheckDelays returns an error that wraps [ErrServerTooOld] if a nats-server of that version
+// can run a pool, but not delay jobs.
+func CheckDelays(version string) error {
+	if atLeast(version, oldestDelays) {
+		return nil
+	}
+	return fmt.Errorf("nats-server %s: %w for delayed jobs, which need %d.%d or later: it would hand them out more than once; upgrade the server",
+		version, ErrServerTooOld, oldestDelays[0], oldestDelays[1])
+}
+
+// atLeast reports whether a version such as "v2.12.1-beta" is want or later.
+func atLeast(version string, want [3]int) bool {
 	release, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), "-")
 	parts := strings.Split(release, ".")
-	for i, want := range oldestServer {
+	for i := range want {
 		have := 0
 		if i < len(parts) {
 			have, _ = strconv.Atoi(parts[i])
 		}
-		if have > want {
-			return nil
-		}
-		if have < want {
-			return fmt.Errorf("nats-server %s: %w: Rollcall needs %d.%d.%d or later; upgrade the server",
-				version, ErrServerTooOld, oldestServer[0], oldestServer[1], oldestServer[2])
+		if have != want[i] {
+			return have > want[i]
 		}
 	}
-	return nil
+	return true
 }
 
 // Check reads the server and returns what is missing and what differs from what Rollcall
@@ -68,9 +89,13 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 	if err := CheckVersion(s.conn.nc.ConnectedServerVersion()); err != nil {
 		return nil, err
 	}
+	objects, err := s.objects(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []Difference
-	for _, o := range s.objects() {
-		differences, err := o.check(ctx)
+	for _, o := range objects {
+		differences, err := s.check(ctx, o)
 		if err != nil {
 			return nil, Explain("look up "+o.name(), err)
 		}
@@ -82,17 +107,25 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 // Ensure creates what is missing and returns the names of what it created, and how the rest
 // differs from what Rollcall would create. What exists is never changed nor deleted. With
 // ROLLCALL_ENSURE=false nothing is created, and the error wraps [ErrMissing] if something is
-// missing. Any number of replicas may do this at once.
+// missing that no job can be done without. Any number of replicas may do this at once.
 func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Difference, err error) {
 	if err := CheckVersion(s.conn.nc.ConnectedServerVersion()); err != nil {
 		return nil, nil, err
 	}
-	for _, o := range s.objects() {
-		differences, err := o.check(ctx)
+	objects, err := s.objects(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, o := range objects {
+		differences, err := s.check(ctx, o)
 		if err != nil {
 			return created, drift, Explain("look up "+o.name(), err)
 		}
 		if len(differences) == 0 || !differences[0].Missing {
+			drift = append(drift, differences...)
+			continue
+		}
+		if !s.streams.Ensure && !o.essential() {
 			drift = append(drift, differences...)
 			continue
 		}
@@ -115,22 +148,54 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 	return created, drift, nil
 }
 
+// check looks at an object. What jobs can be done without may be out of the user's sight.
+func (s *Setup) check(ctx context.Context, o object) ([]Difference, error) {
+	if o.essential() {
+		return o.check(ctx)
+	}
+	looking, cancel := context.WithTimeout(ctx, optionalTimeout)
+	defer cancel()
+	differences, err := o.check(looking)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return []Difference{{
+			Object: o.name(), Field: "state", Have: "unknown", Want: "known", Harm: "delayed jobs may not work: no answer, or no right to look",
+		}}, nil
+	}
+	return differences, err
+}
+
 // object is a stream or consumer that Rollcall needs.
 type object interface {
 	name() string
+	// essential reports whether no job can be done without it.
+	essential() bool
 	// check returns one Difference with Missing set, or how the existing one differs.
 	check(ctx context.Context) ([]Difference, error)
 	create(ctx context.Context) error
 }
 
-// objects returns what the pool needs, in the order of creation.
-func (s *Setup) objects() []object {
-	return []object{
+// objects returns what the pool needs, in the order of creation. LATER is of use only where
+// the job stream takes from it.
+func (s *Setup) objects(ctx context.Context) ([]object, error) {
+	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, Explain("look up stream "+s.streams.Stream, err)
+	}
+	var all []object
+	if s.streams.Delays(s.conn) && (stream == nil || takesDelayed(&stream.CachedInfo().Config)) {
+		all = append(all, streamObject{s.conn.js, s.laterConfig(), laterFields})
+	}
+	return append(all,
 		streamObject{s.conn.js, s.jobsConfig(), jobsFields},
 		streamObject{s.conn.js, s.doneConfig(), doneFields},
 		streamObject{s.conn.js, s.deadConfig(), deadFields},
 		consumerObject{s.conn.js, s.streams.Stream, s.consumerConfig()},
-	}
+	), nil
+}
+
+// takesDelayed reports whether a job stream sources LATER.
+func takesDelayed(cfg *jetstream.StreamConfig) bool {
+	return slices.ContainsFunc(cfg.Sources, func(s *jetstream.StreamSource) bool { return s.Name == StreamLater })
 }
 
 type streamObject struct {
@@ -140,6 +205,8 @@ type streamObject struct {
 }
 
 func (o streamObject) name() string { return "stream " + o.want.Name }
+
+func (o streamObject) essential() bool { return o.want.Name != StreamLater }
 
 func (o streamObject) check(ctx context.Context) ([]Difference, error) {
 	stream, err := o.js.Stream(ctx, o.want.Name)
@@ -168,6 +235,8 @@ type consumerObject struct {
 }
 
 func (o consumerObject) name() string { return "consumer " + o.stream + "/" + o.want.Durable }
+
+func (o consumerObject) essential() bool { return true }
 
 func (o consumerObject) check(ctx context.Context) ([]Difference, error) {
 	consumer, err := o.js.Consumer(ctx, o.stream, o.want.Durable)

@@ -30,7 +30,7 @@ func TestEnsureCreatesWhatIsMissingOnce(t *testing.T) {
 			missing = append(missing, d.Object)
 		}
 	}
-	want := []string{"stream JOBS", "stream DONE", "stream DEAD", "consumer JOBS/test"}
+	want := []string{"stream LATER", "stream JOBS", "stream DONE", "stream DEAD", "consumer JOBS/test"}
 	if !slices.Equal(missing, want) {
 		t.Errorf("missing %v, want %v", missing, want)
 	}
@@ -64,7 +64,7 @@ func TestDriftIsReportedAndLeftAlone(t *testing.T) {
 	js := jetStream(t, conn)
 	ctx := t.Context()
 	have := []jetstream.StreamConfig{
-		{Name: "JOBS", Subjects: []string{"jobs.a"}, MaxMsgs: 10, MaxAge: time.Hour, Storage: jetstream.MemoryStorage},
+		{Name: "JOBS", Subjects: []string{"jobs.a"}, MaxMsgs: 10, MaxAge: time.Hour, Storage: jetstream.MemoryStorage, AllowRollup: true},
 		{Name: "DONE", Subjects: []string{"done.>"}, MaxBytes: 1 << 20},
 		{Name: "DEAD", Subjects: []string{"dead.>"}, Retention: jetstream.InterestPolicy},
 	}
@@ -90,7 +90,7 @@ func TestDriftIsReportedAndLeftAlone(t *testing.T) {
 	}
 	for field, want := range map[string]bool{
 		"stream JOBS subjects": true, "stream JOBS retention": false, "stream JOBS storage": false, "stream JOBS max_age": true,
-		"stream JOBS discard": true, "stream JOBS allow_msg_schedules": false,
+		"stream JOBS discard": true, "stream JOBS allow_rollup_hdrs": false, "stream JOBS sources": false,
 		"stream DONE allow_atomic": true, "stream DONE allow_msg_ttl": true, "stream DONE allow_direct": true,
 		"stream DONE max_msgs, max_bytes": false, "stream DONE max_msgs_per_subject": false, "stream DONE republish": false,
 		"stream DEAD retention":          false,
@@ -112,6 +112,22 @@ func TestDriftIsReportedAndLeftAlone(t *testing.T) {
 		if err != nil || stream.CachedInfo().Config.MaxMsgs != max(config.MaxMsgs, -1) && config.MaxMsgs > 0 {
 			t.Errorf("stream %s was changed: %+v, %v", config.Name, stream.CachedInfo().Config, err)
 		}
+	}
+}
+
+func TestDriftOfDelayedJobsIsReported(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	if _, err := jetStream(t, conn).CreateStream(t.Context(), jetstream.StreamConfig{Name: "LATER", Subjects: []string{"later.>", "due.>"}, MaxAge: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	_, drift, err := bus.NewSetup(conn, streams(), pool).Ensure(t.Context())
+	var fields []string
+	for _, d := range drift {
+		fields = append(fields, d.Object+" "+d.Field)
+	}
+	if want := []string{"stream LATER allow_msg_schedules", "stream LATER max_age"}; err != nil || !slices.Equal(fields, want) {
+		t.Errorf("Ensure() reports %v, %v; want %v", fields, err, want)
 	}
 }
 
@@ -178,18 +194,20 @@ func TestSettingsNameEveryFault(t *testing.T) {
 	if err := streams().Validate(); err != nil {
 		t.Errorf("the defaults are refused: %v", err)
 	}
-	bad := bus.Streams{Source: "kafka", Subjects: []string{"a..b", "a.>.b"}, Stream: "no.dots", Replicas: 2, AckWait: time.Millisecond, LedgerTTL: time.Second}
+	bad := bus.Streams{Source: "kafka", Subjects: []string{"a..b", "a.>.b"}, Stream: "no.dots", Replicas: 2, AckWait: time.Millisecond, LedgerTTL: time.Second,
+		StreamBytes: 1, LaterBytes: -1, DoneBytes: 5, DeadBytes: 1 << 62, DeadAge: -1}
 	err := bad.Validate()
 	for _, name := range []string{
 		"ROLLCALL_SOURCE", "ROLLCALL_SUBJECTS holds \"a..b\"", "ROLLCALL_SUBJECTS holds \"a.>.b\"", "ROLLCALL_STREAM",
-		"ROLLCALL_REPLICAS", "ROLLCALL_ACK_WAIT", "ROLLCALL_ZOMBIE_HORIZON",
+		"ROLLCALL_REPLICAS", "ROLLCALL_ACK_WAIT", "ROLLCALL_ZOMBIE_HORIZON", "ROLLCALL_STREAM_BYTES", "ROLLCALL_LATER_BYTES",
+		"ROLLCALL_DONE_BYTES", "ROLLCALL_DEAD_BYTES", "ROLLCALL_DONE_AGE", "ROLLCALL_DEAD_AGE",
 	} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v does not tell of %s", err, name)
 		}
 	}
 	s := streams()
-	s.ZombieHorizon, s.Stream, s.Subjects = 2*s.LedgerTTL, bus.StreamDone, nil
+	s.ZombieHorizon, s.Stream, s.Subjects = 2*s.LedgerTTL, bus.StreamDead, nil
 	err = s.Validate()
 	for _, name := range []string{"ROLLCALL_LEDGER_TTL", "ROLLCALL_STREAM", "ROLLCALL_SUBJECTS"} {
 		if err == nil || !strings.Contains(err.Error(), name) {

@@ -1,6 +1,10 @@
 package bus
 
-import "rollcall/internal/jobs"
+import (
+	"strings"
+
+	"rollcall/internal/jobs"
+)
 
 // Streams and the subjects they hold. These names are fixed: people script against them.
 const (
@@ -8,26 +12,59 @@ const (
 	StreamDone = "DONE"
 	// StreamDead holds dead letters.
 	StreamDead = "DEAD"
+	// StreamLater holds delayed and repeated jobs until they are due.
+	StreamLater = "LATER"
 
 	subjectsDone  = "done.>"
 	subjectsDead  = "dead.>"
 	subjectsLater = "later.>"
+	// subjectsJobs are what the pools of one job stream share; subjectsDue are the same jobs on
+	// their way from LATER.
+	subjectsJobs = prefixJobs + ">"
+	subjectsDue  = prefixDue + ">"
+	prefixJobs   = "jobs."
+	prefixDue    = "due."
 
-	// republishFrom and republishTo make every committed event a plain NATS message too.
-	republishFrom = "done.batch.*.*.*"
-	republishTo   = "batches.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
+	// EventPrefix is what the subject of a stored completion event begins with.
+	EventPrefix = "done.batches."
+	// republishFrom and republishTo make every committed event a plain NATS message too: events
+	// have five tokens, ledger records never.
+	republishFrom = "done.*.*.*.*"
+	republishTo   = "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"
+)
+
+// Headers of the server's own message schedules (ADR-51).
+const (
+	// HeaderSchedule says when.
+	HeaderSchedule = "Nats-Schedule"
+	// HeaderScheduleTarget says on which subject.
+	HeaderScheduleTarget = "Nats-Schedule-Target"
 )
 
 // LaterSubject is where a delayed job waits until it is due.
 func LaterSubject(id string) string { return "later." + id }
 
+// DueSubject returns where the server publishes a delayed job when it is due, so that it
+// enters the job stream as subject. It reports false for a subject outside of jobs.>: only
+// those can be delayed.
+func DueSubject(subject string) (due string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, prefixJobs)
+	return prefixDue + rest, ok && rest != ""
+}
+
+// DelayedSubject is the inverse of [DueSubject]: the subject of a job once it is due.
+func DelayedSubject(due string) (subject string, ok bool) {
+	rest, ok := strings.CutPrefix(due, prefixDue)
+	return prefixJobs + rest, ok && rest != ""
+}
+
 // EventSubject is where the completion event of a batch is stored.
 func EventSubject(pool string, outcome jobs.BatchOutcome, batchID string) string {
-	return "done.batch." + pool + "." + string(outcome) + "." + batchID
+	return EventPrefix + pool + "." + string(outcome) + "." + batchID
 }
 
 // EventsFilter matches the stored completion events of a pool, of every pool for "*".
-func EventsFilter(pool string) string { return "done.batch." + pool + ".*.*" }
+func EventsFilter(pool string) string { return EventPrefix + pool + ".*.*" }
 
 // BatchSubject is where a completion event is told to anyone who listens, once committed.
 func BatchSubject(pool string, outcome jobs.BatchOutcome, batchID string) string {

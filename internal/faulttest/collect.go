@@ -67,7 +67,7 @@ func readOnce(ctx context.Context, js jetstream.JetStream, stream, filter string
 // Events reads the completion events that are stored.
 func Events(ctx context.Context, js jetstream.JetStream) ([]history.Event, error) {
 	var events []history.Event
-	err := readAll(ctx, js, "DONE", "done.batch.>", func(m jetstream.Msg) error {
+	err := readAll(ctx, js, "DONE", "done.batches.>", func(m jetstream.Msg) error {
 		meta, err := m.Metadata()
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func Events(ctx context.Context, js jetstream.JetStream) ([]history.Event, error
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Subject(), err)
 		}
-		if want := fmt.Sprintf("done.batch.%s.%s.%s", event.Data.Pool, event.Data.Outcome, event.ID); m.Subject() != want {
+		if want := fmt.Sprintf("done.batches.%s.%s.%s", event.Data.Pool, event.Data.Outcome, event.ID); m.Subject() != want {
 			return fmt.Errorf("event %s is stored under %s, want %s", event.ID, m.Subject(), want)
 		}
 		events = append(events, history.Event{Event: event, Stored: meta.Timestamp})

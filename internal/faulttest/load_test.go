@@ -100,7 +100,7 @@ func TestCollectOfAnEmptyPool(t *testing.T) {
 	if err != nil || len(events) != 0 {
 		t.Errorf("%d events, %v; want none", len(events), err)
 	}
-	if _, err := js.Publish(t.Context(), "done.batch.default.succeeded.x", []byte("no event")); err != nil {
+	if _, err := js.Publish(t.Context(), "done.batches.default.succeeded.x", []byte("no event")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := faulttest.Events(t.Context(), js); err == nil {

@@ -10,5 +10,5 @@ import (
 
 func TestMain(m *testing.M) {
 	faulttest.Role(map[string]func() int{"sleeper": sleeper, "printer": printer, "parent": parent, "passer": passer})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, faulttest.ServerLeftovers())
 }

@@ -171,7 +171,7 @@ func (s *Scenario) Collect(h *history.History) {
 func (s *Scenario) Headers() []string {
 	s.t.Helper()
 	var lines []string
-	for stream, filter := range map[string]string{"DONE": "done.batch.>", "DEAD": "dead.>"} {
+	for stream, filter := range map[string]string{"DONE": "done.batches.>", "DEAD": "dead.>"} {
 		err := readAll(s.t.Context(), s.JS, stream, filter, func(m jetstream.Msg) error {
 			for name, values := range m.Headers() {
 				lines = append(lines, name+": "+strings.Join(values, ", "))

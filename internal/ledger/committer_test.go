@@ -233,7 +233,7 @@ func TestCommitEndsWithItsContext(t *testing.T) {
 		if err := l.Commit(t.Context(), ledgertest.Settlement("b2", jobs.Succeeded, 1)); err != nil {
 			t.Errorf("the next commit ended with %v", err)
 		}
-		if store.Has("done.batch.test.succeeded.b1") {
+		if store.Has("done.batches.test.succeeded.b1") {
 			t.Error("the abandoned batch was stored all the same")
 		}
 	})
@@ -364,7 +364,7 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 				if err != nil {
 					t.Error(err)
 				}
-				if len(seqs) > 0 && !store.Has("done.batch.test.succeeded."+id) {
+				if len(seqs) > 0 && !store.Has("done.batches.test.succeeded."+id) {
 					t.Errorf("batch %s was told that it is stored, but it is not", id)
 				}
 				mu.Lock()

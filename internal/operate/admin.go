@@ -72,7 +72,7 @@ func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 	return state, nil
 }
 
-// readStreams adds the other two streams and the dead letters.
+// readStreams adds the other streams and the dead letters.
 func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
 	for _, name := range []string{bus.StreamDone, bus.StreamDead} {
 		stream, err := a.conn.Stream(ctx, name)
@@ -90,7 +90,20 @@ func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
 			}
 		}
 	}
+	a.readLater(ctx, state)
 	return nil
+}
+
+// readLater adds the stream of delayed jobs, if there is one and the user may look at it.
+func (a *Admin) readLater(ctx context.Context, state *jobs.PoolState) {
+	if !a.streams.Delays(a.conn) || a.conn.WasDenied("publish $JS.API.STREAM.INFO."+bus.StreamLater) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
+	defer cancel()
+	if stream, err := a.conn.Stream(ctx, bus.StreamLater); err == nil {
+		state.Streams = append(state.Streams, streamState(stream.CachedInfo()))
+	}
 }
 
 func streamState(info *jetstream.StreamInfo) jobs.StreamState {

@@ -34,14 +34,14 @@ func state(t *testing.T, a *operate.Admin) jobs.PoolState {
 func TestStateOfAPool(t *testing.T) {
 	t.Parallel()
 	conn, setup, admin := administer(t)
-	if got := state(t, admin); got.Waiting != 0 || got.InFlight != 0 || got.OldestAge() != 0 || got.Stuck != 0 || len(got.Streams) != 3 {
+	if got := state(t, admin); got.Waiting != 0 || got.InFlight != 0 || got.OldestAge() != 0 || got.Stuck != 0 || len(got.Streams) != 4 {
 		t.Errorf("an empty pool: %+v", got)
 	}
 	publish(t, conn, "jobs.a", numbered(30)...)
 	published := time.Now()
 	// Neither a delayed job nor another pool's is one of those that wait.
 	later := &nats.Msg{Subject: bus.LaterSubject("x"), Header: nats.Header{
-		"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {"jobs.a"},
+		"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {"due.a"},
 	}}
 	if _, err := jetStream(t, conn).PublishMsg(t.Context(), later); err != nil {
 		t.Fatal(err)
@@ -57,8 +57,11 @@ func TestStateOfAPool(t *testing.T) {
 	if got.Oldest.IsZero() || got.Oldest.After(published) || got.OldestAge() < 0 {
 		t.Errorf("the oldest is of %v, want before %v", got.Oldest, published)
 	}
-	if got.Streams[0].Name != "JOBS" || got.Streams[0].Messages != 31 || got.Streams[0].Bytes == 0 || got.Streams[0].Replicas != 1 {
+	if got.Streams[0].Name != "JOBS" || got.Streams[0].Messages != 30 || got.Streams[0].Bytes == 0 || got.Streams[0].Replicas != 1 {
 		t.Errorf("stream: %+v", got.Streams[0])
+	}
+	if got.Streams[3].Name != bus.StreamLater || got.Streams[3].Messages != 1 {
+		t.Errorf("delayed jobs: %+v", got.Streams[3])
 	}
 	for i := range held {
 		if err := source.Ack(&held[i]); err != nil {
@@ -303,7 +306,7 @@ func TestWhatCannotBeReplayedStays(t *testing.T) {
 	js := jetStream(t, conn)
 	for _, header := range []nats.Header{
 		{"Rollcall-Subject": {"jobs.mail"}, "Rollcall-Truncated": {"true"}},
-		{"Rollcall-Subject": {"done.batch.test.succeeded.forged"}}, // somebody else wrote to dead.>
+		{"Rollcall-Subject": {"done.batches.test.succeeded.forged"}}, // somebody else wrote to dead.>
 	} {
 		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: bus.DeadSubject(pool, "jobs.mail"), Header: header}); err != nil {
 			t.Fatal(err)

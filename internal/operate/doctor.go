@@ -129,6 +129,8 @@ func (d *doctor) connection(conn *bus.Conn) {
 		nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion(), transport, nc.MaxPayload())
 	if err := bus.CheckVersion(nc.ConnectedServerVersion()); err != nil {
 		d.find("version", Broken, "Upgrade the server.", "%v", err)
+	} else if err := bus.CheckDelays(nc.ConnectedServerVersion()); err != nil {
+		d.find("delayed jobs", Risky, "Upgrade the server if jobs should be delayed or repeated.", "%v", err)
 	}
 }
 
@@ -159,7 +161,7 @@ func (d *doctor) rights(ctx context.Context, admin *Admin) bool {
 		if right.Optional {
 			health = Risky
 		}
-		blind = blind || right.Subscribe || strings.Contains(right.Subject, ".INFO.")
+		blind = blind || right.Subscribe || !right.Optional && strings.Contains(right.Subject, ".INFO.")
 		d.find("permissions", health, fmt.Sprintf("Let the user %s %q.", verb, right.Subject),
 			"the user may not %s %q, needed to %s", verb, right.Subject, right.Purpose)
 	}

@@ -80,7 +80,7 @@ func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bo
 		if err != nil {
 			return fmt.Errorf("read stored events: %w", err)
 		}
-		if event, ok := readEvent(m.Subject(), "done.batch.", meta.Sequence.Stream, meta.Timestamp, m.Data()); ok {
+		if event, ok := readEvent(m.Subject(), bus.EventPrefix, meta.Sequence.Stream, meta.Timestamp, m.Data()); ok {
 			if err := each(event); err != nil {
 				return err
 			}

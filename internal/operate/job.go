@@ -20,7 +20,7 @@ type Whereabouts string
 
 // The places a job can be in.
 const (
-	// JobDelayed jobs wait in the job stream until they are due.
+	// JobDelayed jobs wait in LATER until they are due.
 	JobDelayed Whereabouts = "delayed"
 	// JobWaiting jobs were never handed out.
 	JobWaiting Whereabouts = "waiting"
@@ -64,6 +64,9 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	if err != nil {
 		return JobReport{}, err
 	}
+	if report, found, err := a.delayed(ctx, id); found || err != nil {
+		return report, err
+	}
 	find := a.byID
 	if ref, err := jobs.ParseUID(id); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
 		find = func(ctx context.Context, stream jetstream.Stream, _ string) (*jetstream.RawStreamMsg, error) {
@@ -92,8 +95,7 @@ func storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetst
 
 // byID reads jobs until one has the id; nil if none of the first [maxLookedAt] has.
 func (a *Admin) byID(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
-	filters := append([]string{bus.LaterSubject(">")}, a.streams.Subjects...)
-	for _, filter := range filters {
+	for _, filter := range a.streams.Subjects {
 		seq := stream.CachedInfo().State.FirstSeq
 		for range maxLookedAt {
 			m, err := stream.GetMsg(ctx, max(seq, 1), jetstream.WithGetMsgSubject(filter))
@@ -102,9 +104,6 @@ func (a *Admin) byID(ctx context.Context, stream jetstream.Stream, id string) (*
 			}
 			if err != nil {
 				return nil, err
-			}
-			if m.Subject == bus.LaterSubject(id) {
-				return m, nil
 			}
 			if j := decodeStored(m, ""); j.ID == id {
 				return m, nil
@@ -125,11 +124,6 @@ func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {
 func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.RawStreamMsg) (JobReport, error) {
 	j := decodeStored(m, jobs.Epoch(stream.CachedInfo().Created))
 	report := JobReport{UID: j.UID, ID: j.ID, Subject: j.Subject, Published: m.Time, State: JobWaiting, Attempt: 1}
-	if id, delayed := strings.CutPrefix(m.Subject, bus.LaterSubject("")); delayed {
-		report.ID, report.State, report.Attempt = id, JobDelayed, 0
-		report.Subject, report.Due = m.Header.Get("Nats-Schedule-Target"), strings.TrimPrefix(m.Header.Get("Nats-Schedule"), "@at ")
-		return report, nil
-	}
 	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
 	if err != nil {
 		return report, err

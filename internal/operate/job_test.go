@@ -110,7 +110,7 @@ func TestADelayedJobIsFoundByItsName(t *testing.T) {
 	t.Parallel()
 	conn, _, admin := administer(t)
 	due := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-	m := &nats.Msg{Subject: bus.LaterSubject("invoice-9"), Header: nats.Header{"Nats-Schedule": {"@at " + due}, "Nats-Schedule-Target": {"jobs.mail"}}}
+	m := &nats.Msg{Subject: bus.LaterSubject("invoice-9"), Header: nats.Header{"Nats-Schedule": {"@at " + due}, "Nats-Schedule-Target": {"due.mail"}}}
 	if _, err := jetStream(t, conn).PublishMsg(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}

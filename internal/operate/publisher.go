@@ -33,9 +33,20 @@ var (
 // Receipt tells that the broker holds a job.
 type Receipt struct {
 	Ref jobs.Ref
+	// Delayed tells that the job waits in LATER, and that Ref is its place there.
+	Delayed bool
 	// Duplicate tells that the broker held a job with the same message id already; Ref is
 	// then that job's.
 	Duplicate bool
+}
+
+// UID returns the uid of the job. A delayed one gets its own when it enters the job stream;
+// until then it is later.<epoch of LATER>.<sequence>.
+func (r Receipt) UID() string {
+	if r.Delayed {
+		return bus.LaterSubject(r.Ref.UID())
+	}
+	return r.Ref.UID()
 }
 
 // Publisher sends jobs to a stream and awaits their PubAcks.
@@ -46,10 +57,17 @@ type Publisher struct {
 	holds  []string
 }
 
-// NewPublisher looks the stream up. The error wraps [bus.ErrMissing] if there is none. What nats.go
-// keeps for the acks lives as long as the connection: cleaned up earlier, before its goroutine
-// has looked at the channel it watches, that goroutine would wait for ever.
+// NewPublisher looks the stream up: the job stream, or [bus.StreamLater] for delayed jobs. The
+// error wraps [bus.ErrMissing] if there is none, and [bus.ErrServerTooOld] if the server cannot
+// delay jobs. What nats.go keeps for the acks lives as long as the connection: cleaned up
+// earlier, before its goroutine has looked at the channel it watches, that goroutine would wait
+// for ever.
 func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publisher, error) {
+	if stream == bus.StreamLater {
+		if err := bus.CheckDelays(conn.NATS().ConnectedServerVersion()); err != nil {
+			return nil, err
+		}
+	}
 	js, err := jetstream.New(conn.NATS(),
 		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
 		jetstream.WithPublishAsyncTimeout(ackTimeout))
@@ -119,7 +137,9 @@ func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 	}
 	select {
 	case ack := <-sent.future.Ok():
-		return Receipt{Ref: jobs.Ref{Epoch: p.epoch, Seq: ack.Sequence}, Duplicate: ack.Duplicate}, nil
+		return Receipt{
+			Ref: jobs.Ref{Epoch: p.epoch, Seq: ack.Sequence}, Delayed: p.stream == bus.StreamLater, Duplicate: ack.Duplicate,
+		}, nil
 	case err := <-sent.future.Err():
 		return Receipt{}, p.explain(sent.msg, err)
 	case <-ctx.Done():

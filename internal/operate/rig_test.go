@@ -12,13 +12,14 @@ import (
 	"go.uber.org/goleak"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
 	"rollcall/internal/operate"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, faulttest.ServerLeftovers()) }
 
 // patience bounds every wait of a test; only a failing one waits that long.
 const patience = 30 * time.Second

@@ -148,6 +148,11 @@ func (a *Admin) trials() []trial {
 		newTrial(ReplicaSubject(a.pool, "doctor", endpointStatus), ReplicaSubject(a.pool, "*", endpointStatus), "", "show the state of the other replicas").optional(),
 		newTrial(bus.DeadSubject(a.pool, "doctor"), bus.DeadSubject(a.pool, ">"), "", "store dead letters"),
 	}
+	if a.streams.Delays(a.conn) {
+		list = append(list,
+			newTrial("$JS.API.STREAM.INFO."+bus.StreamLater, "", "", "look at delayed jobs").optional(),
+			newTrial("$JS.API.STREAM.PURGE."+bus.StreamLater, "", `{"filter":"due.doctor.`+noSuchJob+`"}`, "remove delayed jobs from "+bus.StreamLater+" once they are in the job stream").optional())
+	}
 	for _, stream := range []string{jobStream, bus.StreamDone, bus.StreamDead} {
 		list = append(list, newTrial("$JS.API.STREAM.INFO."+stream, "", "", "compare stream "+stream+" with what is wanted"))
 	}

@@ -20,8 +20,8 @@ import (
 var workerRights = []string{
 	"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.DONE", "$JS.API.STREAM.INFO.DEAD",
 	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
-	"done.batch.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
-	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO",
+	"done.batches.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
+	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO", "$JS.API.STREAM.INFO.LATER", "$JS.API.STREAM.PURGE.LATER",
 	"$SRV.PING.rollcall", "rollcall.test.*.status",
 }
 

@@ -217,7 +217,7 @@ func (w *world) apply(writes []ledger.Write) (first uint64, err error) {
 	for _, wr := range writes {
 		w.lastPage++
 		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Data: slices.Clone(wr.Data)}
-		if strings.HasPrefix(wr.Subject, "done.batch.") {
+		if strings.HasPrefix(wr.Subject, "done.batches.") {
 			w.stored(wr.Data)
 		}
 	}

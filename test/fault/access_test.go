@@ -159,7 +159,7 @@ func TestRightTakenAway(t *testing.T) {
 		}
 		broker.Reload()
 	}
-	change(`"done.batch.*.*.*"`, `"no.such.right"`)
+	change(`"done.batches.*.*.*"`, `"no.such.right"`)
 	s.Load.Publish(20, patience)
 	faulttest.Until(t, patience, "the jobs were called for", func() bool { return len(s.Services[0].Calls()) >= 120 })
 	h := history.History{}
@@ -167,10 +167,10 @@ func TestRightTakenAway(t *testing.T) {
 	if len(h.Events) != len(before.Events) {
 		t.Errorf("%d events, want the %d of before", len(h.Events), len(before.Events))
 	}
-	if found, _ := s.Command(s.Env, "doctor", "-o", "json"); !strings.Contains(found, "done.batch.default.*.*") {
+	if found, _ := s.Command(s.Env, "doctor", "-o", "json"); !strings.Contains(found, "done.batches.default.*.*") {
 		t.Errorf("the doctor does not name the missing right:\n%s", found)
 	}
-	change(`"no.such.right"`, `"done.batch.*.*.*"`)
+	change(`"no.such.right"`, `"done.batches.*.*.*"`)
 	s.Judge(patience, history.History{Grace: patience})
 }
 

@@ -33,7 +33,7 @@ func TestBadInput(t *testing.T) {
 	}
 	for _, subject := range []string{
 		"jobs." + strings.Repeat("x", 200), "jobs" + strings.Repeat(".a", 100), "jobs.$JS.ACK.x", "jobs.ünï.código",
-		"jobs.<script>", "jobs.%00", `jobs.a"b`, `jobs.a\b`, "jobs.done.batch.x",
+		"jobs.<script>", "jobs.%00", `jobs.a"b`, `jobs.a\b`, "jobs.done.batches.x",
 	} {
 		s.Load.Send(&nats.Msg{Subject: subject, Data: []byte("{}")}, patience)
 	}

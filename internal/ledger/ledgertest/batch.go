@@ -25,7 +25,7 @@ func Config() ledger.Config {
 	return ledger.Config{
 		Pool: Pool, TTL: time.Hour,
 		EventSubject: func(pool string, outcome jobs.BatchOutcome, batchID string) string {
-			return "done.batch." + pool + "." + string(outcome) + "." + batchID
+			return "done.batches." + pool + "." + string(outcome) + "." + batchID
 		},
 	}
 }

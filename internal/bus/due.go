@@ -1,0 +1,130 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/retry"
+)
+
+const (
+	// dueInterval is the time between two sweeps of LATER.
+	dueInterval = 5 * time.Second
+	// dueTimeout bounds one sweep.
+	dueTimeout = 5 * time.Second
+	// strangerAge is how long a recreated LATER is left alone: by then the job stream knows that
+	// it sources another stream (stream.go, sourceHealthCheckInterval: 10 s).
+	strangerAge = time.Minute
+)
+
+// DueSweeper removes delayed jobs from LATER that have entered the job stream: LATER itself
+// keeps everything. Any one replica suffices, and sweeping twice is harmless.
+type DueSweeper struct {
+	conn  *Conn
+	setup *Setup
+	log   zerolog.Logger
+	// swept is the sequence in LATER up to which jobs were removed.
+	swept uint64
+}
+
+// NewDueSweeper returns the sweeper for the job stream of setup.
+func NewDueSweeper(conn *Conn, setup *Setup, log zerolog.Logger) *DueSweeper {
+	return &DueSweeper{conn: conn, setup: setup, log: log}
+}
+
+// Run sweeps until ctx is done, then returns nil. A sweep that fails is made up for by the
+// next; the first in a row is logged.
+func (s *DueSweeper) Run(ctx context.Context) error {
+	failing := false
+	for retry.Wait(ctx, retry.Jitter(dueInterval)) == nil {
+		_, err := s.Sweep(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			s.log.Warn().Err(err).Msg("delayed jobs that are in the job stream could not be removed from LATER")
+		}
+		failing = err != nil
+	}
+	return nil
+}
+
+// Sweep removes what has entered the job stream and returns how many messages went.
+func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
+	defer cancel()
+	entered, err := s.entered(ctx)
+	if err != nil || entered == 0 || entered == s.swept {
+		return 0, err
+	}
+	purged, err = purge(ctx, s.conn, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
+	if err != nil {
+		return 0, fmt.Errorf("sweep %s: %w", StreamLater, err)
+	}
+	s.swept = entered
+	return purged, nil
+}
+
+// entered returns the sequence in LATER up to which everything due is stored in the job
+// stream; 0 if that is not known. The server tells what it has stored, not what it has seen
+// (stream.go, sourcesInfo).
+func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
+	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
+	if err != nil {
+		return 0, Explain("look up stream "+s.setup.streams.Stream, err)
+	}
+	info := stream.CachedInfo()
+	for _, source := range info.Sources {
+		if source.Name != StreamLater || source.Seq == 0 || source.Error != nil {
+			continue
+		}
+		later, err := s.conn.js.Stream(ctx, StreamLater)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, Explain("look up stream "+StreamLater, err)
+		}
+		// A sequence of the stream that was there before must not be taken for one of this.
+		created := later.CachedInfo().Created
+		if created.After(info.Created) && later.CachedInfo().TimeStamp.Sub(created) < strangerAge {
+			return 0, nil
+		}
+		return source.Seq, nil
+	}
+	return 0, nil
+}
+
+// purgeRequest says which messages of a stream go (JSApiStreamPurgeRequest).
+type purgeRequest struct {
+	Filter string `json:"filter"`
+	// Before is the first sequence that stays; 0 = all go.
+	Before uint64 `json:"seq,omitempty"`
+}
+
+// purge removes messages from a stream. It asks the API itself: that of nats.go does not tell
+// how many went.
+func purge(ctx context.Context, conn *Conn, stream string, what purgeRequest) (purged uint64, err error) {
+	request, err := json.Marshal(what)
+	if err != nil {
+		return 0, fmt.Errorf("encode the request: %w", err)
+	}
+	answer, err := conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, request)
+	if err != nil {
+		return 0, err
+	}
+	var result struct {
+		Error  *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+	}
+	if err := json.Unmarshal(answer.Data, &result); err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	if result.Error != nil {
+		return 0, result.Error
+	}
+	return result.Purged, nil
+}
