@@ -73,7 +73,7 @@ func (l *Lab) fillLedger(ctx context.Context, c Contender, n int) error {
 	}
 	record := []byte("0123456789abcdef")
 	err := l.publishAll(ctx, n, func(page int) *nats.Msg {
-		return &nats.Msg{Subject: fmt.Sprintf("done.page.other.bench.%d.%d", page/256, page), Data: record}
+		return &nats.Msg{Subject: fmt.Sprintf("done.ledger.other.page.BENCH.bench.%d.%d", page/256, page), Data: record}
 	})
 	if err != nil {
 		return fmt.Errorf("fill the ledger of %s: %w", c.Name, err)

@@ -140,15 +140,15 @@ func TestWorkerDoesItsWork(t *testing.T) {
 		t.Errorf("the worker renews a lease: %v", err)
 	}
 	commit(t, nc)
-	page := "done.page.default.e.0.0"
+	page := "done.ledger.default.page.JOBS.e.0.0"
 	if done, err := js.Stream(ctx, "DONE"); err != nil {
 		t.Error(err)
 	} else if _, err := done.GetLastMsgForSubject(ctx, page); err != nil {
 		t.Errorf("the worker reads a page: %v", err)
-	} else if err := done.Purge(ctx, jetstream.WithPurgeSubject("done.page.default.e.0.*")); err != nil {
+	} else if err := done.Purge(ctx, jetstream.WithPurgeSubject("done.ledger.default.page.JOBS.e.0.*")); err != nil {
 		t.Errorf("the worker drops old pages: %v", err)
 	}
-	answer, err := nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET.DONE", []byte(`{"multi_last":["done.page.>"],"batch":1}`))
+	answer, err := nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET.DONE", []byte(`{"multi_last":["done.ledger.>"],"batch":1}`))
 	if err != nil || answer.Header.Get("Status") != "404" {
 		t.Errorf("the worker reads many pages at once: %v", err)
 	}
@@ -163,7 +163,7 @@ func TestWorkerDoesItsWork(t *testing.T) {
 // commit publishes a page and an event in one atomic batch, as the ledger does.
 func commit(t *testing.T, nc *nats.Conn) {
 	t.Helper()
-	page, event := nats.NewMsg("done.page.default.e.0.0"), nats.NewMsg("done.batches.default.succeeded.b1")
+	page, event := nats.NewMsg("done.ledger.default.page.JOBS.e.0.0"), nats.NewMsg("done.batches.default.succeeded.b1")
 	for i, m := range []*nats.Msg{page, event} {
 		m.Header.Set("Nats-Batch-Id", "b1")
 		m.Header.Set("Nats-Batch-Sequence", fmt.Sprint(i+1))
@@ -243,7 +243,7 @@ func TestProducerCannotAimPubAcksAtTheLedger(t *testing.T) {
 	js := provision(t, s)
 	nc := login(t, s, "producer")
 	job := nats.NewMsg("jobs.x")
-	job.Reply = "done.page.default.e.0.0"
+	job.Reply = "done.ledger.default.page.JOBS.e.0.0"
 	if err := nc.PublishMsg(job); err != nil {
 		t.Fatal(err)
 	}

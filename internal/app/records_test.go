@@ -57,8 +57,8 @@ func TestADeadLetterIsTheJobAndWhatBecameOfIt(t *testing.T) {
 	}
 }
 
-// DESIGN §3: pages are named done.page.<pool>.<epoch>.<page / 256>.<page>, sixteen jobs each,
-// and have a time to live.
+// TestPagesAreNamedByWhatTheyHold: done.ledger.<pool>.page.<stream>.<epoch>.<page / 256>.<page>,
+// sixteen jobs each, with a time to live once all of them are final.
 func TestPagesAreNamedByWhatTheyHold(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_LEDGER_TTL=1h")
@@ -78,7 +78,7 @@ func TestPagesAreNamedByWhatTheyHold(t *testing.T) {
 	epoch, _, _ := strings.Cut(uid, ".")
 	var got []string
 	for _, m := range r.stored("DONE") {
-		if strings.HasPrefix(m.Subject, "done.page.") {
+		if strings.Contains(m.Subject, ".page.") {
 			got = append(got, m.Subject)
 			if ttl := m.Header.Get("Nats-TTL"); ttl != "1h0m0s" && ttl != "3600" && ttl != "3600s" {
 				t.Errorf("%s lives for %q", m.Subject, ttl)
@@ -88,7 +88,7 @@ func TestPagesAreNamedByWhatTheyHold(t *testing.T) {
 	slices.Sort(got)
 	var want []string
 	for page := (skipped + 1) / 16; page <= (skipped+40)/16; page++ {
-		want = append(want, fmt.Sprintf("done.page.default.%s.%d.%d", epoch, page/256, page))
+		want = append(want, fmt.Sprintf("done.ledger.default.page.JOBS.%s.%d.%d", epoch, page/256, page))
 	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {

@@ -72,14 +72,19 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	if err := r.ensure(ctx, setup); err != nil {
 		return err
 	}
-	l := ledger.New(bus.NewDoneStore(conn), ledger.Config{
-		Pool: r.cfg.Pool, TTL: r.cfg.Streams.LedgerTTL, EventSubject: bus.EventSubject,
+	store, names := bus.NewUpkeep(conn, setup), ledger.Names{Pool: r.cfg.Pool, Stream: r.cfg.Streams.Stream}
+	retentions := ledger.NewRetentions(store, names, ledger.Retention{Horizon: r.cfg.Streams.ZombieHorizon, TTL: r.cfg.Streams.LedgerTTL})
+	if _, err := retentions.Renew(ctx); err != nil {
+		r.log.Warn().Err(err).Msg("the ledger is not swept until its retention is known, retrying")
+	}
+	l := ledger.New(store, ledger.Config{
+		Names: names, TTL: retentions.TTL, EventSubject: bus.EventSubject,
 		OnGroup: func(g ledger.Group) { r.seen.metrics.CommitGroup(g.Batches, g.Took, g.Err) },
 	}, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
-	p.background = append(p.background, l.Run, bus.NewSweeper(conn, setup, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
+	p.background = append(p.background, l.Run, ledger.NewSweeper(store, names, retentions, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).State}
 	return nil
 }

@@ -27,7 +27,7 @@ func (s doneStore) Read(ctx context.Context, subjects []string) (entries []ledge
 			return nil, fmt.Errorf("encode a read of %s: %w", StreamDone, err)
 		}
 		pending, err := s.conn.directGet(ctx, StreamDone, request, func(m stored) {
-			entries = append(entries, ledger.Entry{Subject: m.subject, Seq: m.seq, Data: m.data})
+			entries = append(entries, m.entry())
 		})
 		if err == nil && pending > 0 {
 			err = fmt.Errorf("read %s: %d messages too many for one read", StreamDone, pending)
@@ -59,6 +59,10 @@ type stored struct {
 	seq     uint64
 	time    time.Time
 	data    []byte
+}
+
+func (m *stored) entry() ledger.Entry {
+	return ledger.Entry{Subject: m.subject, Seq: m.seq, Stored: m.time, Data: m.data}
 }
 
 // directGet sends a batched read and calls each for every message of the answer; without any

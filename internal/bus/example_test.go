@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -36,7 +37,10 @@ func Example() {
 	check(err)
 	fmt.Println("created:", created)
 
-	l := ledger.New(bus.NewDoneStore(conn), ledger.Config{Pool: "mail", TTL: streams().LedgerTTL, EventSubject: bus.EventSubject}, zerolog.Nop())
+	l := ledger.New(bus.NewDoneStore(conn), ledger.Config{
+		Names: ledger.Names{Pool: "mail", Stream: "JOBS"}, EventSubject: bus.EventSubject,
+		TTL: func() time.Duration { return streams().LedgerTTL },
+	}, zerolog.Nop())
 	committing := make(chan error)
 	go func() { committing <- l.Run(ctx) }()
 	source := bus.NewSource(conn, setup, zerolog.Nop())

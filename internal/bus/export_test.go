@@ -6,6 +6,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // AckReply is ackReply for the tests.
@@ -99,3 +100,8 @@ func (c *Conn) OnResume(tell func()) { c.onResume(tell) }
 
 // FailedSince makes the letters believe that they could not be stored since then.
 func (d *DeadLetters) FailedSince(then time.Time) { d.failures.FailedAt(then, ErrMissing) }
+
+// Retention is what the settings ask for.
+func (s *Setup) Retention() ledger.Retention {
+	return ledger.Retention{Horizon: s.streams.ZombieHorizon, TTL: s.streams.LedgerTTL}
+}

@@ -184,7 +184,7 @@ func TestPagesHaveATimeToLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for subject, want := range map[string]string{"done.page.test.e1.0.0": "3600", "done.batches.test.succeeded.b1": ""} {
+	for subject, want := range map[string]string{"done.ledger.test.page.JOBS.e1.0.0": "3600", "done.batches.test.succeeded.b1": ""} {
 		m, err := stream.GetLastMsgForSubject(t.Context(), subject)
 		if err != nil {
 			t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -25,7 +24,9 @@ func runLedger(t testing.TB, store ledger.Store) *ledger.Ledger {
 
 // ledgerConfig is that of the test pool.
 func ledgerConfig() ledger.Config {
-	return ledger.Config{Pool: pool, TTL: time.Hour, EventSubject: bus.EventSubject}
+	c := ledgertest.Config()
+	c.EventSubject = bus.EventSubject
+	return c
 }
 
 func patient(t testing.TB) context.Context {
@@ -62,7 +63,7 @@ func TestCommitStoresPagesAndEvent(t *testing.T) {
 	if got := stored(t, conn, bus.EventsFilter(pool)); len(got) != 1 || got["done.batches.test.succeeded.b1"] != 1 {
 		t.Errorf("events %v, want the one of b1", got)
 	}
-	if got := stored(t, conn, "done.page.>"); len(got) != 3 || got["done.page.test.e1.0.2"] != 1 {
+	if got := stored(t, conn, ledgertest.Names().Pages()); len(got) != 3 || got["done.ledger.test.page.JOBS.e1.0.2"] != 1 {
 		t.Errorf("pages %v, want 0, 1 and 2 of bucket 0", got)
 	}
 	fresh := runLedger(t, bus.NewDoneStore(conn))

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
 )
 
@@ -36,9 +37,14 @@ func commitSpan(t *testing.T, conn *bus.Conn, epoch string, from, to uint64) {
 	wg.Wait()
 }
 
+func newSweeper(conn *bus.Conn, setup *bus.Setup) *ledger.Sweeper {
+	store := bus.NewUpkeep(conn, setup)
+	return ledger.NewSweeper(store, ledgertest.Names(), ledger.NewRetentions(store, ledgertest.Names(), setup.Retention()), nopLog())
+}
+
 func sweep(t *testing.T, setup *bus.Setup, conn *bus.Conn) uint64 {
 	t.Helper()
-	n, err := bus.NewSweeper(conn, setup, nopLog()).Sweep(patient(t))
+	n, err := newSweeper(conn, setup).Sweep(patient(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,9 +55,9 @@ func sweep(t *testing.T, setup *bus.Setup, conn *bus.Conn) uint64 {
 func buckets(t *testing.T, conn *bus.Conn) map[string]int {
 	t.Helper()
 	left := make(map[string]int)
-	for subject := range stored(t, conn, "done.page.>") {
+	for subject := range stored(t, conn, ledgertest.Names().Pages()) {
 		tokens := strings.Split(subject, ".")
-		left[tokens[3]+"/"+tokens[4]]++
+		left[tokens[5]+"/"+tokens[6]]++
 	}
 	return left
 }
@@ -83,7 +89,7 @@ func TestTheLedgerShrinksToRateTimesHorizon(t *testing.T) {
 		done += len(got)
 	}
 	eventually(t, "all jobs are acked", func() bool { return jobsLeft(t, conn) == 0 })
-	if before := len(stored(t, conn, "done.page.>")); before < total/jobs.PageSize/2 {
+	if before := len(stored(t, conn, ledgertest.Names().Pages())); before < total/jobs.PageSize/2 {
 		t.Fatalf("%d pages before the sweep: the test proves nothing", before)
 	}
 
@@ -174,7 +180,7 @@ func TestTheSweeperRunsUntilItsEnd(t *testing.T) {
 	commitSpan(t, conn, jobs.Epoch(time.Unix(1, 0)), 0, 100)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- bus.NewSweeper(conn, setup, nopLog()).Run(ctx) }()
+	go func() { ended <- newSweeper(conn, setup).Run(ctx) }()
 	eventually(t, "the old epoch is swept by itself", func() bool { return len(buckets(t, conn)) == 0 })
 	stop()
 	if err := <-ended; err != nil {

@@ -22,7 +22,7 @@ func TestAnUnreadablePageStopsOnlyItsOwnJobs(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
-	page := "done.page." + pool + "." + ledgertest.Epoch + ".0.0"
+	page := ledgertest.Names().Page(jobs.Ref{Epoch: ledgertest.Epoch})
 	if _, err := conn.NATS().Request(page, []byte(`{"stream":"JOBS","seq":1}`), patience); err != nil {
 		t.Fatal(err)
 	}

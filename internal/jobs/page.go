@@ -75,6 +75,21 @@ func (p Page) find(offset int) (int, bool) {
 	return i, i < len(p.open) && p.open[i].offset == offset
 }
 
+// Open reports whether the page holds the record of a job that is not final.
+func (p Page) Open() bool { return len(p.open) > 0 }
+
+// Memory returns about how many bytes the page takes in memory: at least what it takes encoded.
+func (p Page) Memory() int {
+	const page, record, name = 48, 80, 32 // a name's header and the waste of small allocations
+	size := page + len(p.open)*record
+	for i := range p.open {
+		for _, service := range p.open[i].record.OK {
+			size += name + len(service)
+		}
+	}
+	return size
+}
+
 // Append encodes the page onto b:
 //
 //	version  1 byte

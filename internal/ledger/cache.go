@@ -9,14 +9,22 @@ type knownPage struct {
 	page jobs.Page
 }
 
-// cachedPages bounds each of the two generations. A page weighs about 100 bytes, and one that
-// is forgotten costs a refused commit and a read, no more.
-const cachedPages = 1 << 13
+const (
+	// cacheBytes bounds what a generation weighs in memory: about 16,000 pages of final jobs, and
+	// 200 whose jobs were all tried by sixteen services with long names. A page that is forgotten
+	// costs a refused commit and a read, no more.
+	cacheBytes = 3 << 20
+	// cachedPage is what a page weighs in the cache without its records: its key, the header of
+	// its epoch, and its part of the map.
+	cachedPage = 128
+)
 
 // pageCache remembers the pages used last, in two generations: when the young one is full it
 // becomes the old one, and what was not used since is gone.
 type pageCache struct {
 	young, old map[pageKey]knownPage
+	// bytes of the young generation.
+	bytes int
 }
 
 func (c *pageCache) get(key pageKey) (knownPage, bool) {
@@ -31,8 +39,13 @@ func (c *pageCache) get(key pageKey) (knownPage, bool) {
 }
 
 func (c *pageCache) put(key pageKey, known knownPage) {
-	if c.young == nil || len(c.young) >= cachedPages {
-		c.young, c.old = make(map[pageKey]knownPage), c.young
+	size := cachedPage + known.page.Memory()
+	if c.young == nil || c.bytes+size > cacheBytes {
+		c.young, c.old, c.bytes = make(map[pageKey]knownPage), c.young, 0
+	}
+	if before, ok := c.young[key]; ok {
+		c.bytes -= cachedPage + before.page.Memory()
 	}
 	c.young[key] = known
+	c.bytes += size
 }

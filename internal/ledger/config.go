@@ -8,9 +8,12 @@ import (
 
 // Config of a [Ledger].
 type Config struct {
-	Pool string
-	// TTL after which a page is removed, counted from its last write.
-	TTL time.Duration
+	Names
+	// TTL returns how long a page of final jobs is kept, counted from the end of the last of
+	// them. A page with a job that was tried and is still open has no limit.
+	TTL func() time.Duration
+	// EventTTL is how long an event is kept; 0 = as long as the stream says.
+	EventTTL time.Duration
 	// EventSubject is where the completion event of a batch is stored.
 	EventSubject func(pool string, outcome jobs.BatchOutcome, batchID string) string
 	// OnGroup is called after each attempt to store a group; nil = nobody listens. It is called

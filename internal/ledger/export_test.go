@@ -1,12 +1,14 @@
 package ledger
 
+import "rollcall/internal/jobs"
+
 // Cache is pageCache for the tests.
 type Cache struct{ c pageCache }
 
 func page(n uint64) pageKey { return pageKey{epoch: "e", number: n} }
 
 // Put remembers that page n has sequence seq.
-func (c *Cache) Put(n, seq uint64) { c.c.put(page(n), knownPage{seq: seq}) }
+func (c *Cache) Put(n, seq uint64, p jobs.Page) { c.c.put(page(n), knownPage{seq: seq, page: p}) }
 
 // Get returns the sequence remembered for page n.
 func (c *Cache) Get(n uint64) (uint64, bool) {
@@ -14,5 +16,8 @@ func (c *Cache) Get(n uint64) (uint64, bool) {
 	return known.seq, ok
 }
 
-// CachedPages is the size of a generation.
-const CachedPages = cachedPages
+// Len is how many pages are remembered.
+func (c *Cache) Len() int { return len(c.c.young) + len(c.c.old) }
+
+// CacheBytes bounds a generation.
+const CacheBytes = cacheBytes

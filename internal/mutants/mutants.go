@@ -42,7 +42,7 @@ var mutants = []mutant{
 	},
 	{
 		"two batches of a group finish the same job", "each job final in exactly one event",
-		"internal/ledger/group.go", "if page.next.Record(place.offset).Final {", "if false {", ledgerPkg,
+		"internal/ledger/group.go", "if page.next.Record(job.offset).Final {", "if false {", ledgerPkg,
 	},
 	{
 		"a held job is taken twice", "each job final in exactly one event",
@@ -50,11 +50,11 @@ var mutants = []mutant{
 	},
 	{
 		"a lost answer is taken for a lost race", "one event per batch",
-		"internal/ledger/committer.go", "case found.events[c.event.Subject]:", "case false:", ledgerPkg,
+		"internal/ledger/group.go", "if found.events[c.event.Subject] {", "if false {", ledgerPkg,
 	},
 	{
 		"the stream epoch is left out", "a recreated stream's jobs are new work",
-		"internal/ledger/key.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
+		"internal/ledger/subjects.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
 	},
 	{
 		"redelivered jobs are not looked up", "a service that succeeded is not called again",
@@ -128,11 +128,35 @@ var mutants = []mutant{
 	},
 	{
 		"the sweep ignores the horizon", "a stalled worker is still told from new work",
-		"internal/bus/sweeper.go", ".Add(-s.setup.streams.ZombieHorizon)", ".Add(time.Hour)", busPkg,
+		"internal/ledger/sweeper.go", ".Add(-longest.Horizon)", ".Add(longest.Horizon)", ledgerPkg,
 	},
 	{
 		"the sweep ignores the ack floor", "a stalled worker is still told from new work",
-		"internal/bus/sweeper.go", "if judged[page.bucket] || !f.passed(page.bucket) {", "if judged[page.bucket] {", busPkg,
+		"internal/ledger/sweeper.go", "if !ok || judged[b] || !floor.passed(b) {", "if !ok || judged[b] {", busPkg,
+	},
+	{
+		"the shortest horizon rules", "a stalled worker is still told from new work",
+		"internal/ledger/retention.go", "longest.Horizon, longest.TTL = max(longest.Horizon, other.Horizon), max(longest.TTL, other.TTL)", "_ = other", ledgerPkg,
+	},
+	{
+		"the sweep goes on although the horizons cannot be read", "a stalled worker is still told from new work",
+		"internal/ledger/retention.go", "return Retention{}, fmt.Errorf(\"read how long the ledger is needed: %w\", err)", "return longest, nil", ledgerPkg,
+	},
+	{
+		"the sweep forgets another stream's ledger", "a service that succeeded is not called again",
+		"internal/ledger/subjects.go", "return string(n.appendPages(nil)) + \"*.*.*\"", "n.Stream = \"*\"\n\treturn string(n.appendPages(nil)) + \"*.*.*\"", ledgerPkg,
+	},
+	{
+		"a page with an open job has a time to live", "a service that succeeded is not called again",
+		"internal/ledger/group.go", "if !page.next.Open() {", "if true {", ledgerPkg,
+	},
+	{
+		"what was read before a reconnect is remembered", "every accepted job is final or still stored",
+		"internal/ledger/pages.go", "if d.generation == p.generation {", "if true {", ledgerPkg,
+	},
+	{
+		"jobs of a broker that was set back are committed", "every accepted job is final or still stored",
+		"internal/ledger/committer.go", "if c.received.Before(restarted) {", "if false {", ledgerPkg,
 	},
 	{
 		"acks get lost", "job stream and consumer are empty in the end",

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // ErrNotFound is returned when there is no such job, dead letter or replica.
@@ -34,6 +35,9 @@ type Admin struct {
 func NewAdmin(conn *bus.Conn, streams bus.Streams, pool string) *Admin {
 	return &Admin{conn: conn, streams: streams, pool: pool}
 }
+
+// ledger names what the pool keeps of its jobs.
+func (a *Admin) ledger() ledger.Names { return ledger.Names{Pool: a.pool, Stream: a.streams.Stream} }
 
 // State reads what the broker knows of the pool. The error wraps [bus.ErrMissing] if a stream or
 // the consumer is missing. What the user may not ask is left at its zero value.

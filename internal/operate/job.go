@@ -12,7 +12,6 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
-	"rollcall/internal/ledger"
 )
 
 // Whereabouts is where a job is in its life.
@@ -146,7 +145,7 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 // record reads what the ledger knows of a job.
 func (a *Admin) record(ctx context.Context, ref jobs.Ref) (jobs.Record, error) {
 	_, offset := ref.Page()
-	subject := ledger.PageSubject(a.pool, ref)
+	subject := a.ledger().Page(ref)
 	entries, err := bus.NewDoneStore(a.conn).Read(ctx, []string{subject})
 	if err != nil || len(entries) == 0 {
 		return jobs.Record{}, err

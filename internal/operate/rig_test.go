@@ -198,7 +198,8 @@ func receive(t testing.TB, intake context.Context, source *bus.Source, n int) []
 // runLedger returns a ledger whose committer runs until the test ends.
 func runLedger(t testing.TB, conn *bus.Conn) *ledger.Ledger {
 	t.Helper()
-	config := ledger.Config{Pool: pool, TTL: time.Hour, EventSubject: bus.EventSubject}
+	config := ledgertest.Config()
+	config.EventSubject = bus.EventSubject
 	return ledgertest.Run(t, ledger.New(bus.NewDoneStore(conn), config, nopLog()))
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
-	"rollcall/internal/ledger"
 )
 
 // Right is something a worker must be allowed to do.
@@ -132,14 +131,14 @@ func (a *Admin) try(ctx context.Context, t *trial) *Right {
 // trials lists what a worker with a job stream does.
 func (a *Admin) trials() []trial {
 	jobStream, durable := a.streams.Stream, a.pool
-	page := ledger.PageSubject(a.pool, jobs.Ref{Epoch: "0"})
+	page := a.ledger().Page(jobs.Ref{Epoch: "0"})
 	list := []trial{
 		newTrial("$JS.API.CONSUMER.INFO."+jobStream+"."+durable, "", "", "find the consumer of the pool"),
 		// Malformed, so that it takes no job.
 		newTrial(bus.NextSubject(jobStream, durable), "", "{", "take jobs"),
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
 		newTrial(bus.EventSubject(a.pool, "doctor", "0"), bus.EventsFilter(a.pool), "", "commit completion events"),
-		newTrial(page, ledger.PagesFilter(a.pool), "", "commit ledger pages"),
+		newTrial(page, a.ledger().All(), "", "commit ledger pages"),
 		newTrial("$JS.API.DIRECT.GET."+bus.StreamDone, "", "{}", "read ledger pages"),
 		newTrial("$JS.API.STREAM.PURGE."+bus.StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
 		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),

@@ -20,7 +20,7 @@ import (
 var workerRights = []string{
 	"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.DONE", "$JS.API.STREAM.INFO.DEAD",
 	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
-	"done.batches.test.*.*", "done.page.test.*.*.*", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
+	"done.batches.test.*.*", "done.ledger.test.>", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
 	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO", "$JS.API.STREAM.INFO.LATER", "$JS.API.STREAM.PURGE.LATER",
 	"$SRV.PING.rollcall", "rollcall.test.*.status",
 }
@@ -124,7 +124,7 @@ func TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes(t *testing.T) {
 func TestMissingRightsChangesNothing(t *testing.T) {
 	t.Parallel()
 	admin, user := restricted(t, workerRights, "_INBOX.worker.>")
-	for _, subject := range []string{"jobs.a", "done.page.test.0.0.1"} {
+	for _, subject := range []string{"jobs.a", "done.ledger.test.page.JOBS.0.0.1"} {
 		if _, err := admin.NATS().Request(subject, []byte("x"), patience); err != nil {
 			t.Fatal(err)
 		}

@@ -53,7 +53,10 @@ func launch(w *world, name string) *replica {
 		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
 	}
 	r.limit = cfg.Capacity()
-	l := ledger.New(r, ledger.Config{Pool: "sim", TTL: 24 * time.Hour, EventSubject: bus.EventSubject}, zerolog.Nop())
+	l := ledger.New(r, ledger.Config{
+		Names: ledger.Names{Pool: "sim", Stream: "JOBS"}, EventSubject: bus.EventSubject,
+		TTL: func() time.Duration { return 24 * time.Hour },
+	}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
 		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},

@@ -13,17 +13,21 @@ import (
 
 // The names of the batches made here.
 const (
-	Pool  = "test"
-	Epoch = "e1"
+	Pool   = "test"
+	Stream = "JOBS"
+	Epoch  = "e1"
 )
 
 // patience bounds every wait of a test; only a failing one waits that long.
 const patience = 30 * time.Second
 
+// Names are those of the test pool's ledger.
+func Names() ledger.Names { return ledger.Names{Pool: Pool, Stream: Stream} }
+
 // Config is that of the test pool.
 func Config() ledger.Config {
 	return ledger.Config{
-		Pool: Pool, TTL: time.Hour,
+		Names: Names(), TTL: func() time.Duration { return time.Hour },
 		EventSubject: func(pool string, outcome jobs.BatchOutcome, batchID string) string {
 			return "done.batches." + pool + "." + string(outcome) + "." + batchID
 		},

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Store is the broker's side of the ledger. Everything else about the ledger is logic on
-// top of it, without sockets, so that it can be driven by a store in memory as well.
+// Store is the broker's side of the ledger. Everything else about the ledger is logic on top of
+// it, without sockets, so that a store in memory can drive it as well.
 type Store interface {
 	// Apply stores all writes in their order, at adjacent sequences, or none of them, and
 	// returns the sequence of the first. It stores them only if the last message on every
@@ -25,8 +25,23 @@ type Store interface {
 	Read(ctx context.Context, subjects []string) ([]Entry, error)
 }
 
-// MaxGroup is the most writes an [Store.Apply] takes, and the most subjects whose
-// messages a Read sees at one moment.
+// Upkeep is what keeps the ledger small. Filters are subjects with NATS wildcards.
+type Upkeep interface {
+	Store
+	// Floor says which jobs are settled at the broker.
+	Floor(ctx context.Context) (Floor, error)
+	// Scan returns messages on subjects that match filter, from sequence from on, the oldest
+	// first: none after the last, and else as many as suit one request.
+	Scan(ctx context.Context, filter string, from uint64) ([]Entry, error)
+	// Newest returns the newest message on the subjects that match filter, a zero Entry if
+	// there is none.
+	Newest(ctx context.Context, filter string) (Entry, error)
+	// Purge removes the messages on the subjects that match filter, and returns how many.
+	Purge(ctx context.Context, filter string) (uint64, error)
+}
+
+// MaxGroup is the most writes an [Store.Apply] takes, and the most subjects whose messages a Read
+// sees at one moment.
 const MaxGroup = 1000
 
 // Write is one message of a group.
@@ -42,9 +57,21 @@ type Write struct {
 	Data        []byte
 }
 
-// Entry is a stored message.
+// Entry is a stored message. The zero Entry is none.
 type Entry struct {
 	Subject string
 	Seq     uint64
-	Data    []byte
+	// Stored is when the broker stored it, by its clock.
+	Stored time.Time
+	Data   []byte
+}
+
+// Floor is what is settled at the broker: every job of the stream's epoch up to Seq, and of every
+// older epoch.
+type Floor struct {
+	// Created is when the job stream was; its epoch follows from that.
+	Created time.Time
+	Seq     uint64
+	// Now is the broker's clock.
+	Now time.Time
 }

@@ -1,0 +1,106 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/ledger"
+)
+
+// scanSize is how many messages one scan reads.
+const scanSize = 512
+
+// upkeep is what the ledger of a pool is kept small by.
+type upkeep struct {
+	ledger.Store
+	conn  *Conn
+	setup *Setup
+}
+
+// NewUpkeep returns the upkeep of the ledger of the pool that setup is for.
+func NewUpkeep(conn *Conn, setup *Setup) ledger.Upkeep {
+	return upkeep{Store: NewDoneStore(conn), conn: conn, setup: setup}
+}
+
+// Floor implements [ledger.Upkeep].
+func (u upkeep) Floor(ctx context.Context) (ledger.Floor, error) {
+	stream, err := u.conn.js.Stream(ctx, u.setup.streams.Stream)
+	if err != nil {
+		return ledger.Floor{}, Explain("look up stream "+u.setup.streams.Stream, err)
+	}
+	consumer, err := stream.Consumer(ctx, u.setup.pool)
+	if err != nil {
+		return ledger.Floor{}, Explain("look up consumer "+u.setup.pool, err)
+	}
+	done, err := u.conn.js.Stream(ctx, StreamDone)
+	if err != nil {
+		return ledger.Floor{}, Explain("look up stream "+StreamDone, err)
+	}
+	return ledger.Floor{
+		Created: stream.CachedInfo().Created,
+		Seq:     consumer.CachedInfo().AckFloor.Stream,
+		Now:     done.CachedInfo().TimeStamp, // the clock that pages are stored by
+	}, nil
+}
+
+// Scan implements [ledger.Upkeep] by a batched direct get.
+func (u upkeep) Scan(ctx context.Context, filter string, from uint64) (entries []ledger.Entry, err error) {
+	request, err := json.Marshal(struct {
+		Seq   uint64 `json:"seq"`
+		Next  string `json:"next_by_subj"`
+		Batch int    `json:"batch"`
+	}{from, filter, scanSize})
+	if err != nil {
+		return nil, fmt.Errorf("encode a scan of %s: %w", StreamDone, err)
+	}
+	_, err = u.conn.directGet(ctx, StreamDone, request, func(m stored) { entries = append(entries, m.entry()) })
+	return entries, err
+}
+
+// Newest implements [ledger.Upkeep].
+func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error) {
+	request, err := json.Marshal(struct {
+		Last string `json:"last_by_subj"`
+	}{filter})
+	if err != nil {
+		return ledger.Entry{}, fmt.Errorf("encode the request: %w", err)
+	}
+	answer, err := u.conn.nc.RequestWithContext(ctx, directSubject(StreamDone), request)
+	if err != nil {
+		return ledger.Entry{}, err
+	}
+	if answer.Header.Get("Status") == "404" {
+		return ledger.Entry{}, nil
+	}
+	m, err := readStored(answer)
+	return m.entry(), err
+}
+
+// Purge implements [ledger.Upkeep]. It asks the API itself: that of nats.go does not say how many
+// went.
+func (u upkeep) Purge(ctx context.Context, filter string) (uint64, error) {
+	request, err := json.Marshal(struct {
+		Filter string `json:"filter"`
+	}{filter})
+	if err != nil {
+		return 0, fmt.Errorf("encode the request: %w", err)
+	}
+	answer, err := u.conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+StreamDone, request)
+	if err != nil {
+		return 0, err
+	}
+	var result struct {
+		Error  *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+	}
+	if err := json.Unmarshal(answer.Data, &result); err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	if result.Error != nil {
+		return 0, result.Error
+	}
+	return result.Purged, nil
+}
