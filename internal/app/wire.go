@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/rs/zerolog"
@@ -66,6 +67,14 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	return p, nil
 }
 
+const (
+	// eventHeaders is kept free of the server's max payload, which counts headers too.
+	eventHeaders = 1024
+	// tallyLives is how many times its greatest age a set's tally is kept, in case that nobody is
+	// there to end the set.
+	tallyLives = 3
+)
+
 // bindStreams takes jobs from a stream and commits to another.
 func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) error {
 	setup := bus.NewSetup(conn, r.cfg.Streams, r.cfg.Pool)
@@ -77,14 +86,19 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	if _, err := retentions.Renew(ctx); err != nil {
 		r.log.Warn().Err(err).Msg("the ledger is not swept until its retention is known, retrying")
 	}
+	sets := ledger.NewSets(store, ledger.SetsConfig{
+		Names: names, MaxAge: r.cfg.Streams.SetMaxAge, EventTTL: r.cfg.Streams.DoneAge, EventSubject: bus.SetEventSubject,
+		MaxEvent: func() int { return int(conn.NATS().MaxPayload()) - eventHeaders }, Now: time.Now, OnEnd: r.seen.metrics.SetEnded,
+	}, r.log)
 	l := ledger.New(store, ledger.Config{
 		Names: names, TTL: retentions.TTL, EventSubject: bus.EventSubject,
+		Lane: ledger.Lane(r.opts.Replica), TallyTTL: tallyLives * r.cfg.Streams.SetMaxAge, OnSets: sets.Touched,
 		OnGroup: func(g ledger.Group) { r.seen.metrics.CommitGroup(g.Batches, g.Took, g.Err) },
 	}, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
-	p.background = append(p.background, l.Run, ledger.NewSweeper(store, names, retentions, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
+	p.background = append(p.background, l.Run, sets.Run, ledger.NewSweeper(store, names, retentions, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).State}
 	return nil
 }

@@ -70,6 +70,7 @@ type Streams struct {
 	DeadBytes     jobs.Size     `envconfig:"ROLLCALL_DEAD_BYTES" desc:"max bytes of the stream DEAD when it is created; beyond it the oldest dead letters are deleted; empty = no limit"`
 	AckWait       time.Duration `envconfig:"ROLLCALL_ACK_WAIT" default:"30s" desc:"lease of a job; it is renewed every third of it while the job is held"`
 	LedgerTTL     time.Duration `envconfig:"ROLLCALL_LEDGER_TTL" default:"24h" desc:"how long a lost ack can still be told from new work"`
+	SetMaxAge     time.Duration `envconfig:"ROLLCALL_SET_MAX_AGE" default:"24h" desc:"age at which a set that is not complete ends as abandoned"`
 	ZombieHorizon time.Duration `envconfig:"ROLLCALL_ZOMBIE_HORIZON" default:"10m" desc:"how long a stalled worker may sleep and still be refused"`
 }
 
@@ -139,6 +140,9 @@ func (s *Streams) validateLimits() error {
 		if limit.bytes != 0 && (limit.bytes < minStreamBytes || limit.bytes > maxStreamBytes) {
 			fault("%s is %d, want %d to %d bytes, or nothing for no limit", limit.name, limit.bytes, minStreamBytes, maxStreamBytes)
 		}
+	}
+	if s.SetMaxAge < minDoneAge || s.SetMaxAge > maxAge {
+		fault("ROLLCALL_SET_MAX_AGE is %v, want %v to %v", s.SetMaxAge, minDoneAge, maxAge)
 	}
 	if s.DoneAge < minDoneAge || s.DoneAge > maxAge {
 		fault("ROLLCALL_DONE_AGE is %v, want %v to %v", s.DoneAge, minDoneAge, maxAge)

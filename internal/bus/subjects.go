@@ -63,6 +63,20 @@ func EventSubject(pool string, outcome jobs.BatchOutcome, batchID string) string
 	return EventPrefix + pool + "." + string(outcome) + "." + batchID
 }
 
+// SetEventPrefix begins the subject of every stored event of a set.
+const SetEventPrefix = "done.sets."
+
+// SetEventSubject is where the event of a set is stored.
+func SetEventSubject(pool string, outcome jobs.SetOutcome, set string) string {
+	return SetEventPrefix + pool + "." + string(outcome) + "." + set
+}
+
+// SetEventsFilter matches the stored events of a pool's sets, of every pool for "*".
+func SetEventsFilter(pool string) string { return SetEventPrefix + pool + ".*.*" }
+
+// SetsFilter matches the same as plain NATS subjects, as they are republished.
+func SetsFilter(pool string) string { return "sets." + pool + ".*.*" }
+
 // EventsFilter matches the stored completion events of a pool, of every pool for "*".
 func EventsFilter(pool string) string { return EventPrefix + pool + ".*.*" }
 

@@ -143,6 +143,9 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 	b = append(b, r.Outcome...)
 	b = append(b, '"')
 	b = appendNumber(b, "attempt", r.Attempt)
+	if j.Set != "" {
+		b = appendField(b, "set", j.Set)
+	}
 	if d < detailNoTexts {
 		b = appendField(b, "reason", r.Reason)
 		b = s.appendStatuses(b, i)
@@ -204,7 +207,7 @@ func (s *Settlement) appendData(b []byte, i int) []byte {
 // EntryWeight bounds what a job adds to an event that was cut as far as ids and subjects
 // allow, in bytes. The batcher keeps the sum under a third of the server's max payload.
 func EntryWeight(j *Job) int {
-	return 96 + len(j.ID) + len(j.UID) + len(j.Subject)
+	return 96 + len(j.ID) + len(j.UID) + len(j.Subject) + len(j.Set)
 }
 
 // Clip shortens a text of unknown origin to at most n bytes of valid UTF-8.

@@ -123,7 +123,7 @@ func (r *committer) next() (group []*commit, more bool) {
 	defer r.mu.Unlock()
 	writes, bytes, n := 0, 0, 0
 	for _, c := range r.queue {
-		writes += len(c.pages) + 1
+		writes += c.messages()
 		bytes += len(c.event.Data)
 		if n > 0 && (writes > MaxGroup || bytes > maxGroupBytes) {
 			break
@@ -208,8 +208,12 @@ func (r *committer) attempt(ctx context.Context, group []*commit, latest *readin
 	if d.contradicted {
 		return nil, ErrStale
 	}
+	writes, err := d.writes(r.pages, r.cfg.TTL(), r.cfg.TallyTTL)
+	if err != nil {
+		return nil, err
+	}
 	begun := time.Now()
-	first, err := r.store.Apply(ctx, d.writes(r.cfg.Names, r.cfg.TTL()))
+	first, err := r.store.Apply(ctx, writes)
 	if r.cfg.OnGroup != nil {
 		r.cfg.OnGroup(Group{Batches: d.events, Took: time.Since(begun), Err: err})
 	}
@@ -220,30 +224,35 @@ func (r *committer) attempt(ctx context.Context, group []*commit, latest *readin
 	for _, c := range d.members {
 		c.done <- nil
 	}
+	if sets := d.counted(); len(sets) > 0 && r.cfg.OnSets != nil {
+		r.cfg.OnSets(sets)
+	}
 	return d.later, nil
 }
 
 // resolve reads what the commits of a refused group touch and ends those whose fate is known. It
 // returns the rest, what was read, and whether anything was learnt.
 func (r *committer) resolve(ctx context.Context, group []*commit) (rest []*commit, latest *reading, changed bool) {
-	keys := make(map[pageKey]struct{})
-	var events []string
+	want := wanted{pages: make(map[pageKey]struct{}), sets: make(map[string]struct{})}
 	for _, c := range group {
 		for _, key := range c.pages {
-			keys[key] = struct{}{}
+			want.pages[key] = struct{}{}
+		}
+		for _, set := range c.sets {
+			want.sets[set] = struct{}{}
 		}
 		if c.event.Subject != "" {
-			events = append(events, c.event.Subject)
+			want.events = append(want.events, c.event.Subject)
 		}
 	}
-	found, err := r.pages.read(ctx, keys, events)
+	found, err := r.pages.read(ctx, want)
 	if err != nil {
 		r.log.Debug().Err(err).Msg("the ledger could not be read after a refused commit")
 		return group, nil, false
 	}
 	changed = r.pages.replace(found)
 	for _, c := range group {
-		if ended, err := c.fate(&found); ended {
+		if ended, err := c.fate(&found, r.pages); ended {
 			c.done <- err
 			continue
 		}

@@ -16,6 +16,13 @@ type Config struct {
 	EventTTL time.Duration
 	// EventSubject is where the completion event of a batch is stored.
 	EventSubject func(pool string, outcome jobs.BatchOutcome, batchID string) string
+	// Lane is where this replica counts the members of sets, see [Lane].
+	Lane string
+	// TallyTTL is how long a tally is kept that nobody ends; 0 = for ever.
+	TallyTTL time.Duration
+	// OnSets is called with the sets that a stored group counted members of; nil = nobody
+	// listens. It is called by the committer's goroutine and must not block.
+	OnSets func(sets []string)
 	// OnGroup is called after each attempt to store a group; nil = nobody listens. It is called
 	// by the committer's goroutine and must not block.
 	OnGroup func(Group)

@@ -21,7 +21,7 @@ type Ledger struct {
 
 // New returns a ledger. [Ledger.Run] must run while it is used.
 func New(store Store, cfg Config, log zerolog.Logger) *Ledger {
-	pages := newPages(store, cfg.Names, log)
+	pages := newPages(store, cfg.Names, cfg.Lane, log)
 	return &Ledger{cfg: cfg, log: log, pages: pages, committer: newCommitter(store, cfg, pages, log)}
 }
 
@@ -54,7 +54,7 @@ func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, erro
 	again := retry.Backoff{Lo: readPause, Hi: time.Second}
 	failures := retry.NewOutage(l.log, "reading the ledger")
 	for {
-		found, err := l.pages.read(ctx, keys, nil)
+		found, err := l.pages.read(ctx, wanted{pages: keys})
 		if err == nil {
 			failures.Ended()
 			return records(refs, l.pages.merge(found)), nil
@@ -71,7 +71,7 @@ func records(refs []jobs.Ref, pages map[pageKey]knownPage) []jobs.Record {
 	found := make([]jobs.Record, len(refs))
 	for i, ref := range refs {
 		key, offset := keyOf(ref)
-		found[i] = pages[key].page.Record(offset)
+		found[i] = pages[key].value.Record(offset)
 	}
 	return found
 }
@@ -83,6 +83,7 @@ func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	c := newCommit(ctx, len(s.Batch.Jobs), func(i int, r jobs.Record) jobs.Record { return r.Apply(&s.Rulings[i]) })
 	for i, j := range s.Batch.Jobs {
 		c.add(j.Ref)
+		c.count(j, &s.Rulings[i])
 		if i == 0 || j.Received.Before(c.received) {
 			c.received = j.Received
 		}

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -61,6 +63,33 @@ func (n Names) Bucket(epoch string, bucket uint64) string {
 
 // Pages matches every page of the ledger.
 func (n Names) Pages() string { return string(n.appendPages(nil)) + "*.*.*" }
+
+// setEnd is the last token of the mark that a set has ended; no lane is called so.
+const setEnd = "end"
+
+// set returns done.ledger.<pool>.set.<set>.<last>: a tally where last is a lane, or the end mark.
+func (n Names) set(set, last string) string {
+	return "done.ledger." + n.Pool + ".set." + set + "." + last
+}
+
+// Sets matches every tally and end mark of the pool; those of one set with its name for set.
+func (n Names) Sets(set string) string { return n.set(set, "*") }
+
+// parseSet is the inverse of set, for any pool.
+func parseSet(subject string) (set, last string, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 6 || tokens[0] != "done" || tokens[1] != "ledger" || tokens[3] != "set" {
+		return "", "", false
+	}
+	return tokens[4], tokens[5], true
+}
+
+// Lane returns the lane that a replica of this name writes its tallies to: a token of a subject
+// that is never the end mark. Two replicas may share a lane; the fence keeps their sums right.
+func Lane(replica string) string {
+	sum := sha256.Sum256([]byte(replica))
+	return "r" + hex.EncodeToString(sum[:6])
+}
 
 // All matches everything that the pool keeps in its ledgers, over any stream.
 func (n Names) All() string { return "done.ledger." + n.Pool + ".>" }

@@ -37,8 +37,8 @@ var mutants = []mutant{
 	},
 	{
 		"final jobs of a refused commit are committed again", "each job final in exactly one event",
-		"internal/ledger/group.go", "if !pages[c.pages[at.page]].page.Record(at.offset).Final {",
-		"if pages[c.pages[at.page]].page.Record(at.offset).Final || true {", sim,
+		"internal/ledger/group.go", "if !pages[c.pages[at.page]].value.Record(at.offset).Final {",
+		"if pages[c.pages[at.page]].value.Record(at.offset).Final || true {", sim,
 	},
 	{
 		"two batches of a group finish the same job", "each job final in exactly one event",
@@ -51,6 +51,35 @@ var mutants = []mutant{
 	{
 		"a lost answer is taken for a lost race", "one event per batch",
 		"internal/ledger/group.go", "if found.events[c.event.Subject] {", "if false {", ledgerPkg,
+	},
+	{
+		"a member that is retried counts", "each member of a set is counted once",
+		"internal/ledger/group.go", "if j.Set == \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" {", ledgerPkg,
+	},
+	{
+		"tallies are not fenced", "each member of a set is counted once",
+		"internal/ledger/group.go", "Write{Subject: p.names.set(tally.key, p.lane), Expect: tally.base.seq",
+		"Write{Subject: p.names.set(tally.key, p.lane) + tally.key[:1], Expect: 0", ledgerPkg,
+	},
+	{
+		"members are not counted", "a set ends after its last member",
+		"internal/ledger/ledger.go", "c.count(j, &s.Rulings[i])", "", ledgerPkg,
+	},
+	{
+		"a set ends before its last member", "a set ends after its last member",
+		"internal/jobs/set.go", "return t.Size > 0 && t.Counts.Total >= t.Size", "return t.Size > 0 && t.Counts.Total > 0", ledgerPkg,
+	},
+	{
+		"the end mark is another's", "a set ends in exactly one event",
+		"internal/ledger/sets.go", "Write{Subject: s.cfg.set(state.Set, setEnd), TTL", "Write{Subject: s.cfg.set(state.Set, setEnd) + state.Set[:1], TTL", ledgerPkg,
+	},
+	{
+		"a set never grows old", "a set that is not complete is abandoned",
+		"internal/ledger/opensets.go", "if old || size > 0 && total >= size {", "if size > 0 && total >= size {", ledgerPkg,
+	},
+	{
+		"nobody sweeps the sets", "what a crash leaves open is ended",
+		"internal/ledger/opensets.go", "for _, set := range s.open.due(now.Add(-s.cfg.MaxAge)) {", "for _, set := range s.open.due(now)[:0] {", ledgerPkg,
 	},
 	{
 		"the stream epoch is left out", "a recreated stream's jobs are new work",
@@ -152,7 +181,7 @@ var mutants = []mutant{
 	},
 	{
 		"what was read before a reconnect is remembered", "every accepted job is final or still stored",
-		"internal/ledger/pages.go", "if d.generation == p.generation {", "if true {", ledgerPkg,
+		"internal/ledger/pages.go", "if d.generation != p.generation {", "if false {", ledgerPkg,
 	},
 	{
 		"jobs of a broker that was set back are committed", "every accepted job is final or still stored",

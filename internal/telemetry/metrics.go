@@ -52,6 +52,8 @@ type Metrics struct {
 	services map[string]*serviceMetrics
 	acks     map[string]settlements
 
+	sets map[jobs.SetOutcome]prometheus.Counter
+
 	groupBatches  prometheus.Histogram
 	groupDuration prometheus.Histogram
 	groupResults  map[bool]prometheus.Counter
@@ -71,6 +73,7 @@ func NewMetrics(pool string, build Build, info map[string]string, services []Ser
 	f.info("config_info", "Settings of this replica; always 1.", info)
 	m.makeJobs(f)
 	m.makeBatches(f)
+	m.makeSets(f)
 	m.makeServices(f, services)
 	own.MustRegister(newLiveCollector(m))
 	return m
@@ -180,6 +183,17 @@ func (m *Metrics) makeBatches(f factory) {
 	results := f.counters("commit_groups_total", "Atomic publishes, by result; a refused one is split and tried again.", "result")
 	m.groupResults = map[bool]prometheus.Counter{true: results.WithLabelValues("stored"), false: results.WithLabelValues("refused")}
 }
+
+func (m *Metrics) makeSets(f factory) {
+	sets := f.counters("sets_finished_total", "Sets that this replica ended, by outcome.", "outcome")
+	m.sets = map[jobs.SetOutcome]prometheus.Counter{}
+	for _, o := range []jobs.SetOutcome{jobs.SetSucceeded, jobs.SetFailed, jobs.SetPartial, jobs.SetAbandoned} {
+		m.sets[o] = sets.WithLabelValues(string(o))
+	}
+}
+
+// SetEnded counts a set that this replica ended.
+func (m *Metrics) SetEnded(_ string, outcome jobs.SetOutcome, _ int) { m.sets[outcome].Inc() }
 
 // CommitGroup tells of one atomic publish of so many batches.
 func (m *Metrics) CommitGroup(batches int, took time.Duration, err error) {

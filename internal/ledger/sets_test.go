@@ -1,0 +1,329 @@
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+	"rollcall/internal/ledger/ledgertest"
+)
+
+// setReplica is the ledger of one replica with its sets, over a store that others share.
+type setReplica struct {
+	*ledger.Ledger
+	sets *ledger.Sets
+	stop func()
+}
+
+const setMaxAge = time.Hour
+
+// startSets runs a replica until stop is called, at the end of the test at the latest.
+func startSets(t *testing.T, store ledger.Upkeep, name string) *setReplica {
+	t.Helper()
+	sets := ledger.NewSets(store, ledger.SetsConfig{
+		Names: ledgertest.Names(), MaxAge: setMaxAge, EventTTL: 24 * time.Hour, MaxEvent: func() int { return 1 << 20 }, Now: time.Now,
+		EventSubject: func(pool string, outcome jobs.SetOutcome, set string) string {
+			return "done.sets." + pool + "." + string(outcome) + "." + set
+		},
+	}, zerolog.Nop())
+	cfg := ledgertest.Config()
+	cfg.Lane, cfg.TallyTTL, cfg.OnSets = ledger.Lane(name), 3*setMaxAge, sets.Touched
+	l := ledger.New(store, cfg, zerolog.Nop())
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for _, run := range []func(context.Context) error{l.Run, sets.Run} {
+		running.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Errorf("Run() = %v", err)
+			}
+		})
+	}
+	stop := sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+	})
+	return &setReplica{Ledger: l, sets: sets, stop: stop}
+}
+
+// memberBatch is a batch of the jobs with sequences seqs, members of a set of this size.
+func memberBatch(id, set string, size int, outcome jobs.Outcome, seqs ...uint64) *jobs.Settlement {
+	s := ledgertest.Settlement(id, outcome, seqs...)
+	for i, j := range s.Batch.Jobs {
+		j.ID, j.Set, j.SetSize, j.Published = fmt.Sprintf("row-%d", seqs[i]), set, size, time.Now()
+	}
+	return s
+}
+
+func mustCommit(t *testing.T, l *setReplica, s *jobs.Settlement) {
+	t.Helper()
+	if err := l.Commit(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// setEvents returns the events of sets in the store, by set.
+func setEvents(t *testing.T, store *ledgertest.Store) map[string][]jobs.SetEvent {
+	t.Helper()
+	entries, err := store.Scan(t.Context(), "done.sets.>", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := map[string][]jobs.SetEvent{}
+	for _, e := range entries {
+		event, err := jobs.DecodeSetEvent(e.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "done.sets.test." + string(event.Subject) + "." + event.ID; e.Subject != want {
+			t.Errorf("stored on %s, want %s", e.Subject, want)
+		}
+		events[event.ID] = append(events[event.ID], event)
+	}
+	return events
+}
+
+func TestSets_OneEndsWithinASecondOfItsLastMember(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a, b := startSets(t, store, "a"), startSets(t, store, "b")
+		defer a.stop()
+		defer b.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 5, jobs.Succeeded, 1, 2))
+		mustCommit(t, b, memberBatch("b2", "import", 0, jobs.Failed, 3, 4))
+		time.Sleep(20 * time.Second)
+		if got := setEvents(t, store); len(got) != 0 {
+			t.Fatalf("ended before its last member: %v", got)
+		}
+		mustCommit(t, b, memberBatch("b3", "import", 0, jobs.Expired, 5))
+		time.Sleep(time.Second)
+		got := setEvents(t, store)["import"]
+		if len(got) != 1 {
+			t.Fatalf("%d events, want 1", len(got))
+		}
+		want := jobs.SetCounts{Total: 5, Succeeded: 2, Failed: 2, Expired: 1}
+		if diff := cmp.Diff(want, got[0].Data.Counts); diff != "" || got[0].Subject != jobs.SetPartial || got[0].Data.Size != 5 {
+			t.Errorf("%+v (-want +got):\n%s", got[0], diff)
+		}
+		if n := len(got[0].Data.Failed); n != 3 {
+			t.Errorf("%d members are listed, want the 3 that did not succeed", n)
+		}
+	})
+}
+
+func TestSets_ARetriedMemberDoesNotCount(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 2, jobs.Retrying, 1, 2))
+		time.Sleep(20 * time.Second)
+		if got := setEvents(t, store); len(got) != 0 {
+			t.Errorf("members that are retried ended the set: %v", got)
+		}
+	})
+}
+
+// TestSets_WhatACrashLeavesIsEnded: the replica that counted the last member is gone before it
+// looked, and any other ends the set.
+func TestSets_WhatACrashLeavesIsEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		cfg := ledgertest.Config()
+		cfg.Lane = ledger.Lane("gone")
+		gone := ledger.New(store, cfg, zerolog.Nop()) // nobody listens to OnSets
+		ctx, kill := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = gone.Run(ctx) })
+		if err := gone.Commit(ctx, memberBatch("b1", "import", 2, jobs.Succeeded, 1, 2)); err != nil {
+			t.Fatal(err)
+		}
+		kill()
+		running.Wait()
+		a := startSets(t, store, "a")
+		defer a.stop()
+		time.Sleep(15 * time.Second)
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Subject != jobs.SetSucceeded {
+			t.Errorf("15 s after the crash: %v, want one event", got)
+		}
+	})
+}
+
+func TestSets_OneThatIsTooOldIsAbandoned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 3, jobs.Succeeded, 1, 2))
+		mustCommit(t, a, memberBatch("b2", "endless", 0, jobs.Succeeded, 3))
+		time.Sleep(setMaxAge - time.Minute)
+		if got := setEvents(t, store); len(got) != 0 {
+			t.Fatalf("ended early: %v", got)
+		}
+		time.Sleep(time.Minute + 10*time.Second)
+		for set, total := range map[string]int{"import": 2, "endless": 1} {
+			got := setEvents(t, store)[set]
+			if len(got) != 1 || got[0].Subject != jobs.SetAbandoned || got[0].Data.Counts.Total != total {
+				t.Errorf("%s: %+v, want one abandoned event of %d members", set, got, total)
+			}
+		}
+	})
+}
+
+// TestSets_AMemberAfterTheEndStartsNothing: what is counted late goes by itself, and no second
+// event follows.
+func TestSets_AMemberAfterTheEndStartsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 2, jobs.Succeeded, 1, 2))
+		time.Sleep(10 * time.Second)
+		mustCommit(t, a, memberBatch("b2", "import", 2, jobs.Failed, 3))
+		time.Sleep(3 * setMaxAge)
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Counts.Total != 2 {
+			t.Errorf("%+v, want the event of the first two", got)
+		}
+		for subject := range store.Stored("done.ledger.test.set.>") {
+			if !strings.HasSuffix(subject, ".end") {
+				t.Errorf("%s is left", subject)
+			}
+		}
+	})
+}
+
+func TestSets_AnIDMayBeUsedAgainOnceItsEventIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "nightly", 1, jobs.Succeeded, 1))
+		time.Sleep(25 * time.Hour)
+		if got := store.Stored("done.ledger.test.set.>"); len(got) != 0 {
+			t.Fatalf("left of the set: %v", got)
+		}
+		mustCommit(t, a, memberBatch("b2", "nightly", 1, jobs.Failed, 2))
+		time.Sleep(time.Second)
+		if got := setEvents(t, store)["nightly"]; len(got) != 1 || got[0].Subject != jobs.SetFailed {
+			t.Errorf("%+v, want the event of the second night", got)
+		}
+	})
+}
+
+func TestSets_ASetIsClosedByItsSize(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 0, jobs.Succeeded, 1, 2))
+		if err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 2, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Size != 2 {
+			t.Errorf("%+v, want one event of size 2", got)
+		}
+		if err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 3, time.Hour); err == nil {
+			t.Error("a set that has ended can be closed")
+		}
+		state, err := ledger.ReadSet(t.Context(), store, ledgertest.Names(), "import")
+		if err != nil || !state.Ended {
+			t.Errorf("%+v, %v; want ended", state, err)
+		}
+	})
+}
+
+// TestSets_TwoReplicasInOneLane: they have the same name, and still nobody is counted twice or
+// lost.
+func TestSets_TwoReplicasInOneLane(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		const batches = 40
+		var work sync.WaitGroup
+		for r := range 2 {
+			replica := startSets(t, store, "same")
+			defer replica.stop()
+			work.Go(func() {
+				for n := range batches {
+					seq := uint64(2*n + r + 1)
+					if err := replica.Commit(t.Context(), memberBatch(fmt.Sprintf("b%d", seq), "import", 2*batches, jobs.Succeeded, seq)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		work.Wait()
+		time.Sleep(15 * time.Second)
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Counts.Total != 2*batches {
+			t.Errorf("%+v, want one event of %d members", got, 2*batches)
+		}
+	})
+}
+
+// TestSets_ALostAnswerCountsOnce: the commit was stored and its answer lost, so it is found by its
+// event and not counted again.
+func TestSets_ALostAnswerCountsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		lost := false
+		store := &ledgertest.Store{After: func(w []ledger.Write) error {
+			if !lost && strings.Contains(w[len(w)-1].Subject, ".b1") {
+				lost = true
+				return context.DeadlineExceeded
+			}
+			return nil
+		}}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 3, jobs.Succeeded, 1, 2))
+		time.Sleep(20 * time.Second)
+		if got := setEvents(t, store); len(got) != 0 || !lost {
+			t.Fatalf("two members of three ended the set: %v", got)
+		}
+		mustCommit(t, a, memberBatch("b2", "import", 3, jobs.Succeeded, 3))
+		time.Sleep(time.Second)
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Counts.Total != 3 {
+			t.Errorf("%+v, want one event of 3", got)
+		}
+	})
+}
+
+func TestSets_EachEndsOnceHoweverManyLookAtIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		const sets = 200
+		for r := range 4 {
+			replica := startSets(t, store, fmt.Sprint("replica-", r))
+			defer replica.stop()
+			for n := range sets {
+				seq := uint64(4*n + r + 1)
+				mustCommit(t, replica, memberBatch(fmt.Sprintf("b%d", seq), fmt.Sprintf("set-%d", n), 4, jobs.Succeeded, seq))
+			}
+		}
+		time.Sleep(15 * time.Second)
+		if got := len(store.Stored("done.sets.test.succeeded.*")); got != sets {
+			t.Errorf("%d events, want %d", got, sets)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := len(store.Stored("done.ledger.test.set.*.*")); got != sets {
+			t.Errorf("%d records of sets are left, want the %d end marks", got, sets)
+		}
+	})
+}
