@@ -2,6 +2,7 @@ package faulttest_test
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,7 +38,7 @@ func TestTheMatrixIsComplete(t *testing.T) {
 	const root = "../.."
 	all := testNames(t, root)
 	mentioned := map[string]bool{}
-	for _, page := range []string{"docs/reliability.md", "docs/limits.md", "SECURITY.md"} {
+	for _, page := range []string{"docs/reliability.md", "docs/releases.md", "docs/limits.md", "SECURITY.md"} {
 		text, err := os.ReadFile(filepath.Join(root, page))
 		if err != nil {
 			t.Fatal(err)
@@ -49,7 +50,8 @@ func TestTheMatrixIsComplete(t *testing.T) {
 			}
 		}
 	}
-	tier := testNames(t, filepath.Join(root, "test"))
+	tier := testNames(t, filepath.Join(root, "test/fault"))
+	maps.Copy(tier, testNames(t, filepath.Join(root, "test/power")))
 	for name := range testNames(t, filepath.Join(root, "test/power/forgetful")) {
 		delete(tier, name) // those test the disk, not the product
 	}
