@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -132,7 +133,12 @@ func (b *Broker) begin() {
 	if b.Process != nil {
 		b.Kill()
 	}
-	b.Process = Start(b.t, b.name, Again(roleBroker, b.env, b.args...))
+	cmd := Again(roleBroker, b.env, b.args...)
+	if path := os.Getenv(ServerVariable); path != "" {
+		cmd = exec.Command(path, b.args...)
+		cmd.Env = append([]string{}, b.env...)
+	}
+	b.Process = Start(b.t, b.name, cmd)
 }
 
 // WaitHealthy waits until /healthz?query answers 200.

@@ -18,10 +18,12 @@ import (
 
 // Asked is one job as a service is told of it.
 type Asked struct {
-	ID     string          `json:"id"`
-	Source string          `json:"source"`
-	UID    string          `json:"rollcalluid"`
-	Data   json.RawMessage `json:"data"`
+	ID     string `json:"id"`
+	Source string `json:"source"`
+	UID    string `json:"rollcalluid"`
+	// Attempt counts from 1.
+	Attempt int             `json:"rollcallattempt"`
+	Data    json.RawMessage `json:"data"`
 }
 
 // Request is one call as a service sees it.

@@ -12,6 +12,10 @@ import (
 // roleVariable names the role of a test binary that was started again as a child.
 const roleVariable = "FAULTTEST_ROLE"
 
+// ServerVariable names the nats-server that brokers are, instead of the one in go.mod: the path of
+// a binary.
+const ServerVariable = "FAULTTEST_SERVER"
+
 // roleBroker runs the arguments as nats-server would.
 const roleBroker = "broker"
 
