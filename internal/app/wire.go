@@ -67,13 +67,8 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	return p, nil
 }
 
-const (
-	// eventHeaders is kept free of the server's max payload, which counts headers too.
-	eventHeaders = 1024
-	// tallyLives is how many times its greatest age a set's tally is kept, in case that nobody is
-	// there to end the set.
-	tallyLives = 3
-)
+// eventHeaders is kept free of the server's max payload, which counts headers too.
+const eventHeaders = 1024
 
 // bindStreams takes jobs from a stream and commits to another.
 func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) error {
@@ -92,7 +87,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	}, r.log)
 	l := ledger.New(store, ledger.Config{
 		Names: names, TTL: retentions.TTL, EventSubject: bus.EventSubject,
-		Lane: ledger.Lane(r.opts.Replica), TallyTTL: tallyLives * r.cfg.Streams.SetMaxAge, OnSets: sets.Touched,
+		Lane: ledger.Lane(r.opts.Replica), TallyTTL: r.cfg.Streams.TallyTTL(), OnSets: sets.Touched,
 		OnGroup: func(g ledger.Group) { r.seen.metrics.CommitGroup(g.Batches, g.Took, g.Err) },
 	}, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)

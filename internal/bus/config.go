@@ -89,6 +89,13 @@ const (
 	maxName = 64
 )
 
+// tallyLives is how many times its greatest age a set's tally is kept, in case that nobody is
+// there to end the set.
+const tallyLives = 3
+
+// TallyTTL is how long what is counted of a set is kept that nobody ends.
+func (s Streams) TallyTTL() time.Duration { return tallyLives * s.SetMaxAge }
+
 // Validate returns every fault of the settings, joined; each names its variable.
 func (s Streams) Validate() error {
 	var faults []error

@@ -71,11 +71,11 @@ func SetEventSubject(pool string, outcome jobs.SetOutcome, set string) string {
 	return SetEventPrefix + pool + "." + string(outcome) + "." + set
 }
 
-// SetEventsFilter matches the stored events of a pool's sets, of every pool for "*".
-func SetEventsFilter(pool string) string { return SetEventPrefix + pool + ".*.*" }
+// SetEventsOf matches the stored event of one set, whatever its outcome.
+func SetEventsOf(pool, set string) string { return SetEventPrefix + pool + ".*." + set }
 
-// SetsFilter matches the same as plain NATS subjects, as they are republished.
-func SetsFilter(pool string) string { return "sets." + pool + ".*.*" }
+// SetOf matches the event of one set as a plain NATS message, once it is committed.
+func SetOf(pool, set string) string { return "sets." + pool + ".*." + set }
 
 // EventsFilter matches the stored completion events of a pool, of every pool for "*".
 func EventsFilter(pool string) string { return EventPrefix + pool + ".*.*" }

@@ -151,12 +151,15 @@ func (j *Job) readDeadline(value string) error {
 // setName is what a set may be called.
 var setName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
+// ValidSet reports whether a set may be called so: 1 to 64 letters, digits, _ and -.
+func ValidSet(name string) bool { return setName.MatchString(name) }
+
 // readSet reads the membership in a set. A member whose size cannot be read is one all the same.
 func (j *Job) readSet(set, size string) error {
 	if set == "" {
 		return nil
 	}
-	if !setName.MatchString(set) {
+	if !ValidSet(set) {
 		return fmt.Errorf("header %s %q: want 1 to 64 letters, digits, _ and -", HeaderSet, clip(set, 80))
 	}
 	j.Set = set

@@ -32,6 +32,9 @@ type SetState struct {
 	lanes []lane
 }
 
+// Known reports whether anything of the set has been counted or declared.
+func (s *SetState) Known() bool { return s.Ended || len(s.lanes) > 0 }
+
 // begun returns when the set began, as far as the ledger knows.
 func (s *SetState) begun() time.Time {
 	first := s.Tally.FirstAt
