@@ -94,6 +94,8 @@ const (
 	ReasonBreakerOpen = "breaker_open"
 	ReasonOverload    = "overload"
 	ReasonCanceled    = "canceled"
+	ReasonHole        = "hole"
+	ReasonToken       = "token"
 	ReasonPanic       = "panic"
 	ReasonOther       = "error"
 )
@@ -112,7 +114,11 @@ type Failure struct {
 	// Free says that the failure burns no attempt of the jobs: no connection could be made, the
 	// service said "not now" (429), it is set up wrongly, or its breaker was not closed.
 	Free bool
-	// Err tells a person what happened; never holds a secret or a body.
+	// Misconfigured says that only a person can help: the service or its settings are set up
+	// wrongly, and no job is at fault. The jobs wait.
+	Misconfigured bool
+	// Err says to a person what happened; it may quote 200 bytes of what the service wrote, and
+	// never holds a secret.
 	Err error
 }
 

@@ -41,9 +41,16 @@ type ServiceState struct {
 	// InFlight counts calls under way, those that wait for a permit or the next try included.
 	InFlight int `json:"in_flight"`
 	// Limit is how many requests may be under way at once; with auto the one found so far.
-	Limit       int       `json:"limit"`
+	Limit int `json:"limit"`
+	// Pace is the least time between two requests since the service answered 429; 0 = no limit.
+	Pace Millis `json:"pace_ms,omitempty"`
+	// LastError is the latest failure that came of a request; that a breaker or a limit held
+	// calls back is not one.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Misconfigured says that the breaker is not closed because of a failure that only a person
+	// can help: jobs wait, and no job is at fault.
+	Misconfigured bool `json:"misconfigured,omitempty"`
 }
 
 // ServiceReport sums up what one service did for a batch.

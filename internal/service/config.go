@@ -1,9 +1,8 @@
 package service
 
 import (
-	"errors"
 	"fmt"
-	"net/url"
+	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
@@ -18,15 +17,30 @@ import (
 type Config struct {
 	Timeout     time.Duration `envconfig:"TIMEOUT" default:"10s" desc:"for one try, from sending to the last byte of the reply"`
 	Tries       int           `envconfig:"TRIES" default:"3" desc:"requests per call, 1 to 10; a job that still fails is retried later with its batch"`
-	Concurrency Concurrency   `envconfig:"CONCURRENCY" default:"32" desc:"calls at once from one replica, or auto to find the limit of the service"`
-	Rate        float64       `envconfig:"RATE" default:"0" desc:"calls per second from one replica; 0 = unlimited"`
+	Concurrency Concurrency   `envconfig:"CONCURRENCY" default:"32" desc:"requests at once from one replica, or auto to find the limit of the service"`
+	Rate        float64       `envconfig:"RATE" default:"0" desc:"requests per second from one replica; 0 = unlimited"`
 	Required    bool          `envconfig:"REQUIRED" default:"true" desc:"false: its replies are reported but never fail a job"`
-	Secret      jobs.Secret   `envconfig:"SECRET" desc:"Standard Webhooks secret (whsec_…) that calls are signed with; two, separated by a comma, during a rotation"`
-	Token       jobs.Secret   `envconfig:"TOKEN" desc:"bearer token sent with every call"`
+	Subjects    []string      `envconfig:"SUBJECTS" desc:"NATS subjects of the jobs that the service takes, separated by commas; empty = all"`
+	Format      Format        `envconfig:"FORMAT" default:"batch" desc:"batch: one request for a batch; event: one for each job, a CloudEvent in binary mode; plain: one for each job, as it was published"`
+	Method      string        `envconfig:"METHOD" default:"POST" desc:"POST, PUT, PATCH, GET or DELETE; only for the format plain; GET and DELETE send no body"`
+	Headers     jobs.Secret   `envconfig:"HEADERS" desc:"further headers, as Name:value,Name:value; in the formats event and plain the values may have holes"`
+	OK          Statuses      `envconfig:"OK" desc:"statuses that mean success besides 2xx, such as 409 or 404,409"`
+	Retry       Statuses      `envconfig:"RETRY" desc:"statuses that mean: try again later"`
+	Fail        Statuses      `envconfig:"FAIL" desc:"statuses that mean: the job is at fault"`
+	FailIf      Condition     `envconfig:"FAIL_IF" desc:"what in the JSON of a 2xx answer fails a job, as /status=error or /code=a|b; only for the formats event and plain"`
+	RetryIf     Condition     `envconfig:"RETRY_IF" desc:"what in the JSON of a 2xx answer asks for a retry, as /code=busy|locked; only for the formats event and plain"`
+	Keep        bool          `envconfig:"KEEP" default:"false" desc:"true: a JSON answer becomes the data of the job in the completion event; only for the formats event and plain"`
+	Secret      jobs.Secret   `envconfig:"SECRET" desc:"Standard Webhooks secret (whsec_…) that requests are signed with; two, separated by a comma, during a rotation"`
+	Token       jobs.Secret   `envconfig:"TOKEN" desc:"bearer token sent with every request"`
+	OAuthURL    string        `envconfig:"OAUTH_URL" desc:"token endpoint for OAuth 2.0 client credentials, instead of a token"`
+	OAuthID     string        `envconfig:"OAUTH_ID" desc:"client id for the token endpoint"`
+	OAuthSecret jobs.Secret   `envconfig:"OAUTH_SECRET" desc:"client secret for the token endpoint"`
+	OAuthScopes []string      `envconfig:"OAUTH_SCOPES" desc:"scopes to ask for, separated by commas"`
 	CA          string        `envconfig:"CA" desc:"file with the certificate authorities to trust, instead of the system's"`
 	Cert        string        `envconfig:"CERT" desc:"file with the client certificate"`
 	Key         string        `envconfig:"KEY" desc:"file with the key of the client certificate"`
 	MaxReply    jobs.Size     `envconfig:"MAX_REPLY" default:"1MiB" desc:"longest reply, decoded"`
+	ConnAge     time.Duration `envconfig:"CONN_AGE" default:"60s" desc:"how long a connection is used before the name is looked up again"`
 }
 
 // Bounds of the settings.
@@ -37,7 +51,20 @@ const (
 	maxRate        = 1e6
 	minReplyCap    = 64
 	maxReplyCap    = jobs.GiB
+	minConnAge     = time.Second
+	maxConnAge     = 24 * time.Hour
 )
+
+// sendsBody reports whether requests have a body.
+func (c *Config) sendsBody() bool { return c.Method != http.MethodGet && c.Method != http.MethodDelete }
+
+// bodyOf returns the body that is sent for a call.
+func (c *Config) bodyOf(call *jobs.Call) []byte {
+	if !c.sendsBody() {
+		return nil
+	}
+	return call.Body
+}
 
 // Concurrency is how many calls a replica sends to a service at once, or [Auto].
 type Concurrency int
@@ -92,73 +119,4 @@ func (c *Config) Spec(name string) any {
 	}
 	// Types that differ only in their tags convert into each other, pointers too.
 	return reflect.ValueOf(c).Convert(reflect.PointerTo(reflect.StructOf(fields))).Interface()
-}
-
-// Validate returns every fault of the settings of the service with this name and URL,
-// joined; each names its variable.
-func (c *Config) Validate(name, rawURL string) error {
-	var faults []error
-	check := func(ok bool, word, format string, args ...any) {
-		if !ok {
-			faults = append(faults, fmt.Errorf("%s: "+format, append([]any{Variable(name, word)}, args...)...))
-		}
-	}
-	check(c.Timeout >= time.Millisecond && c.Timeout <= maxTimeout, "TIMEOUT", "%v is not between 1ms and %v", c.Timeout, maxTimeout)
-	check(c.Tries >= 1 && c.Tries <= maxTries, "TRIES", "%d is not between 1 and %d", c.Tries, maxTries)
-	check(c.Concurrency == Auto || c.Concurrency >= 1 && c.Concurrency <= maxConcurrency, "CONCURRENCY", "%d is not between 1 and %d, nor auto", c.Concurrency, maxConcurrency)
-	check(c.Rate >= 0 && c.Rate <= maxRate, "RATE", "%v is not between 0 and %v calls a second", c.Rate, maxRate)
-	check(c.MaxReply >= minReplyCap && c.MaxReply <= maxReplyCap, "MAX_REPLY", "%v is not between %d and %v", c.MaxReply, minReplyCap, maxReplyCap)
-	if _, err := parseSecrets(c.Secret); err != nil {
-		check(false, "SECRET", "%w", err)
-	}
-	check(!strings.ContainsFunc(c.Token.Reveal(), notTokenChar), "TOKEN", "a bearer token has no spaces, line ends or characters beyond ASCII")
-	check((c.Cert == "") == (c.Key == ""), "CERT", "%s and %s belong together: set both or none", Variable(name, "CERT"), Variable(name, "KEY"))
-	return errors.Join(append(faults, c.validateTarget(name, rawURL, check))...)
-}
-
-// validateTarget checks what depends on the URL.
-func (c *Config) validateTarget(name, rawURL string, check func(ok bool, word, format string, args ...any)) error {
-	target, err := parseURL(rawURL)
-	if err != nil {
-		return fmt.Errorf("ROLLCALL_SERVICES: service %s: %w", name, err)
-	}
-	if target.Scheme != "https" {
-		check(c.CA == "", "CA", "is only for an https:// URL; %s has %s://", name, target.Scheme)
-		check(c.Cert == "", "CERT", "is only for an https:// URL; %s has %s://", name, target.Scheme)
-	}
-	check(target.Scheme != "nats" || c.Token.IsZero(), "TOKEN", "is only for HTTP; a service on NATS is guarded by NATS permissions")
-	if target.Scheme == "https" {
-		_, err = c.tlsConfig(name)
-	}
-	return err
-}
-
-func notTokenChar(r rune) bool { return r <= ' ' || r > '~' }
-
-// parseURL checks the URL of a service.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("the URL cannot be read; write http://host:port/path or nats://subject")
-	}
-	switch u.Scheme {
-	case "http", "https":
-		return u, checkHTTP(u)
-	case "nats":
-		return u, jobs.CheckSubject(strings.TrimPrefix(raw, natsScheme))
-	default:
-		return nil, fmt.Errorf("%q is not a URL with http://, https:// or nats://", u.Redacted())
-	}
-}
-
-func checkHTTP(u *url.URL) error {
-	switch {
-	case u.Hostname() == "":
-		return fmt.Errorf("%q names no host", u.Redacted())
-	case u.User != nil:
-		return errors.New("the URL holds a user or password, which would be shown in logs; use the _TOKEN variable")
-	case u.Fragment != "":
-		return fmt.Errorf("%q has a fragment, which is never sent", u.Redacted())
-	}
-	return checkLiteral(u.Hostname())
 }

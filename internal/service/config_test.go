@@ -32,8 +32,9 @@ func TestConfigFromTheEnvironment(t *testing.T) {
 	if err := envconfig.Process("", got.Spec("e-mail")); err != nil {
 		t.Fatal(err)
 	}
-	want := service.Config{Timeout: 3 * time.Second, Tries: 3, Concurrency: service.Auto, Rate: 2.5, Token: jobs.NewSecret("tok"), MaxReply: 64 * jobs.KiB}
-	if got != want {
+	want := service.Config{Timeout: 3 * time.Second, Tries: 3, Concurrency: service.Auto, Rate: 2.5, Token: jobs.NewSecret("tok"), MaxReply: 64 * jobs.KiB,
+		Method: "POST", ConnAge: time.Minute}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 	if err := got.Validate("e-mail", "http://mail:8080"); err != nil {
@@ -47,8 +48,8 @@ func TestConfigDefaults(t *testing.T) {
 	if err := envconfig.Process("", got.Spec("never-set-anywhere")); err != nil {
 		t.Fatal(err)
 	}
-	want := service.Config{Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB}
-	if got != want {
+	want := service.Config{Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB, Method: "POST", ConnAge: time.Minute}
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -67,7 +68,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 func TestValidateReportsAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	c := service.Config{Timeout: -1, Tries: 99, Concurrency: 0, Rate: -1, Secret: jobs.NewSecret("whsec_short"), Token: jobs.NewSecret("a\nb"),
-		CA: "/none/ca.pem", Cert: "/none/cert.pem", MaxReply: 1}
+		CA: "/none/ca.pem", Cert: "/none/cert.pem", MaxReply: 1, Method: "POST", ConnAge: time.Minute}
 	err := c.Validate("e-mail", "https://mail")
 	if err == nil {
 		t.Fatal("accepted")

@@ -54,7 +54,7 @@ type dialer struct {
 	handshake time.Duration
 }
 
-func newDialer(cfg Config, tlsConfig *tls.Config, resolver *net.Resolver) *dialer {
+func newDialer(cfg *Config, tlsConfig *tls.Config, resolver *net.Resolver) *dialer {
 	return &dialer{
 		Dialer: net.Dialer{
 			Timeout: min(dialTimeout, cfg.Timeout), KeepAlive: 15 * time.Second,

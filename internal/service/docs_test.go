@@ -134,7 +134,7 @@ func TestTheServicesOfThePageRun(t *testing.T) {
 			}
 			for _, secret := range []string{"", secretB} {
 				cfg.Secret = jobs.NewSecret(secret)
-				want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 401, final: true}.check(t, newService(t, url, cfg, service.Deps{}).Call(t.Context(), payments()))
+				want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 401, wrong: true}.check(t, newService(t, url, cfg, service.Deps{}).Call(t.Context(), payments()))
 			}
 			refusesOldCalls(t, url)
 		})

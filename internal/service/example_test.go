@@ -17,7 +17,10 @@ func Example() {
 	}))
 	defer billing.Close()
 
-	cfg := service.Config{Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB}
+	cfg := service.Config{
+		Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB,
+		Method: http.MethodPost, ConnAge: time.Minute,
+	}
 	svc, err := service.New("billing", billing.URL, cfg, service.Deps{Version: "1.0.0", RetryMax: 5 * time.Minute})
 	if err != nil {
 		fmt.Println(err)

@@ -28,8 +28,8 @@ func NewDecoder() func(*jobs.Call, []byte, string) ([]jobs.Reply, *jobs.Failure)
 
 // ErrorReply reads the headers of an answer over NATS that says that the call failed.
 func ErrorReply(code, text, after string) *jobs.Failure {
-	t := &natsTransport{decoder: newDecoder(jobs.MiB, time.Minute)}
-	return t.errorReply(&nats.Msg{Header: nats.Header{micro.ErrorHeader: {text}, headerRetryAfter: {after}}}, code)
+	t := &natsTransport{reading: newReading("billing", &Config{MaxReply: jobs.MiB}, time.Minute)}
+	return t.errorReply(&nats.Msg{Header: nats.Header{micro.ErrorHeader: {text}, headerRetryAfter: {after}}}, natsStatus(code))
 }
 
 // AllOK is the recognizer in front of the decoder.
@@ -38,11 +38,12 @@ func AllOK(call *jobs.Call, body []byte) bool { return allOK(call.Jobs, body) }
 // Send is one try of a fake transport.
 type Send func(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure)
 
-func (f Send) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
-	return f(ctx, call)
+func (f Send) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
+	return f(ctx, r.call)
 }
-func (Send) fits(*jobs.Call) bool { return true }
-func (Send) close()               {}
+func (Send) prepare(call *jobs.Call) (*request, *jobs.Failure) { return &request{call: call}, nil }
+func (Send) fits(*jobs.Call) bool                              { return true }
+func (Send) close()                                            {}
 
 // NewFake returns a service with its policies around a transport that needs no network, to
 // be used where time stands still.
@@ -58,3 +59,6 @@ func Sign(secret, id string, at time.Time, body []byte) (timestamp, signature st
 	}
 	return s.sign(id, at, body)
 }
+
+// Broken describes an error of a request.
+func Broken(ctx context.Context, err error) *jobs.Failure { return broken(ctx, "billing:80", err) }

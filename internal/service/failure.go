@@ -6,36 +6,59 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
-	"time"
 
 	"rollcall/internal/jobs"
 )
 
-// misconfigured reports whether a try could not even be sent because of something only a
-// person can mend: certificates, or an address that is never called. It is not repeated,
-// does not trip the breaker and burns no attempt, so that no job dies of a wrong CA file.
-func misconfigured(f *jobs.Failure) bool {
-	return f.Reason == jobs.ReasonTLS || errors.Is(f.Err, errForbidden)
+// unsentError marks what went wrong before a request was sent: no connection, no name, no
+// handshake, no descriptor.
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+
+func (e *unsentError) Unwrap() error { return e.err }
+
+// unsent reports whether a failed try never reached the service.
+func unsent(f *jobs.Failure) bool {
+	switch f.Reason {
+	case jobs.ReasonRefused, jobs.ReasonDNS, jobs.ReasonTLS, jobs.ReasonOverload, jobs.ReasonToken:
+		return true
+	default:
+		return errors.As(f.Err, new(*unsentError))
+	}
 }
 
 // burns reports whether a failed try counts as an attempt of its jobs. What never reached the
-// service does not, nor does "not now".
+// service does not, nor does "not now", nor what no job can help.
 func burns(f *jobs.Failure) bool {
-	switch f.Reason {
-	case jobs.ReasonRefused, jobs.ReasonDNS, jobs.ReasonTLS, jobs.ReasonThrottled, jobs.ReasonCanceled:
-		return false
-	default:
-		return true
-	}
+	return !unsent(f) && !f.Misconfigured && f.Reason != jobs.ReasonThrottled && f.Reason != jobs.ReasonCanceled
 }
 
 // broken describes a request to target that ended without a complete reply.
 func broken(ctx context.Context, target string, err error) *jobs.Failure {
-	if isAlert(err) {
+	if isAlert(err) && !errors.As(err, new(*tlsError)) {
 		err = &tlsError{err}
 	}
-	return &jobs.Failure{Reason: reasonFor(ctx, err), Err: fmt.Errorf("call %s: %w", target, err)}
+	f := &jobs.Failure{Reason: reasonFor(ctx, err), Err: fmt.Errorf("call %s: %w", target, err)}
+	f.Misconfigured = f.Reason == jobs.ReasonTLS || errors.Is(err, errForbidden)
+	if f.Reason == jobs.ReasonOverload {
+		f.Err = fmt.Errorf("call %s: %w; this process is short of it, the service is not to blame: raise the limit of open files (ulimit -n)", target, err)
+	}
+	return f
+}
+
+// isShortage reports whether this machine or process lacks what a connection needs.
+func isShortage(err error) bool {
+	for _, errno := range [...]syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	// The resolver keeps no more of what went wrong than its text.
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && (strings.Contains(dns.Err, syscall.EMFILE.Error()) || strings.Contains(dns.Err, syscall.ENFILE.Error()))
 }
 
 // isAlert reports whether the peer ended a connection by a TLS alert. That is how a client
@@ -46,6 +69,9 @@ func isAlert(err error) bool {
 }
 
 func reasonFor(ctx context.Context, err error) string {
+	if isShortage(err) {
+		return jobs.ReasonOverload
+	}
 	if _, ok := errors.AsType[*tlsError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return jobs.ReasonTLS
 	}
@@ -63,35 +89,6 @@ func reasonFor(ctx context.Context, err error) string {
 	default:
 		return jobs.ReasonBadResponse
 	}
-}
-
-// statusFailure reads a status that is not 2xx, of HTTP or from Nats-Service-Error-Code. said
-// is the service's own short text, empty if none.
-func statusFailure(code int, said, after string, retryMax time.Duration) *jobs.Failure {
-	f := &jobs.Failure{Code: code, RetryAfter: retryAfter(after, time.Now(), retryMax)}
-	switch {
-	case code == http.StatusTooManyRequests:
-		f.Reason = jobs.ReasonThrottled
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly:
-		f.Reason = jobs.ReasonHTTP4xx
-	case code >= 500:
-		f.Reason = jobs.ReasonHTTP5xx
-	case code >= 400:
-		f.Reason, f.Final = jobs.ReasonHTTP4xx, true
-	case code >= 300:
-		f.Reason, f.Final = jobs.ReasonRedirect, true
-	default:
-		f.Reason = jobs.ReasonBadResponse
-	}
-	text := http.StatusText(code)
-	if said != "" {
-		text = jobs.Clip(said, maxErrorText)
-	}
-	f.Err = fmt.Errorf("answered %d %s", code, text)
-	if f.Reason == jobs.ReasonRedirect {
-		f.Err = fmt.Errorf("answered %d %s; redirects are never followed: set the final URL in ROLLCALL_SERVICES", code, text)
-	}
-	return f
 }
 
 // unreadable describes a reply that cannot be understood.

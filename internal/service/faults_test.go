@@ -20,6 +20,8 @@ type want struct {
 	code   int
 	final  bool
 	after  time.Duration
+	// wrong means that no job is at fault: the breaker is open, and that is how long to wait.
+	wrong bool
 }
 
 // check compares a result with what it must be.
@@ -28,7 +30,13 @@ func (w want) check(t *testing.T, r jobs.CallResult) {
 	if r.Failure == nil {
 		t.Fatalf("the call succeeded: %+v", r)
 	}
-	got := want{r.Failure.Reason, r.Tries, r.Failure.Code, r.Failure.Final, r.Failure.RetryAfter}
+	got := want{r.Failure.Reason, r.Tries, r.Failure.Code, r.Failure.Final, r.Failure.RetryAfter, r.Failure.Misconfigured}
+	if got.wrong {
+		if got.after < 3*time.Second || got.after > 7*time.Second || !r.Failure.Free {
+			t.Errorf("free %v, to come back after %v: want free, and after the breaker's delay", r.Failure.Free, got.after)
+		}
+		got.after = 0
+	}
 	if got != w {
 		t.Errorf("got %+v, want %+v\nerror: %v", got, w, r.Failure)
 	}
@@ -214,9 +222,14 @@ func TestTwentyTwoServerErrors(t *testing.T) {
 		504: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 504},
 		408: {reason: jobs.ReasonHTTP4xx, tries: 3, code: 408},
 		425: {reason: jobs.ReasonHTTP4xx, tries: 3, code: 425},
-		429: {reason: jobs.ReasonThrottled, tries: 3, code: 429},
+		429: {reason: jobs.ReasonThrottled, tries: 1, code: 429},
 		400: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 400, final: true},
-		404: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 404, final: true},
+		404: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 404, wrong: true},
+		401: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 401, wrong: true},
+		403: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 403, wrong: true},
+		405: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 405, wrong: true},
+		407: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 407, wrong: true},
+		410: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 410, wrong: true},
 		413: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 413, final: true},
 		422: {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
 	} {
@@ -224,12 +237,12 @@ func TestTwentyTwoServerErrors(t *testing.T) {
 			t.Parallel()
 			url := serve(t, func(rw http.ResponseWriter, _ *http.Request) {
 				rw.WriteHeader(code)
-				_, _ = rw.Write([]byte("secret body"))
+				_, _ = rw.Write([]byte("{\"error\":\"field\x1b[31m\n customer_id is required\"}" + strings.Repeat(" x", 3000)))
 			})
 			result := newService(t, url, config(), service.Deps{}).Call(t.Context(), call(2))
 			w.check(t, result)
-			if strings.Contains(result.Failure.Error(), "secret") {
-				t.Errorf("the error shows the body: %v", result.Failure)
+			if text := result.Failure.Err.Error(); !strings.Contains(text, `{"error":"field [31m customer_id is required"} x x`) || len(text) > 350 {
+				t.Errorf("%d bytes: %s", len(text), text)
 			}
 		})
 	}
@@ -240,10 +253,10 @@ func TestTwentySixAStatusWhoseBodyNeverEnds(t *testing.T) {
 	t.Parallel()
 	for head, w := range map[string]want{
 		"HTTP/1.1 422 No\r\n":                                   {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
-		"HTTP/1.1 307 There\r\nLocation: /x\r\n":                {reason: jobs.ReasonRedirect, tries: 1, code: 307, final: true},
+		"HTTP/1.1 307 There\r\nLocation: /x\r\n":                {reason: jobs.ReasonRedirect, tries: 1, code: 307, wrong: true},
 		"HTTP/1.1 503 Later\r\nRetry-After: 30\r\n":             {reason: jobs.ReasonHTTP5xx, tries: 1, code: 503, after: 30 * time.Second},
 		"HTTP/1.1 422 No\r\nContent-Encoding: gzip\r\n":         {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
-		"HTTP/1.1 429 Slower\r\nTransfer-Encoding: chunked\r\n": {reason: jobs.ReasonThrottled, tries: 2, code: 429},
+		"HTTP/1.1 429 Slower\r\nTransfer-Encoding: chunked\r\n": {reason: jobs.ReasonThrottled, tries: 1, code: 429},
 	} {
 		t.Run(head, func(t *testing.T) {
 			t.Parallel()
@@ -287,7 +300,11 @@ func TestTwentyThreeRetryAfter(t *testing.T) {
 					w.WriteHeader(code)
 				})
 				s := newService(t, url, config(), service.Deps{RetryMax: limit})
-				want{reason: reason, tries: test.tries, code: code, after: test.after}.check(t, s.Call(t.Context(), call(1)))
+				tries := test.tries
+				if code == http.StatusTooManyRequests {
+					tries = 1 // first the pace comes down
+				}
+				want{reason: reason, tries: tries, code: code, after: test.after}.check(t, s.Call(t.Context(), call(1)))
 			})
 		}
 	}
@@ -322,7 +339,7 @@ func TestTwentyFourRedirectsAreNeverFollowed(t *testing.T) {
 			first := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, second, code) })
 			cfg := config()
 			cfg.Token = jobs.NewSecret("token")
-			want{reason: jobs.ReasonRedirect, tries: 1, code: code, final: true}.check(t, newService(t, first, cfg, service.Deps{}).Call(t.Context(), call(2)))
+			want{reason: jobs.ReasonRedirect, tries: 1, code: code, wrong: true}.check(t, newService(t, first, cfg, service.Deps{}).Call(t.Context(), call(2)))
 			if reached.Load() != 0 {
 				t.Error("the second host was called")
 			}

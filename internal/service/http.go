@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -28,161 +30,166 @@ const (
 	drainTime  = 100 * time.Millisecond
 )
 
-// Header names, in the spelling of [http.CanonicalHeaderKey].
-const (
-	headerContentType    = "Content-Type"
-	headerRetryAfter     = "Retry-After"
-	headerIdempotencyKey = "Idempotency-Key"
-	headerBatch          = "Rollcall-Batch"
-	headerPool           = "Rollcall-Pool"
-	headerTraceparent    = "Traceparent"
-	headerWebhookID      = "Webhook-Id"
-	headerWebhookTime    = "Webhook-Timestamp"
-	headerWebhookSign    = "Webhook-Signature"
-)
-
-// lowerIdempotencyKey is how the key is sent by HTTP, where case does not matter. Under the
-// canonical name net/http takes it for leave to send a body again, uncounted, on every
-// connection that it keeps, when the service breaks on it (Request.isReplayable). Repeating is
-// for the retry policy.
-const lowerIdempotencyKey = "idempotency-key"
-
-// httpTransport sends calls by POST. It uses the round tripper without [http.Client]: no
+// httpTransport sends calls over HTTP. It uses the round tripper without [http.Client]: no
 // redirects, no cookies, no credentials from the URL, and less work.
 type httpTransport struct {
-	target  string // host, for error texts
-	rt      *http.Transport
-	request *http.Request
-	fixed   http.Header
-	signer  signer
-	decoder decoder
+	cfg     *Config
+	target  *target
+	extra   []extraHeader
+	conns   *connections
+	heads   heads
+	reading reading
 	buffers sync.Pool
 }
 
-func newHTTP(name string, target *url.URL, cfg Config, deps Deps) (*httpTransport, error) {
-	secrets, err := parseSecrets(cfg.Secret)
-	if err != nil {
+func newHTTP(name, rawURL string, cfg *Config, deps Deps) (*httpTransport, error) {
+	t := &httpTransport{cfg: cfg, reading: newReading(name, cfg, deps.RetryMax)}
+	var err error
+	if t.target, err = parseTarget(rawURL); err != nil {
 		return nil, err
 	}
-	t := &httpTransport{
-		target: target.Host, signer: secrets,
-		decoder: newDecoder(cfg.MaxReply, deps.RetryMax),
-		request: &http.Request{Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
-		fixed: http.Header{
-			headerContentType: {jobs.MediaBatch},
-			"Accept":          {"application/json"},
-			"User-Agent":      {"rollcall/" + deps.Version},
-		},
+	if t.extra, err = parseHeaders(cfg.Headers); err != nil {
+		return nil, err
 	}
-	if !cfg.Token.IsZero() {
-		t.fixed["Authorization"] = []string{"Bearer " + cfg.Token.Reveal()}
+	if t.heads, err = newHeads(name, cfg, t.extra, deps); err != nil {
+		return nil, err
 	}
-	t.rt, err = newRoundTripper(name, target.Scheme, cfg, deps)
+	t.conns, err = newConnections(name, t.target.base.Scheme, cfg, deps)
 	return t, err
-}
-
-// newRoundTripper returns a connection pool for one service: as many connections as calls may
-// be under way, all of them kept.
-func newRoundTripper(name, scheme string, cfg Config, deps Deps) (*http.Transport, error) {
-	limit := int(cfg.Concurrency)
-	if cfg.Concurrency == Auto {
-		limit = autoMax
-	}
-	rt := &http.Transport{
-		MaxConnsPerHost: limit, MaxIdleConnsPerHost: limit, MaxIdleConns: limit, IdleConnTimeout: 90 * time.Second,
-		MaxResponseHeaderBytes: maxHeader, WriteBufferSize: writeBuffer, ReadBufferSize: readBuffer,
-		ForceAttemptHTTP2: true,
-		// A dead HTTP/2 connection would otherwise fail every call that shares it, for minutes.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-	}
-	if scheme != "https" {
-		rt.DialContext = newDialer(cfg, nil, deps.Resolver).DialContext
-		return rt, nil
-	}
-	config, err := cfg.tlsConfig(name)
-	if err != nil {
-		return nil, err
-	}
-	d := newDialer(cfg, config, deps.Resolver)
-	rt.DialContext, rt.DialTLSContext, rt.TLSClientConfig = d.DialContext, d.dialTLS, config
-	return rt, nil
 }
 
 func (t *httpTransport) fits(*jobs.Call) bool { return true }
 
-func (t *httpTransport) close() { t.rt.CloseIdleConnections() }
+func (t *httpTransport) close() { t.conns.close() }
+
+// prepare implements transport.
+func (t *httpTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
+	r := &request{call: call, url: &t.target.base}
+	var err error
+	if t.target.holes() {
+		if r.url, err = t.target.fill(call.Jobs[0]); err != nil {
+			return nil, unfilled(err)
+		}
+	}
+	if r.extra, err = fillExtra(t.extra, call); err != nil {
+		return nil, unfilled(err)
+	}
+	return r, nil
+}
 
 // send implements transport.
-func (t *httpTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
-	req := t.request.WithContext(ctx)
-	req.Header = t.header(call)
-	req.ContentLength = int64(len(call.Body))
-	req.Body = io.NopCloser(bytes.NewReader(call.Body))
-	// net/http may use another connection when a kept one turns out to be closed before
-	// anything was written to it.
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
-	resp, err := t.rt.RoundTrip(req)
+func (t *httpTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
+	auth, failure := t.heads.authorization(ctx)
+	if failure != nil {
+		return nil, failure
+	}
+	replies, failure := t.exchange(ctx, r, auth)
+	if failure != nil && failure.Code == http.StatusUnauthorized && t.heads.renew(auth) {
+		if auth, renewed := t.heads.authorization(ctx); renewed == nil {
+			return t.exchange(ctx, r, auth)
+		}
+	}
+	return replies, failure
+}
+
+// exchange sends one request and reads the answer.
+func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) ([]jobs.Reply, *jobs.Failure) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	header := t.heads.of(r, auth)
+	resp, err := t.roundTrip(ctx, r, header)
 	if err != nil {
-		return nil, broken(ctx, t.target, err)
+		return nil, broken(ctx, t.target.base.Host, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		if !resp.Uncompressed {
-			drain(resp.Body)
-		}
-		return nil, statusFailure(resp.StatusCode, "", resp.Header.Get(headerRetryAfter), t.decoder.retryMax)
+	if t.reading.verdict(resp.StatusCode) == accepted {
+		return t.accept(ctx, cancel, resp, r.call)
 	}
-	return t.read(ctx, resp, call)
+	said := jobs.Printable(hide(string(quote(resp, cancel)), t.heads.secrets(r, auth)...), maxQuote)
+	return nil, t.reading.failure(resp.StatusCode, said, resp.Header.Get(headerRetryAfter), sentAt(resp))
 }
 
-// drain reads what is left of a small body. A body that does not end is closed: the status has
-// said all, and must not become a time-out. Not for a body that net/http decompresses: that one
-// cannot be closed while it waits for its first bytes.
-func drain(body io.ReadCloser) {
-	enough := time.AfterFunc(drainTime, func() { _ = body.Close() })
+// sentAt is when the service answered by its own clock: a date in Retry-After is of that clock.
+func sentAt(resp *http.Response) time.Time {
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		return at
+	}
+	return time.Now()
+}
+
+// trace is how far a request came. net/http reports it from several goroutines.
+type trace struct{ reused, connected, answered atomic.Bool }
+
+// roundTrip sends a request. One that meets a kept connection which the service has reset, with
+// no byte of an answer, is sent once more on a new one: it says nothing of the service, only of
+// how long connections live there. A connection that was closed in good order is another matter:
+// the request may have arrived.
+func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.Header) (*http.Response, error) {
+	g := t.conns.current()
+	tr := new(trace)
+	resp, err := g.kept.RoundTrip(t.request(ctx, r, header, tr))
+	if err != nil && tr.reused.Load() && !tr.answered.Load() && ctx.Err() == nil && isReset(err) {
+		tr = new(trace)
+		resp, err = g.fresh.RoundTrip(t.request(ctx, r, header, tr))
+	}
+	if err != nil && !tr.connected.Load() {
+		err = &unsentError{err}
+	}
+	return resp, err
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// request returns the request of net/http. It is made for each try.
+func (t *httpTransport) request(ctx context.Context, r *request, header http.Header, tr *trace) *http.Request {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(info httptrace.GotConnInfo) { tr.connected.Store(true); tr.reused.Store(info.Reused) },
+		GotFirstResponseByte: func() { tr.answered.Store(true) },
+	})
+	plain := &http.Request{Method: t.cfg.Method, URL: r.url, Host: r.url.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
+	req := plain.WithContext(ctx)
+	body := r.call.Body
+	if !t.cfg.sendsBody() || len(body) == 0 {
+		req.Body = http.NoBody
+		return req
+	}
+	req.ContentLength = int64(len(body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	// net/http may use another connection when a kept one turns out to be closed before
+	// anything was written to it.
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return req
+}
+
+// quote reads the beginning of a body that nobody needs, so that its connection can be kept. A
+// body that does not end is given up: the status has said all, and must not become a time-out.
+func quote(resp *http.Response, cancel context.CancelFunc) []byte {
+	enough := time.AfterFunc(drainTime, cancel)
 	defer enough.Stop()
-	_, _ = io.CopyN(io.Discard, body, maxDrained)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxDrained))
+	return body
 }
 
-// header returns the headers of one try. The values of one call share one backing array.
-func (t *httpTransport) header(call *jobs.Call) http.Header {
-	h := make(http.Header, len(t.fixed)+7)
-	for name, values := range t.fixed {
-		h[name] = values
+// accept reads the answer with an accepted status.
+func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+	if resp.ContentLength == 0 || !t.reading.needsBody() {
+		if resp.ContentLength != 0 {
+			quote(resp, cancel)
+		}
+		return t.reading.accept(call, nil, "")
 	}
-	values := make([]string, 0, 7)
-	set := func(name, value string) {
-		values = append(values, value)
-		h[name] = values[len(values)-1 : len(values) : len(values)]
-	}
-	set(lowerIdempotencyKey, `"`+call.Key+`"`)
-	set(headerBatch, call.BatchID)
-	set(headerPool, call.Pool)
-	if call.Traceparent != "" {
-		set(headerTraceparent, call.Traceparent)
-	}
-	if len(t.signer.secrets) > 0 {
-		timestamp, signature := t.signer.sign(call.Key, time.Now(), call.Body)
-		set(headerWebhookID, call.Key)
-		set(headerWebhookTime, timestamp)
-		set(headerWebhookSign, signature)
-	}
-	return h
-}
-
-// read reads and decodes a 2xx reply.
-func (t *httpTransport) read(ctx context.Context, resp *http.Response, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
-	if resp.ContentLength == 0 {
-		return t.decoder.decode(call, nil, "")
-	}
-	if resp.ContentLength > int64(t.decoder.maxReply) {
-		return nil, tooLarge(t.decoder.maxReply)
+	limit := int(t.cfg.MaxReply)
+	batch := t.cfg.Format == FormatBatch
+	if resp.ContentLength > int64(limit) && batch {
+		return nil, tooLarge(t.cfg.MaxReply)
 	}
 	buf, _ := t.buffers.Get().(*[]byte)
 	if buf == nil {
 		buf = new(make([]byte, 0, readBuffer))
 	}
-	body, err := readCapped((*buf)[:0], resp.Body, int(t.decoder.maxReply))
+	body, err := readCapped((*buf)[:0], resp.Body, limit)
 	defer func() {
 		if cap(body) <= maxKept {
 			*buf = body
@@ -190,14 +197,16 @@ func (t *httpTransport) read(ctx context.Context, resp *http.Response, call *job
 		}
 	}()
 	switch {
+	case err != nil && !batch:
+		return t.reading.accept(call, nil, "") // the status has said all
 	case errors.Is(err, errTooLarge):
-		return nil, tooLarge(t.decoder.maxReply)
+		return nil, tooLarge(t.cfg.MaxReply)
 	case err != nil:
-		return nil, broken(ctx, t.target, err)
-	case len(body) == 0 && endsByClosing(resp):
-		return nil, broken(ctx, t.target, fmt.Errorf("the connection was closed behind the headers: %w", io.ErrUnexpectedEOF))
+		return nil, broken(ctx, t.target.base.Host, err)
+	case len(body) == 0 && batch && endsByClosing(resp):
+		return nil, broken(ctx, t.target.base.Host, fmt.Errorf("the connection was closed behind the headers: %w", io.ErrUnexpectedEOF))
 	}
-	return t.decoder.decode(call, body, resp.Header.Get(headerContentType))
+	return t.reading.accept(call, body, resp.Header.Get(headerContentType))
 }
 
 // endsByClosing reports whether the body of a reply ends where the connection does: no length, no

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -16,30 +17,57 @@ import (
 
 // natsTransport sends calls as requests.
 type natsTransport struct {
+	cfg     *Config
 	conn    *nats.Conn
-	subject string
+	target  subject
+	extra   []extraHeader
 	version string
-	signer  signer
-	decoder decoder
-}
-
-func newNATS(rawURL string, cfg Config, deps Deps) (*natsTransport, error) {
-	if deps.Conn == nil {
-		return nil, errors.New("a nats:// service needs a NATS connection")
-	}
-	secrets, err := parseSecrets(cfg.Secret)
-	if err != nil {
-		return nil, err
-	}
-	return &natsTransport{
-		conn: deps.Conn, subject: strings.TrimPrefix(rawURL, natsScheme), version: deps.Version,
-		signer: secrets, decoder: newDecoder(cfg.MaxReply, deps.RetryMax),
-	}, nil
+	sign    *watched[signer]
+	reading reading
 }
 
 const natsScheme = "nats://"
 
+func newNATS(name, rawURL string, cfg *Config, deps Deps) (*natsTransport, error) {
+	if deps.Conn == nil {
+		return nil, errors.New("a nats:// service needs a NATS connection")
+	}
+	t := &natsTransport{cfg: cfg, conn: deps.Conn, version: deps.Version, reading: newReading(name, cfg, deps.RetryMax)}
+	var err error
+	if t.target, err = parseSubject(strings.TrimPrefix(rawURL, natsScheme)); err != nil {
+		return nil, err
+	}
+	if t.extra, err = parseHeaders(cfg.Headers); err != nil {
+		return nil, err
+	}
+	t.sign, err = newWatched(Variable(name, "SECRET"), cfg.Secret, deps.Log, parseSecrets)
+	return t, err
+}
+
 func (t *natsTransport) close() {}
+
+// prepare implements transport. A message for one job that the server would refuse is that
+// job's failure; a batch is split before it comes here.
+func (t *natsTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
+	r := &request{call: call}
+	var job *jobs.Job
+	if len(call.Jobs) > 0 {
+		job = call.Jobs[0]
+	}
+	var err error
+	if r.subject, err = t.target.fill(job); err != nil {
+		return nil, unfilled(err)
+	}
+	if r.extra, err = fillExtra(t.extra, call); err != nil {
+		return nil, unfilled(err)
+	}
+	if t.cfg.Format != FormatBatch {
+		if n := int64((&nats.Msg{Subject: r.subject, Header: t.header(r), Data: call.Body}).Size()); n > t.conn.MaxPayload() {
+			return nil, tooLargeForNATS(len(call.Body), t.reading.name)
+		}
+	}
+	return r, nil
+}
 
 // fits reports whether body and headers stay under the server's max payload.
 func (t *natsTransport) fits(call *jobs.Call) bool {
@@ -48,64 +76,107 @@ func (t *natsTransport) fits(call *jobs.Call) bool {
 
 // headerSize bounds the length of the headers from above, in bytes.
 func (t *natsTransport) headerSize(call *jobs.Call) int {
-	const names, signature, timestamp = 320, 50, 20
-	return names + len(t.version) + len(call.Key)*2 + partSuffix + len(call.BatchID) + len(call.Pool) +
-		len(call.Traceparent) + timestamp + len(t.signer.secrets)*signature
+	const names, signature, timestamp, ofJob = 320, 50, 20, 200
+	size := names + len(t.version) + len(call.Key)*2 + partSuffix + len(call.BatchID) + len(call.Pool) +
+		len(call.Traceparent) + timestamp + ofJob + len(t.sign.get().secrets)*signature + len(t.cfg.Headers.Reveal())
+	if parent, state := traceOf(call); call.Traceparent == "" {
+		size += len(parent) + len(state)
+	}
+	return size
 }
 
 // send implements transport. The first reply wins: later ones find nobody waiting.
-func (t *natsTransport) send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
 	// nats.go copies the message before it waits for the answer.
-	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: t.subject, Header: t.header(call), Data: call.Body})
+	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: nobody listens: %w", t.subject, err)}
-	case errors.Is(err, nats.ErrReconnectBufExceeded): // nothing waits for a reconnect
-		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: not connected to NATS", t.subject)}
+		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: nobody listens: %w", r.subject, err)}
 	case err != nil:
-		return nil, t.broken(ctx, err)
+		return nil, t.broken(ctx, r, err)
 	}
-	if code := headerOf(msg.Header, micro.ErrorCodeHeader); code != "" {
-		return nil, t.errorReply(msg, code)
+	code := headerOf(msg.Header, micro.ErrorCodeHeader)
+	if code == "" && headerOf(msg.Header, micro.ErrorHeader) != "" {
+		code = "500"
 	}
-	if text := headerOf(msg.Header, micro.ErrorHeader); text != "" {
-		return nil, t.errorReply(msg, "500")
+	if status := natsStatus(code); t.reading.verdict(status) != accepted {
+		return nil, t.errorReply(msg, status)
 	}
-	return t.decoder.decode(call, msg.Data, headerOf(msg.Header, headerContentType))
+	replies, failure := t.reading.accept(r.call, msg.Data, headerOf(msg.Header, headerContentType))
+	if failure != nil && t.cfg.Format != FormatBatch {
+		return t.reading.accept(r.call, nil, "")
+	}
+	return replies, failure
 }
 
-func (t *natsTransport) broken(ctx context.Context, err error) *jobs.Failure {
+// natsStatus reads Nats-Service-Error-Code; an answer without one is a 200.
+func natsStatus(code string) int {
+	if code == "" {
+		return http.StatusOK
+	}
+	n, err := strconv.Atoi(code)
+	if err != nil || n < 100 || n > maxStatus {
+		return http.StatusInternalServerError
+	}
+	return n
+}
+
+func (t *natsTransport) broken(ctx context.Context, r *request, err error) *jobs.Failure {
 	reason := jobs.ReasonReset
 	if ctx.Err() != nil || errors.Is(err, nats.ErrTimeout) {
 		reason = jobs.ReasonTimeout
 	}
-	return &jobs.Failure{Reason: reason, Err: fmt.Errorf("call %s: %w", t.subject, err)}
+	return &jobs.Failure{Reason: reason, Err: fmt.Errorf("call %s: %w", r.subject, err)}
 }
 
 // errorReply reads an answer in the manner of micro: a code like those of HTTP, and a text.
-func (t *natsTransport) errorReply(msg *nats.Msg, code string) *jobs.Failure {
-	n, err := strconv.Atoi(code)
-	if err != nil || n < 100 || n > 999 {
-		n = 500
+func (t *natsTransport) errorReply(msg *nats.Msg, status int) *jobs.Failure {
+	said := headerOf(msg.Header, micro.ErrorHeader)
+	if said == "" {
+		said = string(msg.Data[:min(len(msg.Data), maxDrained)])
 	}
-	return statusFailure(n, headerOf(msg.Header, micro.ErrorHeader), headerOf(msg.Header, headerRetryAfter), t.decoder.retryMax)
+	return t.reading.failure(status, jobs.Printable(said, maxQuote), headerOf(msg.Header, headerRetryAfter), time.Now())
 }
 
-func (t *natsTransport) header(call *jobs.Call) nats.Header {
+// header returns the headers of one try. nats.go reads their names case-sensitively; those of
+// other specifications are written as these have them.
+func (t *natsTransport) header(r *request) nats.Header {
+	call := r.call
 	h := nats.Header{
-		headerContentType:    {jobs.MediaBatch},
 		"User-Agent":         {"rollcall/" + t.version},
 		headerIdempotencyKey: {`"` + call.Key + `"`},
 		headerBatch:          {call.BatchID},
 		headerPool:           {call.Pool},
 	}
-	if call.Traceparent != "" {
-		// nats.go reads header names case-sensitively, and the specification has it lower case.
-		h["traceparent"] = []string{call.Traceparent}
+	set := func(name, value string) {
+		if value != "" {
+			h[name] = []string{value}
+		}
 	}
-	if len(t.signer.secrets) > 0 {
-		timestamp, signature := t.signer.sign(call.Key, time.Now(), call.Body)
+	parent, state := traceOf(call)
+	set("traceparent", parent)
+	set("tracestate", state)
+	if len(call.Jobs) == 1 {
+		ofJob(call.Jobs[0], set)
+	}
+	switch {
+	case t.cfg.Format == FormatBatch:
+		set(headerContentType, jobs.MediaBatch)
+	case len(call.Body) > 0:
+		set(headerContentType, mediaType(call.Jobs[0]))
+	}
+	if t.cfg.Format == FormatEvent {
+		call.Jobs[0].EachAttribute(func(name, value string) { set("ce-"+name, encodeAttribute(value)) })
+		if len(call.Body) > 0 {
+			set("ce-datacontenttype", encodeAttribute(mediaType(call.Jobs[0])))
+		}
+	}
+	if s := t.sign.get(); len(s.secrets) > 0 {
+		timestamp, signature := s.sign(call.Key, time.Now(), call.Body)
 		h["webhook-id"], h["webhook-timestamp"], h["webhook-signature"] = []string{call.Key}, []string{timestamp}, []string{signature}
+	}
+	for i := range t.extra {
+		set(t.extra[i].name, r.extra[i])
 	}
 	return h
 }

@@ -57,7 +57,7 @@ func TestThirtyEightNATSServices(t *testing.T) {
 		handler nats.MsgHandler
 		want    want
 	}{
-		"no responders":      {nil, want{reason: jobs.ReasonRefused, tries: 2}},
+		"no responders":      {nil, want{reason: jobs.ReasonRefused}},
 		"no reply":           {func(*nats.Msg) {}, want{reason: jobs.ReasonTimeout, tries: 2}},
 		"not a reply":        {respond(nil, "pong"), want{reason: jobs.ReasonBadResponse, tries: 2}},
 		"error 500":          {respond(nats.Header{"Nats-Service-Error-Code": {"500"}}, ""), want{reason: jobs.ReasonHTTP5xx, tries: 2, code: 500}},

@@ -1,11 +1,6 @@
 package service
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +11,14 @@ import (
 	"github.com/failsafe-go/failsafe-go/ratelimiter"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 	"github.com/failsafe-go/failsafe-go/timeout"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
 )
+
+// queueTimeouts is how many time-outs a request for one job waits for its turn: those of a batch
+// stand in line for the permits that one batch has to itself.
+const queueTimeouts = 10
 
 // Delays between the tries of one call: full jitter under a doubling ceiling. A service that
 // asks for more than maxDelay by Retry-After ends the call instead, so that the jobs wait in
@@ -64,6 +64,11 @@ type policies struct {
 	name     string
 	timeout  time.Duration
 	retryMax time.Duration
+	// patience is how long a try waits for the rate, and again for a permit.
+	patience time.Duration
+	throttle *throttle
+	// last is the latest failure that came of a try.
+	last     *atomic.Pointer[fault]
 	breaker  circuitbreaker.CircuitBreaker[result]
 	fixed    int
 	adaptive adaptivelimiter.AdaptiveLimiter[result]
@@ -72,11 +77,16 @@ type policies struct {
 }
 
 func newPolicies(name string, cfg Config, deps Deps) policies {
-	p := policies{name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, fixed: int(cfg.Concurrency), inside: new(atomic.Int64)}
-	p.breaker = newBreaker(name, cfg, deps)
+	p := policies{
+		name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, patience: cfg.Timeout / 2, throttle: new(throttle),
+		last: new(atomic.Pointer[fault]), fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
+	}
+	if cfg.Format != FormatBatch {
+		p.patience = queueTimeouts * cfg.Timeout
+	}
+	p.breaker = newBreaker(name, cfg, deps.Log, p.last)
 	order := []failsafe.Policy[result]{newRetry(cfg, p.breaker)}
-	// A try waits at most half a time-out for each of these two.
-	wait := cfg.Timeout / 2
+	wait := p.patience
 	if cfg.Rate > 0 {
 		interval := max(time.Duration(float64(time.Second)/cfg.Rate), 1)
 		order = append(order, ratelimiter.NewSmoothBuilderWithMaxRate[result](interval).WithMaxWaitTime(wait).Build())
@@ -97,14 +107,13 @@ func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypo
 	return retrypolicy.NewBuilder[result]().
 		WithMaxAttempts(cfg.Tries).
 		ReturnLastFailure().
-		HandleIf(func(_ result, err error) bool { return worthAnotherTry(err) && !holdsBack(breaker) }).
+		HandleIf(func(_ result, err error) bool { return retryable(err) && !holdsBack(breaker) }).
 		WithDelayFunc(func(exec failsafe.ExecutionAttempt[result]) time.Duration {
 			return delayBefore(exec.Retries()+1, exec.LastError())
 		}).Build()
 }
 
-func newBreaker(name string, cfg Config, deps Deps) circuitbreaker.CircuitBreaker[result] {
-	log := deps.Log
+func newBreaker(name string, cfg Config, log zerolog.Logger, last *atomic.Pointer[fault]) circuitbreaker.CircuitBreaker[result] {
 	calls := breakerCalls
 	if cfg.Concurrency != Auto {
 		calls = min(calls, breakerSpan*int(cfg.Concurrency))
@@ -113,10 +122,21 @@ func newBreaker(name string, cfg Config, deps Deps) circuitbreaker.CircuitBreake
 		WithFailureRateThreshold(breakerRate, uint(calls), max(breakerWindow, breakerSpan*cfg.Timeout)).
 		WithSuccessThreshold(breakerProbes).
 		WithDelay(breakerDelay).WithJitterFactor(breakerJitter).
-		HandleIf(func(_ result, err error) bool { return speaksOfAnIllness(err) }).
-		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
-			log.Info().Str("service", name).Stringer("from", e.OldState).Stringer("to", e.NewState).Msg("service breaker changed")
-		}).Build()
+		HandleIf(func(_ result, err error) bool { return tripsBreaker(err) }).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { logBreaker(log, name, e, last.Load()) }).Build()
+}
+
+// logBreaker writes one warning for a service that gets into trouble, with the failure that it
+// had last; the probes after that are for who looks closer.
+func logBreaker(log zerolog.Logger, name string, e circuitbreaker.StateChangedEvent, last *fault) {
+	event := log.Info()
+	if e.OldState == circuitbreaker.ClosedState {
+		event = log.Warn()
+		if last != nil {
+			event = event.Str("error", last.err.Error()).Bool("misconfigured", last.err.Misconfigured)
+		}
+	}
+	event.Str("service", name).Stringer("from", e.OldState).Stringer("to", e.NewState).Msg("service breaker changed")
 }
 
 // holdsBack reports whether the breaker is open and will stay so for now.
@@ -129,127 +149,6 @@ func holdsBack(breaker circuitbreaker.CircuitBreaker[result]) bool {
 // because an adaptive limiter would take a refusal for a quick answer.
 func (p *policies) refuses(n int64) bool {
 	return !p.breaker.IsClosed() && (n > breakerProbes || holdsBack(p.breaker))
-}
-
-// worthAnotherTry decides whether a failed try is repeated within its call.
-func worthAnotherTry(err error) bool {
-	if errors.Is(err, timeout.ErrExceeded) {
-		return true
-	}
-	f, ok := errors.AsType[*jobs.Failure](err)
-	if !ok || f.Final || f.RetryAfter > maxDelay || misconfigured(f) {
-		return false
-	}
-	return f.Reason != jobs.ReasonCanceled && f.Reason != jobs.ReasonPanic
-}
-
-// speaksOfAnIllness decides whether a failed try counts against the service in the breaker.
-// A final answer, a throttling or a redirect comes from a living service, and a mistake in
-// our own settings says nothing about it.
-func speaksOfAnIllness(err error) bool {
-	if errors.Is(err, timeout.ErrExceeded) {
-		return true
-	}
-	f, ok := errors.AsType[*jobs.Failure](err)
-	if !ok || f.Final || misconfigured(f) {
-		return false
-	}
-	switch f.Reason {
-	case jobs.ReasonThrottled, jobs.ReasonHTTP4xx, jobs.ReasonCanceled, jobs.ReasonPanic:
-		return false
-	default:
-		return true
-	}
-}
-
-// delayBefore returns the pause before the n-th repetition: what the service asked for, else
-// full jitter.
-func delayBefore(n int, err error) time.Duration {
-	if f, ok := errors.AsType[*jobs.Failure](err); ok && f.RetryAfter > 0 {
-		return f.RetryAfter
-	}
-	ceiling := min(minDelay<<min(n-1, 10), maxDelay)
-	return rand.N(ceiling) + 1
-}
-
-// run performs one call under all policies.
-func (p *policies) run(ctx context.Context, s *Service, call *jobs.Call) jobs.CallResult {
-	n := p.inside.Add(1)
-	defer p.inside.Add(-1)
-	if p.refuses(n) {
-		return jobs.CallResult{Failure: p.failure(ctx, circuitbreaker.ErrOpen, nil)}
-	}
-	var tries int
-	var burnt bool
-	var last *jobs.Failure
-	replies, err := p.executor.WithContext(ctx).GetWithExecution(func(exec failsafe.Execution[result]) (result, error) {
-		tries++
-		probe := !p.breaker.IsClosed()
-		var got result
-		if got, last = s.attempt(exec.Context(), call); last == nil {
-			if probe {
-				got = freed(got)
-			}
-			return got, nil
-		}
-		burnt = burnt || !probe && burns(last)
-		if misconfigured(last) {
-			tries--
-		}
-		if ctx.Err() != nil {
-			last = p.failure(ctx, ctx.Err(), nil) // given up by us: no word on the service
-		}
-		return nil, last
-	})
-	if err == nil {
-		return jobs.CallResult{Replies: replies, Tries: tries}
-	}
-	failed := *p.failure(ctx, err, last)
-	failed.Free = !burnt
-	return jobs.CallResult{Failure: &failed, Tries: tries}
-}
-
-// freed returns replies that burn no attempt. All is well in most, and those are shared.
-func freed(replies []jobs.Reply) []jobs.Reply {
-	if !slices.ContainsFunc(replies, func(r jobs.Reply) bool { return r.Status == jobs.StatusRetry }) {
-		return replies
-	}
-	replies = slices.Clone(replies)
-	for i := range replies {
-		replies[i].Free = true
-	}
-	return replies
-}
-
-// failure turns what ended a call into a failure. last is that of the latest try, nil if none
-// was made.
-func (p *policies) failure(ctx context.Context, err error, last *jobs.Failure) *jobs.Failure {
-	if ctx.Err() != nil {
-		return &jobs.Failure{Reason: jobs.ReasonCanceled, Err: fmt.Errorf("call to %s given up: %w", p.name, context.Cause(ctx))}
-	}
-	if f, ok := errors.AsType[*jobs.Failure](err); ok {
-		return f
-	}
-	switch {
-	case errors.Is(err, timeout.ErrExceeded):
-		if last != nil && last.Code != 0 {
-			return last // it answered with a status, and only then dawdled
-		}
-		return &jobs.Failure{Reason: jobs.ReasonTimeout, Err: fmt.Errorf("no complete reply from %s within %v (%s)", p.name, p.timeout, Variable(p.name, "TIMEOUT"))}
-	case last != nil:
-		return last // a policy refused a further try; why there had to be one says more
-	case errors.Is(err, circuitbreaker.ErrOpen):
-		wait, until := p.breaker.RemainingDelay(), "until it answers again"
-		if wait > 0 {
-			until = "for " + wait.Round(time.Millisecond).String()
-		}
-		return &jobs.Failure{Reason: jobs.ReasonBreakerOpen, Free: true, RetryAfter: min(wait, p.retryMax),
-			Err: fmt.Errorf("%s failed too often; calls are held back %s", p.name, until)}
-	case errors.Is(err, ratelimiter.ErrExceeded):
-		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: no call allowed within %v; see %s", p.name, p.timeout/2, Variable(p.name, "RATE"))}
-	default:
-		return &jobs.Failure{Reason: jobs.ReasonOverload, Err: fmt.Errorf("%s: all %d calls at once were taken for %v; see %s", p.name, p.limit(), p.timeout/2, Variable(p.name, "CONCURRENCY"))}
-	}
 }
 
 // limit returns how many requests may be under way at once.

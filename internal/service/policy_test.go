@@ -88,7 +88,7 @@ func TestWhatTripsTheBreaker(t *testing.T) {
 		jobs.ReasonTimeout: {false, "open"}, jobs.ReasonRefused: {false, "open"}, jobs.ReasonReset: {false, "open"},
 		jobs.ReasonDNS: {false, "open"}, jobs.ReasonHTTP5xx: {false, "open"}, jobs.ReasonBadResponse: {false, "open"},
 		jobs.ReasonTooLarge: {false, "open"}, jobs.ReasonThrottled: {false, "closed"}, jobs.ReasonHTTP4xx: {true, "closed"},
-		jobs.ReasonRedirect: {true, "closed"}, jobs.ReasonTLS: {false, "closed"},
+		jobs.ReasonOverload: {false, "closed"},
 	} {
 		t.Run(reason, func(t *testing.T) {
 			t.Parallel()

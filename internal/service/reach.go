@@ -14,19 +14,24 @@ var ErrNotTried = errors.New("a service on NATS is only reached by calling it")
 // Reach connects to the service as a call would, with its certificates and time-out, and
 // hangs up without a word.
 func (r Ref) Reach(ctx context.Context, cfg Config) error {
-	target, err := parseURL(r.URL)
+	scheme, _, err := checkURL(r.URL)
 	if err != nil {
 		return fmt.Errorf("reach %s: %w", r.Name, err)
 	}
-	if target.Scheme == "nats" {
+	if scheme == "nats" {
 		return fmt.Errorf("reach %s: %w", r.Name, ErrNotTried)
 	}
-	rt, err := newRoundTripper(r.Name, target.Scheme, cfg, Deps{})
+	goal, err := parseTarget(r.URL)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", r.Name, err)
+	}
+	target := goal.base
+	rt, err := newRoundTripper(r.Name, scheme == "https", &cfg, Deps{})
 	if err != nil {
 		return fmt.Errorf("reach %s: %w", r.Name, err)
 	}
 	dial, port := rt.DialContext, "80"
-	if target.Scheme == "https" {
+	if scheme == "https" {
 		dial, port = rt.DialTLSContext, "443"
 	}
 	if p := target.Port(); p != "" {

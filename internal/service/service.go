@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,15 +30,6 @@ type Deps struct {
 	Resolver *net.Resolver
 }
 
-// transport sends requests and reads their replies.
-type transport interface {
-	// send performs one try. When it returns, nothing reads call.Body any more.
-	send(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure)
-	// fits reports whether the call can be sent in one request.
-	fits(call *jobs.Call) bool
-	close()
-}
-
 // Service is one microservice with its transport and its policies. Its methods may be called
 // from many goroutines.
 type Service struct {
@@ -48,7 +40,8 @@ type Service struct {
 	policies  policies
 	log       zerolog.Logger
 	inFlight  atomic.Int64
-	lastFault atomic.Pointer[fault]
+	// warned is when a shortage was last logged, in Unix seconds.
+	warned atomic.Int64
 }
 
 // fault is a failure and when it happened.
@@ -63,15 +56,12 @@ func New(name, rawURL string, cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(name, rawURL); err != nil {
 		return nil, err
 	}
-	target, err := parseURL(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", name, err)
-	}
-	s := &Service{name: name, url: withoutQuery(target), cfg: cfg, policies: newPolicies(name, cfg, deps), log: deps.Log}
-	if target.Scheme == "nats" {
-		s.transport, err = newNATS(rawURL, cfg, deps)
+	s := &Service{name: name, url: withoutQuery(rawURL), cfg: cfg, policies: newPolicies(name, cfg, deps), log: deps.Log}
+	var err error
+	if strings.HasPrefix(rawURL, natsScheme) {
+		s.transport, err = newNATS(name, rawURL, &s.cfg, deps)
 	} else {
-		s.transport, err = newHTTP(name, target, cfg, deps)
+		s.transport, err = newHTTP(name, rawURL, &s.cfg, deps)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", name, err)
@@ -85,8 +75,22 @@ func (s *Service) Name() string { return s.name }
 // Required tells whether a job can succeed without this service.
 func (s *Service) Required() bool { return s.cfg.Required }
 
-// Batched reports whether the service reads the body of a call.
-func (s *Service) Batched() bool { return true }
+// Batched reports whether the service reads the body of a call. In the formats event and plain
+// it makes requests of its own, one for each job.
+func (s *Service) Batched() bool { return s.cfg.Format == FormatBatch }
+
+// Takes reports whether the service takes jobs of a subject (_SUBJECTS).
+func (s *Service) Takes(subject string) bool {
+	if len(s.cfg.Subjects) == 0 {
+		return true
+	}
+	for _, pattern := range s.cfg.Subjects {
+		if jobs.SubjectCovers(pattern, subject) {
+			return true
+		}
+	}
+	return false
+}
 
 // Close closes idle connections. Calls under way are not disturbed.
 func (s *Service) Close() { s.transport.close() }
@@ -99,27 +103,40 @@ func (s *Service) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	defer s.inFlight.Add(-1)
 	start := time.Now()
 	var result jobs.CallResult
-	if s.transport.fits(call) {
-		result = s.policies.run(ctx, s, call)
-	} else {
+	switch {
+	case !s.Batched():
+		result = s.each(ctx, call)
+	case s.transport.fits(call):
+		result = s.one(ctx, call)
+	default:
 		result = s.split(ctx, call)
 	}
 	result.Duration = time.Since(start)
-	if f := result.Failure; f != nil && f.Reason != jobs.ReasonCanceled {
-		s.lastFault.Store(&fault{at: time.Now(), err: f})
-	}
 	return result
+}
+
+// note keeps a failure that came of a request, and says at most once a minute that this process
+// is short of something.
+func (s *Service) note(f *jobs.Failure) {
+	now := time.Now()
+	s.policies.last.Store(&fault{at: now, err: f})
+	if f.Reason != jobs.ReasonOverload {
+		return
+	}
+	if last := s.warned.Load(); now.Unix()-last >= 60 && s.warned.CompareAndSwap(last, now.Unix()) {
+		s.log.Warn().Str("service", s.name).Err(f).Msg("a connection could not be opened for want of something here; the service is not to blame")
+	}
 }
 
 // attempt performs one try and turns a panic into a failure: the policies hold permits that
 // only a return gives back.
-func (s *Service) attempt(ctx context.Context, call *jobs.Call) (replies []jobs.Reply, failure *jobs.Failure) {
+func (s *Service) attempt(ctx context.Context, r *request) (replies []jobs.Reply, failure *jobs.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error().Str("service", s.name).Str("batch_id", call.BatchID).
+			s.log.Error().Str("service", s.name).Str("batch_id", r.call.BatchID).
 				Interface("panic", p).Bytes("stack", debug.Stack()).Msg("call panicked")
 			failure = &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", p)}
 		}
 	}()
-	return s.transport.send(ctx, call)
+	return s.transport.send(ctx, r)
 }

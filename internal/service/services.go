@@ -51,7 +51,7 @@ func ParseServices(list string) ([]Ref, error) {
 			continue
 		}
 		variables[variable] = name
-		if _, err := parseURL(raw); err != nil {
+		if _, _, err := checkURL(raw); err != nil {
 			fault("service %s: %w", name, err)
 			continue
 		}

@@ -18,8 +18,7 @@ const partSuffix = 17
 // service said of them; where all do, so does the call, unless some were sent and others not.
 func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if len(call.Jobs) == 1 {
-		return jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonTooLarge, Code: http.StatusRequestEntityTooLarge, Final: true,
-			Err: fmt.Errorf("job of %d bytes exceeds the max_payload of the NATS server; raise it, or offer %s over HTTP", len(call.Body), s.name)}}
+		return jobs.CallResult{Failure: tooLargeForNATS(len(call.Body), s.name)}
 	}
 	half := len(call.Jobs) / 2
 	first, second := s.part(ctx, call, call.Jobs[:half]), s.part(ctx, call, call.Jobs[half:])
@@ -38,7 +37,7 @@ func (s *Service) part(ctx context.Context, call *jobs.Call, list []*jobs.Job) j
 	part.Body = jobs.AppendCall(make([]byte, 0, jobs.CallSize(list)), list)
 	part.Key = jobs.CallKey(&jobs.Batch{ID: call.BatchID, Jobs: call.Jobs}, call.Service, list)
 	if s.transport.fits(&part) {
-		return s.policies.run(ctx, s, &part)
+		return s.one(ctx, &part)
 	}
 	return s.split(ctx, &part)
 }
@@ -67,4 +66,10 @@ func spread(r jobs.CallResult, n int) []jobs.Reply {
 		replies[i] = reply
 	}
 	return replies
+}
+
+// tooLargeForNATS is the failure of a job that no message can carry.
+func tooLargeForNATS(size int, service string) *jobs.Failure {
+	return &jobs.Failure{Reason: jobs.ReasonTooLarge, Code: http.StatusRequestEntityTooLarge, Final: true,
+		Err: fmt.Errorf("job of %d bytes exceeds the max_payload of the NATS server; raise it, or offer %s over HTTP", size, service)}
 }

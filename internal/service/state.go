@@ -1,7 +1,7 @@
 package service
 
 import (
-	"net/url"
+	"strings"
 
 	"rollcall/internal/jobs"
 )
@@ -15,15 +15,16 @@ func (s *Service) State() jobs.ServiceState {
 		InFlight: int(s.inFlight.Load()),
 		Limit:    s.policies.limit(),
 	}
-	if f := s.lastFault.Load(); f != nil {
+	if f := s.policies.last.Load(); f != nil {
 		st.LastError, st.LastErrorAt = f.err.Error(), f.at
+		st.Misconfigured = f.err.Misconfigured && !s.policies.breaker.IsClosed()
 	}
+	st.Pace = jobs.Millis(s.policies.throttle.current())
 	return st
 }
 
 // withoutQuery returns a URL that can be shown.
-func withoutQuery(u *url.URL) string {
-	plain := *u
-	plain.RawQuery = ""
-	return plain.String()
+func withoutQuery(raw string) string {
+	plain, _, _ := strings.Cut(raw, "?")
+	return plain
 }

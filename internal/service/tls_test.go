@@ -92,8 +92,8 @@ func asIs(*httptest.Server)                   {}
 func unchanged(*x509.Certificate)             {}
 func fine(http.ResponseWriter, *http.Request) {}
 
-// TestThirtyTLSFaults has row 30: not repeated, the breaker stays closed, no attempt is burnt,
-// and the text names the trouble.
+// TestThirtyTLSFaults has row 30: not repeated, the breaker opens at once, no attempt is
+// burnt, and the text names the trouble.
 func TestThirtyTLSFaults(t *testing.T) {
 	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
@@ -116,15 +116,15 @@ func TestThirtyTLSFaults(t *testing.T) {
 			cfg := config()
 			cfg.CA = test.trust.file
 			s := newService(t, serveTLS(t, cert, key, test.tls, fine), cfg, service.Deps{})
-			for range 30 { // enough to trip the breaker, if these counted
-				r := s.Call(t.Context(), call(1))
-				want{reason: jobs.ReasonTLS}.check(t, r)
-				if !strings.Contains(r.Failure.Error(), test.says) {
-					t.Fatalf("the error does not say %q: %v", test.says, r.Failure)
-				}
+			r := s.Call(t.Context(), call(1))
+			want{reason: jobs.ReasonTLS, wrong: true}.check(t, r)
+			if !strings.Contains(r.Failure.Error(), test.says) {
+				t.Fatalf("the error does not say %q: %v", test.says, r.Failure)
 			}
-			if got := s.State().Breaker; got != "closed" {
-				t.Errorf("breaker %s, want closed", got)
+			r = s.Call(t.Context(), call(1))
+			want{reason: jobs.ReasonBreakerOpen, wrong: true}.check(t, r)
+			if st := s.State(); st.Breaker != "open" || !st.Misconfigured || !strings.Contains(st.LastError, test.says) {
+				t.Errorf("state %+v, want an open breaker and why", st)
 			}
 		})
 	}
@@ -133,7 +133,7 @@ func TestThirtyTLSFaults(t *testing.T) {
 func TestThirtyPlainHTTPBehindAnHTTPSURL(t *testing.T) {
 	t.Parallel()
 	url := strings.Replace(serve(t, fine), "http://", "https://", 1)
-	want{reason: jobs.ReasonTLS}.check(t, newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1)))
+	want{reason: jobs.ReasonTLS, wrong: true}.check(t, newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1)))
 }
 
 func TestHTTP2WhereTLSOffersIt(t *testing.T) {
@@ -190,7 +190,7 @@ func TestClientCertificate(t *testing.T) {
 				r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1))
 				// net/http may lose the alert of an HTTP/2 connection that ends before it began.
 				if lossy := http2 && version == tls.VersionTLS13; !lossy {
-					want{reason: jobs.ReasonTLS}.check(t, r)
+					want{reason: jobs.ReasonTLS, wrong: true}.check(t, r)
 				} else if r.Failure == nil || r.Failure.Final {
 					t.Errorf("got %+v, want a failure that is not final", r)
 				}

@@ -1,11 +1,8 @@
 package settings
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -26,9 +23,6 @@ const (
 
 // fileSuffix makes the name of the variable that holds the path of a secret's file.
 const fileSuffix = "_FILE"
-
-// maxSecretFile bounds what is read of a secret's file: a wrong path may name anything.
-const maxSecretFile = 64 << 10
 
 // Setting is one variable as it took effect.
 type Setting struct {
@@ -106,6 +100,9 @@ func (r *Reader) Fill(spec any) {
 				panic(fmt.Sprintf("the default of %s: %v", v.name, err))
 			}
 		}
+		if source == sourceFile {
+			v.field.Addr().Interface().(*jobs.Secret).SetFile(r.given[v.name+fileSuffix])
+		}
 		r.settings = append(r.settings, Setting{
 			Name: v.name, Value: mask(v, text), Source: source, Default: v.byDefault, Secret: v.secret(), Description: v.desc,
 		})
@@ -122,39 +119,17 @@ func (r *Reader) lookup(v variable) (text, source string) {
 		case set && file:
 			r.Fault("%s and %s are both set: keep one", v.name, v.name+fileSuffix)
 		case file:
-			secret, err := readSecret(path)
+			secret, err := jobs.ReadSecret(path)
 			if err != nil {
 				r.Fault("%s: %w", v.name+fileSuffix, err)
 			}
-			return secret, sourceFile
+			return secret.Reveal(), sourceFile
 		}
 	}
 	if set {
 		return value, sourceEnv
 	}
 	return v.byDefault, sourceDefault
-}
-
-// readSecret reads a secret's file, without the one line end that editors and echo add.
-func readSecret(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("%w; it must be a file that the worker's user can read", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	switch {
-	case err != nil:
-		return "", err
-	case len(text) > maxSecretFile:
-		return "", fmt.Errorf("%s has more than %d bytes: this cannot be the secret", path, maxSecretFile)
-	}
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	text = bytes.TrimSuffix(text, []byte("\r"))
-	if len(text) == 0 {
-		return "", fmt.Errorf("%s is empty", path)
-	}
-	return string(text), nil
 }
 
 // parse lets envconfig read text into the field of v.

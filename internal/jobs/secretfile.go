@@ -1,0 +1,33 @@
+package jobs
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+)
+
+// maxSecretFile bounds what is read of a secret's file: a wrong path may name anything.
+const maxSecretFile = 64 << 10
+
+// ReadSecret reads a secret from a file, without the one line end that editors and echo add.
+func ReadSecret(path string) (Secret, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Secret{}, fmt.Errorf("%w; it must be a file that the worker's user can read", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
+	switch {
+	case err != nil:
+		return Secret{}, fmt.Errorf("read %s: %w", path, err)
+	case len(text) > maxSecretFile:
+		return Secret{}, fmt.Errorf("%s has more than %d bytes: this cannot be the secret", path, maxSecretFile)
+	}
+	text = bytes.TrimSuffix(text, []byte("\n"))
+	text = bytes.TrimSuffix(text, []byte("\r"))
+	if len(text) == 0 {
+		return Secret{}, fmt.Errorf("%s is empty", path)
+	}
+	return Secret{text: string(text), file: path}, nil
+}

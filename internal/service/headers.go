@@ -1,0 +1,147 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"rollcall/internal/jobs"
+)
+
+// extraHeader is an entry of _HEADERS.
+type extraHeader struct {
+	name  string
+	value template
+}
+
+// reservedHeaders are set by Rollcall or by the protocol itself.
+var reservedHeaders = [...]string{
+	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding",
+	headerIdempotencyKey, headerTraceparent, headerTracestate, headerWebhookID, headerWebhookTime, headerWebhookSign,
+}
+
+// parseHeaders reads "Name:value,Name:value". A comma in a value is written \, there.
+func parseHeaders(list jobs.Secret) ([]extraHeader, error) {
+	var all []extraHeader
+	var faults []error
+	seen := map[string]bool{}
+	for n, entry := range splitEscaped(list.Reveal()) {
+		name, value, found := strings.Cut(entry, ":")
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		fault := func(format string, args ...any) {
+			faults = append(faults, fmt.Errorf("entry %d: "+format, append([]any{n + 1}, args...)...))
+		}
+		text, err := parseTemplate(strings.TrimSpace(value))
+		switch {
+		case !found || !isToken(name):
+			fault("want Name:value; a comma inside a value is written \\,")
+		case isReserved(name):
+			fault("%s is set by Rollcall or by the protocol", name)
+		case seen[name]:
+			fault("%s stands twice", name)
+		case err != nil:
+			fault("%s: %w", name, err)
+		case !isHeaderValue(value):
+			fault("%s: the value has control characters", name)
+		default:
+			seen[name] = true
+			all = append(all, extraHeader{name, text})
+		}
+	}
+	return all, errors.Join(faults...)
+}
+
+func isReserved(name string) bool {
+	for _, reserved := range reservedHeaders {
+		if name == reserved {
+			return true
+		}
+	}
+	return strings.HasPrefix(name, "Rollcall-") || strings.HasPrefix(name, "Ce-") || strings.HasPrefix(name, "Proxy-") || strings.HasPrefix(name, "Nats-")
+}
+
+// splitEscaped splits at commas that have no backslash before them; empty entries are none.
+func splitEscaped(list string) (entries []string) {
+	var entry strings.Builder
+	add := func() {
+		if text := strings.TrimSpace(entry.String()); text != "" {
+			entries = append(entries, text)
+		}
+		entry.Reset()
+	}
+	for i := 0; i < len(list); i++ {
+		switch {
+		case list[i] == '\\' && i+1 < len(list) && list[i+1] == ',':
+			i++
+			entry.WriteByte(',')
+		case list[i] == ',':
+			add()
+		default:
+			entry.WriteByte(list[i])
+		}
+	}
+	add()
+	return entries
+}
+
+// isToken reports whether s can be the name of a header (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHeaderValue reports whether s can be the value of a header: no line break, no control
+// character.
+func isHeaderValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+func encodeHeader(value string) (string, error) {
+	if !isHeaderValue(value) {
+		return "", errors.New("has a line break or a control character, and stands in a header")
+	}
+	return value, nil
+}
+
+// encodeAttribute writes a CloudEvents attribute as a header's value: the HTTP binding 1.0.2,
+// section 3.1.3.2, and the NATS binding, in the same words.
+func encodeAttribute(value string) string {
+	const hex = "0123456789ABCDEF"
+	clean := true
+	for i := range len(value) {
+		clean = clean && value[i] > ' ' && value[i] < 0x7f && value[i] != '"' && value[i] != '%'
+	}
+	if clean {
+		return value
+	}
+	value = strings.ToValidUTF8(value, "\ufffd")
+	b := make([]byte, 0, len(value)+8)
+	for i := range len(value) {
+		c := value[i]
+		if c <= ' ' || c >= 0x7f || c == '"' || c == '%' {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+			continue
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
+
+// mediaType returns the content type of a job's body, if it can stand in a header.
+func mediaType(j *jobs.Job) string {
+	if j.ContentType == "" || !isHeaderValue(j.ContentType) {
+		return "application/octet-stream"
+	}
+	return j.ContentType
+}

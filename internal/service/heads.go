@@ -1,0 +1,148 @@
+package service
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Header names, in the spelling of [http.CanonicalHeaderKey].
+const (
+	headerContentType    = "Content-Type"
+	headerRetryAfter     = "Retry-After"
+	headerAuthorization  = "Authorization"
+	headerIdempotencyKey = "Idempotency-Key"
+	headerBatch          = "Rollcall-Batch"
+	headerPool           = "Rollcall-Pool"
+	headerUID            = "Rollcall-Uid"
+	headerAttempt        = "Rollcall-Attempt"
+	headerDeadline       = "Rollcall-Deadline"
+	headerTraceparent    = "Traceparent"
+	headerTracestate     = "Tracestate"
+	headerWebhookID      = "Webhook-Id"
+	headerWebhookTime    = "Webhook-Timestamp"
+	headerWebhookSign    = "Webhook-Signature"
+)
+
+// lowerIdempotencyKey is how the key is sent by HTTP, where case does not matter. Under the
+// canonical name net/http takes it for leave to send a body again, uncounted, on every
+// connection that it keeps, when the service breaks on it (Request.isReplayable). Repeating is
+// for the retry policy.
+const lowerIdempotencyKey = "idempotency-key"
+
+// heads makes the headers of requests over HTTP.
+type heads struct {
+	cfg   *Config
+	fixed http.Header
+	names []string // of _HEADERS
+	sign  *watched[signer]
+	token *watched[string]
+	oauth *oauth // nil where there is none
+}
+
+func newHeads(name string, cfg *Config, extra []extraHeader, deps Deps) (h heads, err error) {
+	h.cfg = cfg
+	h.fixed = http.Header{"Accept": {"*/*"}, "User-Agent": {"rollcall/" + deps.Version}}
+	if cfg.Format == FormatBatch {
+		h.fixed.Set("Accept", "application/json")
+		h.fixed.Set(headerContentType, jobs.MediaBatch)
+	}
+	for i := range extra {
+		h.names = append(h.names, extra[i].name)
+	}
+	if h.sign, err = newWatched(Variable(name, "SECRET"), cfg.Secret, deps.Log, parseSecrets); err != nil {
+		return h, err
+	}
+	if h.token, err = newWatched(Variable(name, "TOKEN"), cfg.Token, deps.Log, parseToken); err != nil {
+		return h, err
+	}
+	h.oauth, err = newOAuth(name, cfg, deps)
+	return h, err
+}
+
+// authorization returns the value of the Authorization header, empty for none.
+func (h *heads) authorization(ctx context.Context) (string, *jobs.Failure) {
+	if h.oauth != nil {
+		return h.oauth.header(ctx)
+	}
+	if token := h.token.get(); token != "" {
+		return "Bearer " + token, nil
+	}
+	return "", nil
+}
+
+// renew reports whether a refused Authorization can be replaced by another one.
+func (h *heads) renew(auth string) bool { return h.oauth != nil && h.oauth.forget(auth) }
+
+// secrets returns what must not be seen of a request.
+func (h *heads) secrets(r *request, auth string) []string {
+	all := append([]string(nil), r.extra...)
+	if _, token, found := cutScheme(auth); found {
+		all = append(all, token)
+	}
+	return all
+}
+
+// of returns the headers of one try. The values share one backing array.
+func (h *heads) of(r *request, auth string) http.Header {
+	call := r.call
+	header := make(http.Header, len(h.fixed)+len(h.names)+12)
+	for name, values := range h.fixed {
+		header[name] = values
+	}
+	values := make([]string, 0, 12+len(h.names))
+	set := func(name, value string) {
+		if value != "" {
+			values = append(values, value)
+			header[name] = values[len(values)-1 : len(values) : len(values)]
+		}
+	}
+	set(headerAuthorization, auth)
+	set(lowerIdempotencyKey, `"`+call.Key+`"`)
+	set(headerBatch, call.BatchID)
+	set(headerPool, call.Pool)
+	parent, state := traceOf(call)
+	set(headerTraceparent, parent)
+	set(headerTracestate, state)
+	if len(call.Jobs) == 1 {
+		ofJob(call.Jobs[0], set)
+	}
+	if h.cfg.Format != FormatBatch {
+		h.ofBody(call, header, set)
+	}
+	if s := h.sign.get(); len(s.secrets) > 0 {
+		timestamp, signature := s.sign(call.Key, time.Now(), h.cfg.bodyOf(call))
+		set(headerWebhookID, call.Key)
+		set(headerWebhookTime, timestamp)
+		set(headerWebhookSign, signature)
+	}
+	for i, name := range h.names {
+		set(name, r.extra[i])
+	}
+	return header
+}
+
+// ofBody sets what a request for one job says of its body, and in the format event of its
+// CloudEvent: the binary mode of the HTTP binding 1.0.2.
+func (h *heads) ofBody(call *jobs.Call, header http.Header, set func(name, value string)) {
+	if len(call.Body) > 0 && h.cfg.sendsBody() {
+		set(headerContentType, mediaType(call.Jobs[0]))
+	}
+	if h.cfg.Format == FormatEvent {
+		call.Jobs[0].EachAttribute(func(name, value string) {
+			header[http.CanonicalHeaderKey("ce-"+name)] = []string{encodeAttribute(value)}
+		})
+	}
+}
+
+// ofJob passes on the headers of a request for one job.
+func ofJob(j *jobs.Job, set func(name, value string)) {
+	set(headerUID, j.UID)
+	set(headerAttempt, strconv.Itoa(j.Attempt()))
+	if !j.Deadline.IsZero() {
+		set(headerDeadline, j.Deadline.UTC().Format(time.RFC3339Nano))
+	}
+}

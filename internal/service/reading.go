@@ -1,0 +1,55 @@
+package service
+
+import (
+	"bytes"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// maxQuote is how much of what a service wrote is kept of an error, in bytes.
+const maxQuote = 200
+
+// reading is how the answers of one service are read, over HTTP and over NATS.
+type reading struct {
+	name     string
+	cfg      *Config
+	decoder  decoder
+	retryMax time.Duration
+}
+
+func newReading(name string, cfg *Config, retryMax time.Duration) reading {
+	return reading{name: name, cfg: cfg, decoder: newDecoder(cfg.MaxReply, retryMax), retryMax: retryMax}
+}
+
+// needsBody reports whether the body of an accepted answer says anything.
+func (r *reading) needsBody() bool {
+	return r.cfg.Format == FormatBatch || r.cfg.FailIf.isSet() || r.cfg.RetryIf.isSet() || r.cfg.Keep
+}
+
+// accept reads an answer with an accepted status.
+func (r *reading) accept(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+	if r.cfg.Format == FormatBatch {
+		return r.decoder.decode(call, body, contentType)
+	}
+	return r.single(body), nil
+}
+
+// single reads the answer to a request for one job: the status has said ok, and only the
+// conditions can change that. A body that cannot be read never does.
+func (r *reading) single(body []byte) []jobs.Reply {
+	body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark))
+	if len(body) == 0 || !jobs.ValidJSON(body) {
+		return r.decoder.ok(1)
+	}
+	switch {
+	case r.cfg.FailIf.holds(body):
+		return []jobs.Reply{{Status: jobs.StatusFail, Error: r.cfg.FailIf.says(body)}}
+	case r.cfg.RetryIf.holds(body):
+		return []jobs.Reply{{Status: jobs.StatusRetry, Error: r.cfg.RetryIf.says(body)}}
+	case r.cfg.Keep:
+		return []jobs.Reply{{Status: jobs.StatusOK, Data: payload(bytes.Clone(body))}}
+	default:
+		return r.decoder.ok(1)
+	}
+}

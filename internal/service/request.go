@@ -1,0 +1,103 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"rollcall/internal/jobs"
+)
+
+// request is one request to a service: what every try of it sends.
+type request struct {
+	call *jobs.Call
+	// url is where it goes over HTTP, subject over NATS.
+	url     *url.URL
+	subject string
+	// extra are the values of _HEADERS, in their order.
+	extra []string
+}
+
+// transport sends requests and reads their replies.
+type transport interface {
+	// prepare makes the request of a call. The failure is that of the job, final.
+	prepare(call *jobs.Call) (*request, *jobs.Failure)
+	// send performs one try. When it returns, nothing reads call.Body any more.
+	send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure)
+	// fits reports whether the call can be sent in one request.
+	fits(call *jobs.Call) bool
+	close()
+}
+
+// fillExtra writes the values of _HEADERS for a call. In the format batch they have no holes.
+func fillExtra(extra []extraHeader, call *jobs.Call) ([]string, error) {
+	if len(extra) == 0 {
+		return nil, nil
+	}
+	var job *jobs.Job
+	if len(call.Jobs) > 0 {
+		job = call.Jobs[0]
+	}
+	values := make([]string, len(extra))
+	for i := range extra {
+		value, err := extra[i].value.fill(job, encodeHeader)
+		if err != nil {
+			return nil, fmt.Errorf("header %s: %w", extra[i].name, err)
+		}
+		values[i] = value
+	}
+	return values, nil
+}
+
+// unfilled is the failure of a job that a request cannot be made for.
+func unfilled(err error) *jobs.Failure {
+	return &jobs.Failure{Reason: jobs.ReasonHole, Final: true, Err: err}
+}
+
+// traceOf returns the trace context of a request: that of its call, else that of its jobs, if
+// all have the same.
+func traceOf(call *jobs.Call) (parent, state string) {
+	if call.Traceparent != "" {
+		return call.Traceparent, ""
+	}
+	for i, j := range call.Jobs {
+		if i > 0 && (j.Traceparent != parent || j.Tracestate != state) {
+			return "", ""
+		}
+		parent, state = j.Traceparent, j.Tracestate
+	}
+	if !isTraceparent(parent) {
+		return "", ""
+	}
+	if !isHeaderValue(state) {
+		state = ""
+	}
+	return parent, state
+}
+
+// isTraceparent reports whether s is a traceparent as W3C Trace Context writes it: what a producer
+// gave goes into a header.
+func isTraceparent(s string) bool {
+	if len(s) < 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// hide replaces what must not be seen in a text that a service wrote: it may send back what it
+// was sent.
+func hide(text string, secrets ...string) string {
+	const shortest = 4 // what is shorter is no secret, and stands in every other word
+	for _, secret := range secrets {
+		if len(secret) >= shortest {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	return text
+}
