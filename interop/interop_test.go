@@ -23,7 +23,8 @@ func batch() *jobs.Call {
 		{Data: []byte{0xff, 0x00, 0xfe}},
 		{Data: nil},
 		{Data: []byte(`<a/>`), Header: map[string][]string{"Content-Type": {"application/xml"}}},
-		{Data: []byte(`{"n":1}`), Header: map[string][]string{"ce-id": {"event-7"}, "ce-type": {"com.example.order"}, "ce-time": {"2026-01-31T12:00:00.5Z"}}},
+		{Data: []byte(`{"n":1}`), Header: map[string][]string{"ce-id": {"event-7"}, "ce-type": {"com.example.order"}, "ce-time": {"2026-01-31T12:00:00.5Z"},
+			"ce-source": {"/shop/7"}, "ce-subject": {"order%20%E2%82%AC"}, "ce-tenant": {"acme"}, "ce-dataschema": {"https://example.com/schema"}}},
 		{Data: []byte(`{"specversion":"1.0","id":"s-1","source":"/shop","type":"com.example.cart","data":[1,2]}`),
 			Header: map[string][]string{"Content-Type": {"application/cloudevents+json"}}},
 	} {
