@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"time"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
@@ -25,16 +23,4 @@ func (c *cli) administer(ctx context.Context, purpose string, withStream bool, w
 		return errNoStream
 	}
 	return work(cl, cl.admin())
-}
-
-// parsePoint reads a point in time: RFC 3339, or a distance from now in direction, 1 or -1.
-func parsePoint(flag, text string, now time.Time, direction time.Duration) (time.Time, error) {
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
-		return time.Time{}, fmt.Errorf("--%s %q: want a time such as 2026-01-31T12:00:00Z, or a duration such as 10m", flag, text)
-	}
-	return now.Add(direction * d), nil
 }

@@ -41,6 +41,8 @@ type letterFlags struct {
 	filter    operate.LetterFilter
 	olderThan string
 	newerThan string
+	// older and newer are what those say.
+	older, newer operate.Point
 }
 
 func (f *letterFlags) register(command *cobra.Command) {
@@ -53,41 +55,57 @@ func (f *letterFlags) register(command *cobra.Command) {
 	flags.StringVar(&f.newerThan, "newer-than", "", "only those that failed after then: RFC 3339, or how long ago")
 }
 
-// parse checks the flags and returns the filter.
-func (f *letterFlags) parse(now time.Time) (filter operate.LetterFilter, err error) {
-	filter = f.filter
+// check reads the flags and returns what is wrong with them.
+func (f *letterFlags) check() (err error) {
 	outcomes := []string{"", jobs.Failed.String(), jobs.Expired.String(), jobs.Invalid.String()}
-	if !slices.Contains(outcomes, filter.Outcome) {
-		return filter, fmt.Errorf("--outcome %q: want failed, expired or invalid", filter.Outcome)
+	if !slices.Contains(outcomes, f.filter.Outcome) {
+		return fmt.Errorf("--outcome %q: want failed, expired or invalid", f.filter.Outcome)
 	}
-	if f.olderThan != "" {
-		if filter.Before, err = parsePoint("older-than", f.olderThan, now, -1); err != nil {
-			return filter, err
+	if f.filter.Subject != "" {
+		if err := jobs.CheckFilter(f.filter.Subject); err != nil {
+			return fmt.Errorf("--subject: %w", err)
 		}
 	}
-	if f.newerThan != "" {
-		filter.After, err = parsePoint("newer-than", f.newerThan, now, -1)
+	if f.older, err = operate.Earlier("older-than", f.olderThan); err != nil {
+		return err
 	}
-	return filter, err
+	f.newer, err = operate.Earlier("newer-than", f.newerThan)
+	return err
+}
+
+// everything reports whether the flags choose every letter.
+func (f *letterFlags) everything() bool {
+	return f.filter.Empty() && f.older.IsZero() && f.newer.IsZero()
+}
+
+// at is the filter when it is now.
+func (f *letterFlags) at(now time.Time) operate.LetterFilter {
+	filter := f.filter
+	filter.Before, filter.After = f.older.From(now), f.newer.From(now)
+	return filter
 }
 
 func (c *cli) deadListCommand() *cobra.Command {
 	var f letterFlags
 	var limit int
 	command := &cobra.Command{
-		Use:   "ls",
-		Short: "List dead letters, the oldest first",
+		Use:        "ls",
+		SuggestFor: []string{"list"},
+		Short:      "List dead letters, the oldest first",
 		Example: `  worker dead ls
   worker dead ls --reason declined --newer-than 1h
   worker dead ls --subject 'jobs.mail.>' -o jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			filter, err := f.parse(time.Now())
-			if err != nil || limit < 0 {
-				return usageError(errors.Join(err, negative("limit", limit)))
+			if err := errors.Join(f.check(), negative("limit", limit)); err != nil {
+				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead ls", true, func(_ *client, a *operate.Admin) error {
-				return c.listLetters(cmd.Context(), a, filter, limit)
+			return c.administer(cmd.Context(), "dead ls", false, func(_ *client, a *operate.Admin) error {
+				now, err := a.Now(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return c.listLetters(cmd.Context(), a, f.at(now), now, limit)
 			})
 		},
 	}
@@ -106,8 +124,8 @@ func negative(flag string, n int) error {
 // listBlock is how many rows of a list are held back for their columns to be aligned.
 const listBlock = 1000
 
-func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.LetterFilter, limit int) error {
-	out := table.NewRows(c.printer(), listBlock, letterColumns(time.Now())...)
+func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.LetterFilter, now time.Time, limit int) error {
+	out := table.NewRows(c.printer(), listBlock, letterColumns(now)...)
 	err := a.Letters(ctx, filter, func(l bus.Letter) error {
 		if err := out.Print(l); err != nil {
 			return err
@@ -169,7 +187,7 @@ func (c *cli) deadShowCommand() *cobra.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead show", true, func(_ *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "dead show", false, func(_ *client, a *operate.Admin) error {
 				l, m, err := a.Letter(cmd.Context(), seqs[0])
 				if err != nil {
 					return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -39,8 +38,8 @@ type changeFlags struct {
 type change struct {
 	// word is what a letter then is.
 	word string
-	// destroys tells that it cannot be undone.
-	destroys bool
+	// destroys tells that it cannot be undone, needsStream that the job stream takes part.
+	destroys, needsStream bool
 	// do does it and returns the uid of the job that was made, if any; try only looks.
 	do  func(ctx context.Context, a *operate.Admin, seq uint64) (job string, err error)
 	try func(ctx context.Context, a *operate.Admin, seq uint64) error
@@ -48,7 +47,7 @@ type change struct {
 
 func (c *cli) deadReplayCommand() *cobra.Command {
 	replay := change{
-		word: "replayed",
+		word: "replayed", needsStream: true,
 		do: func(ctx context.Context, a *operate.Admin, seq uint64) (string, error) {
 			ref, err := a.Replay(ctx, seq)
 			if ref.Seq == 0 {
@@ -95,17 +94,19 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 	command := &cobra.Command{
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			filter, err := f.parse(time.Now())
 			seqs, numbers := letterNumbers(args)
-			if err := errors.Join(err, numbers, f.check(&ch, len(args) > 0, filter.Empty())); err != nil {
+			if err := errors.Join(f.letterFlags.check(), numbers, f.check(&ch, len(args) > 0)); err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead", true, func(_ *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "dead", ch.needsStream, func(_ *client, a *operate.Admin) error {
 				if len(args) == 0 {
-					seqs, err = chosen(cmd.Context(), a, filter)
-				}
-				if err != nil {
-					return err
+					now, err := a.Now(cmd.Context())
+					if err != nil {
+						return err
+					}
+					if seqs, err = chosen(cmd.Context(), a, f.at(now)); err != nil {
+						return err
+					}
 				}
 				return c.changeLetters(cmd.Context(), a, &f, &ch, seqs, len(args) == 1)
 			})
@@ -113,23 +114,26 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 	}
 	f.register(command)
 	flags := command.Flags()
-	flags.BoolVar(&f.all, "all", false, "all of the pool's dead letters")
+	flags.BoolVar(&f.all, "all", false, "all of the pool's dead letters that the filters leave")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only tell what would be done")
 	flags.Float64Var(&f.rate, "rate", 0, "at most so many a second; 0 for no limit")
 	if ch.destroys {
 		flags.BoolVarP(&f.yes, "yes", "y", false, "do it, though it cannot be undone")
+	} else {
+		flags.BoolVarP(&f.yes, "yes", "y", false, "does nothing: a replay asks no question")
 	}
 	return command
 }
 
 // check returns what is wrong with the choice of letters.
-func (f *changeFlags) check(ch *change, numbered, unfiltered bool) error {
+func (f *changeFlags) check(ch *change, numbered bool) error {
+	unfiltered := f.everything()
 	switch {
 	case !(f.rate >= 0): // NaN is refused too
 		return fmt.Errorf("--rate %v: want 0 or more", f.rate)
 	case numbered && (f.all || !unfiltered):
 		return errors.New("numbers and filters are both given: keep one")
-	case f.all && !unfiltered:
+	case ch.destroys && f.all && !unfiltered:
 		return errors.New("--all and filters are both given: keep one")
 	case !numbered && !f.all && unfiltered:
 		return errors.New("say which: numbers, a filter, or --all")

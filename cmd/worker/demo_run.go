@@ -63,7 +63,7 @@ func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
 		uid := r.Ref.UID()
 		d.sent[uid] = sentAt[len(accepted)]
 		accepted = append(accepted, history.Job{
-			UID: uid, ID: messageID(m), Source: "/rollcall/" + cl.cfg.Streams.Stream + "/" + r.Ref.Epoch,
+			UID: uid, ID: operate.MessageID(m), Source: "/rollcall/" + cl.cfg.Streams.Stream + "/" + r.Ref.Epoch,
 		})
 		d.tally.published.Add(1)
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/devkit"
 	"rollcall/internal/history"
+	"rollcall/internal/operate"
 	"rollcall/internal/table"
 )
 
@@ -25,7 +26,7 @@ func TestTheDemoHoldsItsPromises(t *testing.T) {
 	foretold, putOff := 0, 0
 	flaky := devkit.NewFlaky(flakySeed)
 	for i := range n {
-		id := messageID(demoJob(i))
+		id := operate.MessageID(demoJob(i))
 		if flaky.Refuses(id) {
 			foretold++
 		}

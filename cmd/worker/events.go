@@ -61,7 +61,10 @@ and --since begin with those that are stored; the server keeps them for ROLLCALL
 var errEnough = errors.New("enough events")
 
 func (c *cli) events(ctx context.Context, f *eventsFlags) error {
-	since, err := f.check(time.Now())
+	if err := f.check(); err != nil {
+		return usageError(err)
+	}
+	from, err := operate.Earlier("since", f.since)
 	if err != nil {
 		return usageError(err)
 	}
@@ -70,6 +73,18 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		return err
 	}
 	defer cl.hangUp()
+	events := operate.NewEvents(cl.Conn)
+	since := time.Time{}
+	if !from.IsZero() {
+		clock, err := events.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		since = from.From(clock.Now())
+	}
+	if f.follow {
+		c.hintAtUnknownPool(ctx, cl)
+	}
 	out := table.NewRows(c.printer(), 0, eventColumns()...)
 	printed := 0
 	each := func(stored operate.Event) error {
@@ -88,7 +103,6 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		}
 		return nil
 	}
-	events := operate.NewEvents(cl.Conn)
 	if f.all || f.since != "" {
 		err = events.Stored(ctx, cl.cfg.Pool, 0, f.follow, each)
 	} else {
@@ -100,29 +114,28 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 	return errors.Join(err, out.Close())
 }
 
-// check returns the time to begin with, zero for none.
-func (f *eventsFlags) check(now time.Time) (since time.Time, err error) {
+// hintAtUnknownPool says so if there is no such pool: the wait for its events might never end.
+func (c *cli) hintAtUnknownPool(ctx context.Context, cl *client) {
+	known, err := cl.admin().Known(ctx)
+	if err == nil && !known {
+		fmt.Fprintf(c.stderr, "There is no pool %q yet (ROLLCALL_POOL): no consumer, no replica, no event. Waiting for its first.\n", cl.cfg.Pool)
+	}
+}
+
+// check returns what is wrong with the flags.
+func (f *eventsFlags) check() error {
 	outcomes := []string{"", string(jobs.BatchSucceeded), string(jobs.BatchPartial), string(jobs.BatchFailed)}
 	switch {
 	case !slices.Contains(outcomes, f.outcome):
-		return since, fmt.Errorf("--outcome %q: want succeeded, partial or failed", f.outcome)
+		return fmt.Errorf("--outcome %q: want succeeded, partial or failed", f.outcome)
 	case f.count < 0:
-		return since, fmt.Errorf("--count %d: want 0 or more", f.count)
+		return fmt.Errorf("--count %d: want 0 or more", f.count)
 	case f.all && f.since != "":
-		return since, errors.New("--all and --since are both given: keep one")
+		return errors.New("--all and --since are both given: keep one")
 	case !f.follow && !f.all && f.since == "":
-		return since, errors.New("--follow=false needs stored events to print: add --all or --since")
-	case f.since == "":
-		return since, nil
+		return errors.New("--follow=false needs stored events to print: add --all or --since")
 	}
-	if since, err = time.Parse(time.RFC3339, f.since); err == nil {
-		return since, nil
-	}
-	ago, err := time.ParseDuration(f.since)
-	if err != nil || ago < 0 {
-		return since, fmt.Errorf("--since %q: want a time such as 2026-01-31T12:00:00Z, or how long ago, such as 10m", f.since)
-	}
-	return now.Add(-ago), nil
+	return nil
 }
 
 func eventColumns() []table.Column[eventLine] {
@@ -132,7 +145,7 @@ func eventColumns() []table.Column[eventLine] {
 	return []table.Column[eventLine]{
 		table.Col("time", func(l eventLine) string { return l.event.Time.Local().Format("2006-01-02 15:04:05.000") }),
 		table.Col("batch", func(l eventLine) string { return l.event.ID }),
-		table.Col("outcome", func(l eventLine) string { return l.event.Subject }),
+		table.Col("outcome", func(l eventLine) string { return l.event.Subject }).Wide(9),
 		table.Col("seal", func(l eventLine) string { return string(l.event.Data.Seal) }),
 		number("jobs", func(n jobs.Counts) int { return n.Total }),
 		number("ok", func(n jobs.Counts) int { return n.Succeeded }),

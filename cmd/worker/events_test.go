@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/devkit"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // answering runs a broker and one replica of a pool whose only service behaves so, and returns
@@ -61,11 +62,11 @@ func byID() devkit.Behaviour {
 func TestWaitPrintsTheOutcomeOfEachJob(t *testing.T) {
 	t.Parallel()
 	env := answering(t, byID())
-	ok := decode[outcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "a-ok", "--wait", "-o", "jsonl"))
+	ok := decode[operate.JobOutcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "a-ok", "--wait", "-o", "jsonl"))
 	if ok.ID != "a-ok" || ok.Outcome != "succeeded" || ok.Attempt != 1 || ok.BatchID == "" || ok.Services["only"] != "ok" {
 		t.Errorf("got %+v", ok)
 	}
-	again := decode[outcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "again-ok", "--wait", "-o", "jsonl"))
+	again := decode[operate.JobOutcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "again-ok", "--wait", "-o", "jsonl"))
 	if again.Outcome != "succeeded" || again.Attempt != 2 {
 		t.Errorf("after a retry: got %+v, want the final outcome of the second attempt", again)
 	}
@@ -74,7 +75,7 @@ func TestWaitPrintsTheOutcomeOfEachJob(t *testing.T) {
 		t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	late := worker(t, env, "publish", "jobs.x", "1", "--id", "c-ok", "--deadline", "2020-01-01T00:00:00Z", "--wait", "-o", "json")
-	if got := decode[[]outcome](t, late); late.code != codeFailed || len(got) != 1 || got[0].Outcome != "expired" {
+	if got := decode[[]operate.JobOutcome](t, late); late.code != codeFailed || len(got) != 1 || got[0].Outcome != "expired" {
 		t.Errorf("a deadline gone by: exit %d, %+v", late.code, got)
 	}
 }
@@ -83,7 +84,7 @@ func TestWaitKnowsTheOutcomeOfAJobThatEndedBefore(t *testing.T) {
 	t.Parallel()
 	env := answering(t, byID())
 	args := []string{"publish", "jobs.x", "1", "--id", "a-ok", "--wait", "-o", "jsonl"}
-	first, again := decode[outcome](t, worker(t, env, args...)), decode[outcome](t, worker(t, env, args...))
+	first, again := decode[operate.JobOutcome](t, worker(t, env, args...)), decode[operate.JobOutcome](t, worker(t, env, args...))
 	if again.UID != first.UID || again.BatchID != first.BatchID {
 		t.Errorf("got %+v, want that of the first publication: %+v", again, first)
 	}
@@ -92,7 +93,7 @@ func TestWaitKnowsTheOutcomeOfAJobThatEndedBefore(t *testing.T) {
 func TestWaitKnowsADelayedJobByItsID(t *testing.T) {
 	t.Parallel()
 	env := answering(t, byID())
-	got := decode[outcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "late-ok", "--delay", "300ms", "--wait", "-o", "jsonl"))
+	got := decode[operate.JobOutcome](t, worker(t, env, "publish", "jobs.x", "1", "--id", "late-ok", "--delay", "300ms", "--wait", "-o", "jsonl"))
 	if got.ID != "late-ok" || got.Subject != "jobs.x" || got.Outcome != "succeeded" {
 		t.Errorf("got %+v", got)
 	}
@@ -108,7 +109,7 @@ func TestWaitPrintsEveryOneOfManyJobs(t *testing.T) {
 	}
 	r := piped(t, env, in.String(), "publish", "jobs.x", "--wait", "--timeout", "2m", "-o", "json")
 	uids := map[string]bool{}
-	for _, o := range decode[[]outcome](t, r) {
+	for _, o := range decode[[]operate.JobOutcome](t, r) {
 		uids[o.UID] = o.Outcome == jobs.Succeeded
 	}
 	if r.code != codeOK || len(uids) != n {

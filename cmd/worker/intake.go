@@ -61,19 +61,25 @@ come and go. It ends by itself, or by 'worker resume'.`,
   worker pause --for 1h --dry-run`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			end, err := pauseEnd(until, lasting, time.Now())
+			end, err := pauseEnd(until, lasting)
 			if err != nil {
 				return usageError(err)
 			}
 			return c.administer(cmd.Context(), "pause", true, func(cl *client, a *operate.Admin) error {
 				state, err := a.State(cmd.Context())
-				if err == nil && !dryRun {
-					err = a.Pause(cmd.Context(), end)
-				}
 				if err != nil {
 					return err
 				}
-				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "paused", PausedUntil: end, Waiting: state.Waiting, DryRun: dryRun})
+				at := end.From(state.At)
+				if !at.After(state.At) {
+					return usageError(fmt.Errorf("%s is over already: the broker's clock says %s", table.Moment(at), table.Moment(state.At)))
+				}
+				if !dryRun {
+					if err := a.Pause(cmd.Context(), at); err != nil {
+						return err
+					}
+				}
+				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "paused", PausedUntil: at, Waiting: state.Waiting, DryRun: dryRun})
 			})
 		},
 	}
@@ -83,21 +89,15 @@ come and go. It ends by itself, or by 'worker resume'.`,
 	return command
 }
 
-func pauseEnd(until, lasting string, now time.Time) (time.Time, error) {
-	var end time.Time
-	var err error
+func pauseEnd(until, lasting string) (operate.Point, error) {
 	switch {
 	case (until == "") == (lasting == ""):
-		return end, errors.New("say how long: --for 30m, or --until 2026-12-01T06:00:00Z")
+		return operate.Point{}, errors.New("say how long: --for 30m, or --until 2026-12-01T06:00:00Z")
 	case until != "":
-		end, err = parsePoint("until", until, now, 1)
+		return operate.Later("until", until)
 	default:
-		end, err = parsePoint("for", lasting, now, 1)
+		return operate.Later("for", lasting)
 	}
-	if err == nil && !end.After(now) {
-		err = fmt.Errorf("%s is over already", end.Format(time.RFC3339))
-	}
-	return end, err
 }
 
 func (c *cli) resumeCommand() *cobra.Command {
@@ -111,13 +111,16 @@ func (c *cli) resumeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.administer(cmd.Context(), "resume", true, func(cl *client, a *operate.Admin) error {
 				state, err := a.State(cmd.Context())
-				if err == nil && !dryRun {
+				change := "resumed"
+				if state.PausedUntil.IsZero() {
+					change = "none: it was not paused"
+				} else if err == nil && !dryRun {
 					err = a.Resume(cmd.Context())
 				}
 				if err != nil {
 					return err
 				}
-				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: "resumed", Waiting: state.Waiting, DryRun: dryRun})
+				return c.printChange(intakeChange{Pool: cl.cfg.Pool, Change: change, Waiting: state.Waiting, DryRun: dryRun})
 			})
 		},
 	}

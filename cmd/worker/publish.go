@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -28,9 +29,13 @@ type receipt struct {
 
 // publishFlags are the flags of publish.
 type publishFlags struct {
-	postingFlags
-	wait    bool
-	timeout time.Duration
+	file     string
+	count    int
+	rate     float64
+	deadline string
+	posting  operate.Posting
+	wait     bool
+	timeout  time.Duration
 }
 
 func (c *cli) publishCommand() *cobra.Command {
@@ -57,22 +62,26 @@ one that no other job has.`,
 	flags.StringVar(&f.file, "file", "", "read the body of one job from this file, '-' for standard input")
 	flags.IntVar(&f.count, "count", 1, "publish the job this many times")
 	flags.Float64Var(&f.rate, "rate", 0, "jobs to publish per second; 0 = as fast as possible")
-	flags.StringVar(&f.id, "id", "", "id of the job (Nats-Msg-Id); numbered when there are several")
+	flags.StringVar(&f.posting.ID, "id", "", "id of the job (Nats-Msg-Id); numbered when there are several")
 	flags.StringVar(&f.deadline, "deadline", "", "when the job expires: RFC 3339, or how long from now")
-	flags.DurationVar(&f.delay, "delay", 0, "hand the job out this much later")
-	flags.StringArrayVar(&f.headers, "header", nil, "a header as Name:value; may be repeated")
+	flags.DurationVar(&f.posting.Delay, "delay", 0, "hand the job out this much later")
+	flags.StringArrayVar(&f.posting.Headers, "header", nil, "a header as Name:value; may be repeated")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the outcome of each job")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait, give up after this long; 0 waits for ever")
 	return cmd
 }
 
 func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error {
-	bodies, numbered, err := c.bodies(ctx, args[1:], &f.postingFlags)
+	bodies, numbered, err := c.bodies(ctx, args[1:], f)
 	if err != nil {
 		return usageError(err)
 	}
-	p, err := newPosting(args[0], &f.postingFlags, numbered, time.Now())
-	if err != nil {
+	p := &f.posting
+	p.Subject, p.Numbered = args[0], numbered
+	if p.Deadline, err = operate.Later("deadline", f.deadline); err != nil {
+		return usageError(err)
+	}
+	if err := p.Prepare(); err != nil {
 		return usageError(err)
 	}
 	bodies = pace(ctx, f.rate, bodies)
@@ -81,8 +90,15 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		return err
 	}
 	defer cl.hangUp()
+	if cl.cfg.Streams.Source == bus.SourceCore {
+		return c.publishCore(ctx, cl, bodies, f)
+	}
+	clock, err := cl.admin().Clock(ctx)
+	if err != nil {
+		return err
+	}
 	stream := cl.cfg.Streams.Stream
-	if f.delay > 0 {
+	if p.Delay > 0 {
 		stream = bus.StreamLater
 	}
 	publisher, err := operate.NewPublisher(ctx, cl.Conn, stream)
@@ -90,35 +106,73 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		return err
 	}
 	if f.wait {
-		return c.publishAndWait(ctx, cl, publisher, p.messages(bodies), f)
+		return c.waitFor(cl, f, func(w operate.Wait) (int, error) {
+			return publisher.PublishAndWait(ctx, p.Messages(clock, bodies), w)
+		})
 	}
-	return c.publishOnly(ctx, publisher, p.messages(bodies))
+	out := c.receipts()
+	err = publisher.Publish(ctx, p.Messages(clock, bodies), func(m *nats.Msg, r operate.Receipt) error {
+		return out.Print(receipt{UID: r.UID(), ID: operate.MessageID(m), Subject: m.Subject, Duplicate: r.Duplicate})
+	})
+	return published(out.Printed(), errors.Join(err, out.Close()))
 }
 
-// publishOnly prints a receipt for each job.
-func (c *cli) publishOnly(ctx context.Context, publisher *operate.Publisher, source messages) error {
-	out, n := table.NewRows(c.printer(), 0,
+// publishCore publishes where there is no stream.
+func (c *cli) publishCore(ctx context.Context, cl *client, bodies iter.Seq2[[]byte, error], f *publishFlags) error {
+	if f.posting.Delay > 0 {
+		return usageError(errors.New("--delay: a delayed job waits in a stream, and ROLLCALL_SOURCE=core has none"))
+	}
+	source := f.posting.Messages(operate.NewClock(time.Now()), bodies)
+	publisher := operate.NewCorePublisher(cl.Conn)
+	if f.wait {
+		return c.waitFor(cl, f, func(w operate.Wait) (int, error) { return publisher.PublishAndWait(ctx, source, w) })
+	}
+	out := c.receipts()
+	err := publisher.Publish(ctx, source, func(m *nats.Msg) error {
+		return out.Print(receipt{ID: operate.MessageID(m), Subject: m.Subject})
+	})
+	return published(out.Printed(), errors.Join(err, out.Close()))
+}
+
+// receipts prints a line for each job that the broker holds.
+func (c *cli) receipts() *table.Rows[receipt] {
+	return table.NewRows(c.printer(), 0,
 		table.Col("uid", func(r receipt) string { return r.UID }).Wide(uidWidth),
 		table.Col("id", func(r receipt) string { return r.ID }),
 		table.Col("subject", func(r receipt) string { return r.Subject }),
 		table.Col("duplicate", func(r receipt) string { return strconv.FormatBool(r.Duplicate) }),
-	), 0
-	err := publisher.Publish(ctx, source, func(m *nats.Msg, r operate.Receipt) error {
-		n++
-		return out.Print(newReceipt(m, r))
-	})
-	return published(n, errors.Join(err, out.Close()))
+	)
 }
 
-func newReceipt(m *nats.Msg, r operate.Receipt) receipt {
-	return receipt{UID: r.UID(), ID: messageID(m), Subject: m.Subject, Duplicate: r.Duplicate}
+// waitFor publishes by work and prints the outcome of each job.
+func (c *cli) waitFor(cl *client, f *publishFlags, work func(operate.Wait) (int, error)) error {
+	out := table.NewRows(c.printer(), 0,
+		table.Col("uid", func(o operate.JobOutcome) string { return o.UID }).Wide(uidWidth),
+		table.Col("id", func(o operate.JobOutcome) string { return o.ID }),
+		table.Col("outcome", func(o operate.JobOutcome) string { return o.Outcome.String() }).Wide(9),
+		table.Col("attempt", func(o operate.JobOutcome) string { return strconv.Itoa(o.Attempt) }),
+		table.Col("reason", func(o operate.JobOutcome) string { return o.Reason }),
+	)
+	n, err := work(operate.Wait{
+		Timeout: f.timeout, ByID: f.posting.Delay > 0, Each: out.Print,
+		Silent: func(ctx context.Context) {
+			fmt.Fprintln(c.stderr, table.CleanLines("still waiting: "+cl.admin().Hindrance(ctx)))
+		},
+	})
+	err = errors.Join(err, out.Close())
+	if n == 0 || errors.Is(err, operate.ErrNobody) {
+		return published(0, err)
+	}
+	return err
 }
 
 // published adds to a fault how far it came, and refuses an input without a job.
 func published(n int, err error) error {
 	switch {
-	case errors.Is(err, operate.ErrNoStream) && n == 0:
+	case (errors.Is(err, operate.ErrNoStream) || errors.Is(err, operate.ErrNobody)) && n == 0:
 		return notFound(err)
+	case errors.Is(err, operate.ErrTooLate):
+		return usageError(err)
 	case err != nil && n > 0:
 		return fmt.Errorf("after %d confirmed jobs: %w", n, err)
 	case err != nil:

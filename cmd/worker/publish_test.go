@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // prepared starts a broker with the streams of a pool and returns the environment for it.
@@ -229,5 +233,68 @@ func TestADelayedJobComesWhenItIsDue(t *testing.T) {
 	}
 	if err := m.Ack(); err != nil {
 		t.Error(err)
+	}
+}
+
+// quotes runs a worker in core mode on quotes.* whose service succeeds unless the body says fail.
+func quotes(t *testing.T) (env []string) {
+	t.Helper()
+	url := broker(t)
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(func(r faulttest.Request) faulttest.Answer {
+		if strings.Contains(r.Jobs[0].ID, "bad") {
+			return faulttest.Answer{Body: `{"results":[{"id":"` + r.Jobs[0].ID + `","status":"fail","error":"\u001b[31mno such quote"}]}`}
+		}
+		return faulttest.Answer{}
+	})
+	core := []string{"ROLLCALL_SOURCE=core", "ROLLCALL_SUBJECTS=quotes.*", "ROLLCALL_BATCH_SIZE=1"}
+	start(t, url, []*faulttest.Recorder{billing}, core...).until("/readyz", http.StatusOK)
+	return append(core, "NATS_URL="+url)
+}
+
+func TestCoreModePublishAsksAndPrintsTheAnswer(t *testing.T) {
+	t.Parallel()
+	env := quotes(t)
+	r := worker(t, env, "publish", "quotes.request", "{}", "--wait", "--id", "q", "--count", "3", "-o", "json")
+	var got []operate.JobOutcome
+	if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || r.code != codeOK || len(got) != 3 {
+		t.Fatalf("exit %d, %v: %s%s", r.code, err, r.stdout, r.stderr)
+	}
+	for _, o := range got {
+		if o.Outcome != jobs.Succeeded || !strings.HasPrefix(o.UID, "core.") {
+			t.Errorf("got %+v", o)
+		}
+	}
+	r = worker(t, env, "publish", "quotes.request", "{}", "--wait", "--id", "bad")
+	if r.code != codeFailed || !strings.Contains(r.stdout, "no such quote") || strings.Contains(r.stdout, "\x1b") {
+		t.Errorf("a job that fails: exit %d, %q %q", r.code, r.stdout, r.stderr)
+	}
+	if r = worker(t, env, "publish", "quotes.request", "{}"); r.code != codeOK || !strings.Contains(r.stdout, "quotes.request") {
+		t.Errorf("without --wait: exit %d, %q %q", r.code, r.stdout, r.stderr)
+	}
+}
+
+func TestCoreModePublishSaysThatNobodyListens(t *testing.T) {
+	t.Parallel()
+	env := []string{"ROLLCALL_SOURCE=core", "NATS_URL=" + broker(t)}
+	for _, more := range [][]string{nil, {"--wait"}} {
+		if r := worker(t, env, append([]string{"publish", "quotes.request", "{}"}, more...)...); r.code != codeNotFound || !strings.Contains(r.stderr, "no worker subscribes") {
+			t.Errorf("%v: exit %d, %q %q", more, r.code, r.stdout, r.stderr)
+		}
+	}
+	if r := worker(t, env, "publish", "jobs.x", "{}", "--delay", "1h"); r.code != codeUsage || !strings.Contains(r.stderr, "--delay") {
+		t.Errorf("a delay: exit %d, %q", r.code, r.stderr)
+	}
+}
+
+func TestCoreModeListsTheDeadLettersThatAreThere(t *testing.T) {
+	t.Parallel()
+	env, _ := graveyard(t, "a-fail", "b-fail")
+	r := worker(t, append(env, "ROLLCALL_SOURCE=core"), "dead", "ls")
+	if r.code != codeOK || strings.Count(r.stdout, "\n") != 3 {
+		t.Errorf("exit %d, %q %q; want a head and two letters", r.code, r.stdout, r.stderr)
+	}
+	if r := worker(t, []string{"NATS_URL=" + broker(t), "ROLLCALL_SOURCE=core"}, "dead", "ls"); r.code != codeNotFound || !strings.Contains(r.stderr, "DEAD") {
+		t.Errorf("without a stream of dead letters: exit %d, %q", r.code, r.stderr)
 	}
 }

@@ -43,6 +43,15 @@ func (e *Events) Next(ctx context.Context) (uint64, error) {
 	return stream.CachedInfo().State.LastSeq + 1, nil
 }
 
+// Clock is the broker's clock. The error wraps [bus.ErrMissing] if the stream is missing.
+func (e *Events) Clock(ctx context.Context) (Clock, error) {
+	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	if err != nil {
+		return Clock{}, err
+	}
+	return NewClock(stream.CachedInfo().TimeStamp), nil
+}
+
 // Stored calls each, in the order of commit, for the stored events of a pool ("*" for all)
 // from sequence from on (0 = all that are stored). It returns once those stored at the call
 // are read; with follow it goes on until ctx is done and then returns nil. An error of each

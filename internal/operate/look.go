@@ -3,6 +3,8 @@ package operate
 import (
 	"context"
 	"time"
+
+	"rollcall/internal/bus"
 )
 
 // Backlog tells what waits in the job stream.
@@ -41,4 +43,20 @@ func (a *Admin) ClockOffset(ctx context.Context) (offset, within time.Duration, 
 	}
 	within = time.Since(asked) / 2
 	return asked.Add(within).Sub(stream.CachedInfo().TimeStamp), within, nil
+}
+
+// Known reports whether anything is known of the pool: a consumer, a replica, or an event.
+func (a *Admin) Known(ctx context.Context) (bool, error) {
+	if _, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool); err == nil {
+		return true, nil
+	}
+	if names, err := a.replicaNames(ctx); err != nil || len(names) > 0 {
+		return len(names) > 0, err
+	}
+	stream, err := a.conn.Stream(ctx, bus.StreamDone)
+	if err != nil {
+		return false, nil //nolint:nilerr // no stream holds no event
+	}
+	_, err = stream.GetLastMsgForSubject(ctx, bus.EventsFilter(a.pool))
+	return err == nil, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"time"
 
@@ -51,6 +50,7 @@ func (r Receipt) UID() string {
 
 // Publisher sends jobs to a stream and awaits their PubAcks.
 type Publisher struct {
+	conn   *bus.Conn
 	js     jetstream.JetStream
 	stream string
 	epoch  string
@@ -79,7 +79,7 @@ func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publishe
 		return nil, err
 	}
 	info := s.CachedInfo()
-	return &Publisher{js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil
+	return &Publisher{conn: conn, js: js, stream: stream, epoch: jobs.Epoch(info.Created), holds: info.Config.Subjects}, nil
 }
 
 // posted is a job whose confirmation is under way.
@@ -93,7 +93,7 @@ type posted struct {
 // and calls confirmed for each, in their order, once the broker holds it. It ends with the
 // first fault: of source, of the broker ([ErrNoStream], [ErrUnconfirmed]) or of confirmed;
 // messages sent by then may be stored or not.
-func (p *Publisher) Publish(ctx context.Context, source iter.Seq2[*nats.Msg, error], confirmed func(*nats.Msg, Receipt) error) error {
+func (p *Publisher) Publish(ctx context.Context, source Messages, confirmed func(*nats.Msg, Receipt) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	queue := make(chan posted, publishWindow)
 	var wg sync.WaitGroup
@@ -113,7 +113,7 @@ func (p *Publisher) Publish(ctx context.Context, source iter.Seq2[*nats.Msg, err
 }
 
 // send puts every message on its way, until one cannot be.
-func (p *Publisher) send(ctx context.Context, source iter.Seq2[*nats.Msg, error], queue chan<- posted) {
+func (p *Publisher) send(ctx context.Context, source Messages, queue chan<- posted) {
 	defer close(queue)
 	for msg, err := range source {
 		next := posted{msg: msg, err: err}

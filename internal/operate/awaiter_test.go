@@ -1,16 +1,15 @@
-package main
+package operate_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
-	"rollcall/internal/table"
 )
 
 // told makes a stored event that lists jobs as "uid id outcome".
@@ -28,24 +27,19 @@ func told(t *testing.T, entries ...string) operate.Event {
 	return operate.Event{BatchID: "b", Data: data}
 }
 
-func awaiting(byID bool) (*awaiter, *bytes.Buffer) {
-	var out bytes.Buffer
-	return newAwaiter(&cli{stdout: &out, output: table.JSONL}, byID), &out
+// awaiting returns an awaiter, and the uids of the jobs that it has reported.
+func awaiting(byID bool) (operate.Awaiter, *[]string) {
+	var uids []string
+	return operate.NewAwaiter(byID, func(o operate.JobOutcome) error {
+		uids = append(uids, o.UID)
+		return nil
+	}), &uids
 }
 
-func hear(t *testing.T, a *awaiter, e operate.Event) {
+func hear(t *testing.T, a operate.Awaiter, e operate.Event) {
 	t.Helper()
-	if err := a.settle(e); err != nil {
+	if err := a.Hear(e); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func isDone(a *awaiter) bool {
-	select {
-	case <-a.done:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -53,10 +47,10 @@ func TestAnOutcomeMayBeKnownBeforeItsReceipt(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(false)
 	hear(t, a, told(t, "e.1 a succeeded", "e.9 other succeeded"))
-	a.expect(receipt{UID: "e.1", ID: "a"})
-	a.seal()
-	if !isDone(a) || strings.Count(out.String(), "\n") != 1 || !strings.Contains(out.String(), `"e.1"`) {
-		t.Errorf("done %t, printed %s", isDone(a), out)
+	a.Expect("e.1", "a")
+	a.Seal()
+	if !a.Done() || len(*out) != 1 || !slices.Contains(*out, "e.1") {
+		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
 }
 
@@ -64,37 +58,37 @@ func TestOutcomesOfOthersAreForgotten(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(false)
 	const each = 1000
-	for n := range 3 * maxEarly / each {
+	for n := range 3 * operate.MaxEarly / each {
 		var others []string
 		for i := range each {
 			others = append(others, fmt.Sprintf("other.%d x succeeded", n*each+i))
 		}
 		hear(t, a, told(t, others...))
 	}
-	if n := len(a.early) + len(a.earlier); n > 2*maxEarly {
-		t.Errorf("%d outcomes of other producers' jobs are kept, want at most %d", n, 2*maxEarly)
+	if n := a.Kept(); n > 2*operate.MaxEarly {
+		t.Errorf("%d outcomes of other producers' jobs are kept, want at most %d", n, 2*operate.MaxEarly)
 	}
 	hear(t, a, told(t, "e.1 a succeeded"))
-	a.expect(receipt{UID: "e.1", ID: "a"})
-	if !strings.Contains(out.String(), `"e.1"`) {
-		t.Errorf("the last outcome was forgotten, printed %s", out)
+	a.Expect("e.1", "a")
+	if !slices.Contains(*out, "e.1") {
+		t.Errorf("the last outcome was forgotten, reported %v", *out)
 	}
 }
 
 func TestARetryIsNoOutcome(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(false)
-	a.expect(receipt{UID: "e.1", ID: "a"})
-	a.seal()
+	a.Expect("e.1", "a")
+	a.Seal()
 	hear(t, a, told(t, "e.1 a retrying"))
-	if isDone(a) || out.Len() > 0 {
-		t.Errorf("done %t, printed %s", isDone(a), out)
+	if a.Done() || len(*out) > 0 {
+		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
 	hear(t, a, told(t, "e.1 a failed", "e.2 b succeeded"))
-	if !isDone(a) || strings.Count(out.String(), "\n") != 1 {
-		t.Errorf("done %t, printed %s", isDone(a), out)
+	if !a.Done() || len(*out) != 1 {
+		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
-	if err := a.verdict(1, nil); err == nil || !strings.Contains(err.Error(), "1 of 1 jobs did not succeed") {
+	if err := a.Result(1, nil); err == nil || !strings.Contains(err.Error(), "1 of 1 jobs did not succeed") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -102,14 +96,14 @@ func TestARetryIsNoOutcome(t *testing.T) {
 func TestItIsNotOverBeforeEveryJobIsKnown(t *testing.T) {
 	t.Parallel()
 	a, _ := awaiting(false)
-	a.expect(receipt{UID: "e.1"})
+	a.Expect("e.1", "")
 	hear(t, a, told(t, "e.1 a succeeded"))
-	if isDone(a) {
+	if a.Done() {
 		t.Error("over, although more jobs may be published")
 	}
-	a.seal()
-	a.seal()
-	if !isDone(a) {
+	a.Seal()
+	a.Seal()
+	if !a.Done() {
 		t.Error("not over, although every job has its outcome")
 	}
 }
@@ -117,21 +111,21 @@ func TestItIsNotOverBeforeEveryJobIsKnown(t *testing.T) {
 func TestADelayedJobIsKnownByItsID(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(true)
-	a.expect(receipt{UID: "e.1", ID: "a"})
-	a.seal()
+	a.Expect("e.1", "a")
+	a.Seal()
 	hear(t, a, told(t, "e.7 a succeeded"))
-	if !isDone(a) || !strings.Contains(out.String(), `"e.7"`) {
-		t.Errorf("done %t, printed %s", isDone(a), out)
+	if !a.Done() || !slices.Contains(*out, "e.7") {
+		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
 }
 
-func TestTheVerdictNamesJobsWithoutAnOutcome(t *testing.T) {
+func TestTheResultNamesJobsWithoutAnOutcome(t *testing.T) {
 	t.Parallel()
 	a, _ := awaiting(false)
-	a.expect(receipt{UID: "e.1"})
-	a.expect(receipt{UID: "e.2"})
+	a.Expect("e.1", "")
+	a.Expect("e.2", "")
 	hear(t, a, told(t, "e.2 b succeeded"))
-	if err := a.verdict(2, errTimeout); !errors.Is(err, errTimeout) || !strings.Contains(err.Error(), "1 of 2 jobs have no outcome yet, among them e.1") {
+	if err := a.Result(2, operate.ErrTimeout); !errors.Is(err, operate.ErrTimeout) || !strings.Contains(err.Error(), "1 of 2 jobs have no outcome yet, among them e.1") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -139,7 +133,7 @@ func TestTheVerdictNamesJobsWithoutAnOutcome(t *testing.T) {
 func TestAnUnreadableEventEndsTheWait(t *testing.T) {
 	t.Parallel()
 	a, _ := awaiting(false)
-	if err := a.settle(operate.Event{BatchID: "b7", Data: []byte("{")}); err == nil || !strings.Contains(err.Error(), "b7") {
+	if err := a.Hear(operate.Event{BatchID: "b7", Data: []byte("{")}); err == nil || !strings.Contains(err.Error(), "b7") {
 		t.Errorf("got %v, want an error that names the event", err)
 	}
 }

@@ -1,0 +1,37 @@
+package operate
+
+// MaxEarly is maxEarly.
+const MaxEarly = maxEarly
+
+// Awaiter is awaiter for the tests.
+type Awaiter struct{ a *awaiter }
+
+// NewAwaiter is newAwaiter.
+func NewAwaiter(byID bool, each func(JobOutcome) error) Awaiter {
+	return Awaiter{newAwaiter(byID, each)}
+}
+
+// Expect is awaiter.expect.
+func (w Awaiter) Expect(uid, id string) { w.a.expect(uid, id) }
+
+// Hear is awaiter.hear.
+func (w Awaiter) Hear(e Event) error { return w.a.hear(e) }
+
+// Seal is awaiter.seal.
+func (w Awaiter) Seal() { w.a.seal() }
+
+// Kept is how many outcomes of other producers' jobs are remembered.
+func (w Awaiter) Kept() int { return len(w.a.early) + len(w.a.earlier) }
+
+// Result is awaiter.result.
+func (w Awaiter) Result(published int, waiting error) error { return w.a.result(published, waiting) }
+
+// Done reports whether every outcome is known.
+func (w Awaiter) Done() bool {
+	select {
+	case <-w.a.done:
+		return true
+	default:
+		return false
+	}
+}
