@@ -53,9 +53,10 @@ func launch(w *world, name string) *replica {
 		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
 	}
 	r.limit = cfg.Capacity()
+	sets := r.newSets()
 	l := ledger.New(r, ledger.Config{
 		Names: ledger.Names{Pool: "sim", Stream: "JOBS"}, EventSubject: bus.EventSubject,
-		TTL: func() time.Duration { return 24 * time.Hour },
+		TTL: func() time.Duration { return 24 * time.Hour }, Lane: ledger.Lane(name), OnSets: sets.Touched,
 	}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
@@ -74,6 +75,7 @@ func launch(w *world, name string) *replica {
 		background, stop := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = l.Run(background) })
+		wg.Go(func() { _ = sets.Run(background) })
 		_ = p.Run(intake, work)
 		stop()
 		wg.Wait()

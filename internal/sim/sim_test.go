@@ -140,7 +140,11 @@ func (n *nemesis) burst() {
 			bodies = append(bodies, fmt.Sprintf(`{"n":%d}`, n.dice.between(0, 1<<30)))
 		}
 	}
-	n.world.publish(bodies...)
+	if n.dice.between(0, 2) == 0 {
+		n.publishSet(bodies)
+		return
+	}
+	n.world.publish(bodies, nil)
 }
 
 // replaceTheDead starts a replica for each that a poison job has killed.

@@ -38,6 +38,9 @@ type world struct {
 	okAt    map[string]time.Time
 	endedAt map[string]time.Time
 	letters map[string]bool
+	sets    map[string]*set
+	// tallies are the subjects of pages that belong to sets.
+	tallies map[string]struct{}
 	broken  []string
 	// calm turns every fault off.
 	calm atomic.Bool
@@ -53,7 +56,7 @@ type message struct {
 func newWorld(seed uint64) *world {
 	return &world{
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
-		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{},
+		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, sets: map[string]*set{}, tallies: map[string]struct{}{},
 	}
 }
 
@@ -107,17 +110,21 @@ func (w *world) wake() {
 	w.changed = make(chan struct{})
 }
 
-// publish accepts jobs, as a producer with a PubAck sees it.
-func (w *world) publish(bodies ...string) {
+// publish accepts jobs, as a producer with a PubAck sees it. change may add to their headers; nil
+// = as they are.
+func (w *world) publish(bodies []string, change func(i int, d *jobs.Delivery)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, body := range bodies {
+	for i, body := range bodies {
 		w.lastJob++
 		ref := jobs.Ref{Epoch: epoch, Seq: w.lastJob}
 		d := jobs.Delivery{
 			Subject: "jobs.sim", Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
 			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.lastJob)}},
 			Published: time.Now(),
+		}
+		if change != nil {
+			change(i, &d)
 		}
 		w.jobs[w.lastJob] = &message{delivery: d}
 		w.history.Accepted = append(w.history.Accepted, history.Job{UID: ref.UID(), ID: d.Header[jobs.HeaderMsgID][0], Source: source})
@@ -216,9 +223,17 @@ func (w *world) apply(writes []ledger.Write) (first uint64, err error) {
 	first = w.lastPage + 1
 	for _, wr := range writes {
 		w.lastPage++
-		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Data: slices.Clone(wr.Data)}
+		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Stored: time.Now(), Data: slices.Clone(wr.Data)}
+		if isTally(wr.Subject) {
+			w.tallies[wr.Subject] = struct{}{}
+		}
 		if strings.HasPrefix(wr.Subject, "done.batches.") {
 			w.stored(wr.Data)
+		}
+	}
+	for _, wr := range writes {
+		if isSetEvent(wr.Subject) {
+			w.setEnded(wr.Subject, wr.Data)
 		}
 	}
 	return first, nil
@@ -290,7 +305,7 @@ func (w *world) verdict() []string {
 	defer w.mu.Unlock()
 	w.history.AtRest = true
 	w.history.Grace = 1 << 62
-	broken := slices.Clone(w.broken)
+	broken := append(slices.Clone(w.broken), w.setVerdict()...)
 	for _, v := range w.history.Violations() {
 		broken = append(broken, v.String())
 	}
