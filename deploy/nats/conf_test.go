@@ -5,6 +5,7 @@ package nats_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +15,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"rollcall/internal/app"
 	"rollcall/internal/faulttest"
 )
 
@@ -24,10 +27,14 @@ var passwords = map[string]string{
 	"NATS_PRODUCER_PASSWORD": "producer-secret",
 	"NATS_WORKER_PASSWORD":   "worker-secret",
 	"NATS_OPS_PASSWORD":      "ops-secret",
+	// Of the user that the configuration has as a comment.
+	"NATS_SCHEDULER_PASSWORD": "scheduler-secret",
 }
 
 func TestMain(m *testing.M) {
-	for name, value := range passwords {
+	settings := maps.Clone(passwords)
+	settings["NATS_NAME"] = "compose" // of compose.conf
+	for name, value := range settings {
 		if err := os.Setenv(name, value); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -65,42 +72,42 @@ func login(t *testing.T, s *server.Server, user string, options ...nats.Option) 
 	return nc
 }
 
-// provision makes the streams and the consumer, as ops would with worker setup.
+// provision makes the streams and the consumer, as ops does with worker setup, and a stream
+// that is none of ours.
 func provision(t *testing.T, s *server.Server) jetstream.JetStream {
 	t.Helper()
+	cfg, err := app.Load([]string{"NATS_URL=" + s.ClientURL(), "NATS_USER=ops", "NATS_PASSWORD=ops-secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{Patience: soon}, false)
+	if err != nil || len(plan.Created) != 5 {
+		t.Fatalf("ops made %v, %v; want four streams and a consumer", plan.Created, err)
+	}
 	js, err := jetstream.New(login(t, s, "ops"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, config := range []jetstream.StreamConfig{
-		{Name: "LATER", Subjects: []string{"later.>", "due.>"}, AllowMsgSchedules: true, AllowMsgTTL: true},
-		{Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
-			Sources: []*jetstream.StreamSource{{Name: "LATER", SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "due.>", Destination: "jobs.>"}}}}},
-		{Name: "DONE", Subjects: []string{"done.>"}, AllowDirect: true, AllowAtomicPublish: true, AllowMsgTTL: true,
-			RePublish: &jetstream.RePublish{Source: "done.*.*.*.*", Destination: "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}"}},
-		{Name: "DEAD", Subjects: []string{"dead.>"}},
-		{Name: "OTHER", Subjects: []string{"other.>"}, AllowDirect: true},
-	} {
-		if _, err := js.CreateStream(t.Context(), config); err != nil {
-			t.Fatalf("ops creates %s: %v", config.Name, err)
-		}
-	}
-	_, err = js.CreateConsumer(t.Context(), "JOBS", jetstream.ConsumerConfig{
-		Durable: "default", FilterSubject: "jobs.>", AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: -1,
-	})
-	if err != nil {
-		t.Fatalf("ops creates the consumer: %v", err)
+	other := jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other.>"}, AllowDirect: true}
+	if _, err := js.CreateStream(t.Context(), other); err != nil {
+		t.Fatalf("ops creates %s: %v", other.Name, err)
 	}
 	return js
 }
 
 func publishJob(t *testing.T, s *server.Server) {
 	t.Helper()
+	publishJobTo(t, s, "jobs.x")
+}
+
+// publishJobTo publishes as the producer.
+func publishJobTo(t *testing.T, s *server.Server, subject string) {
+	t.Helper()
 	js, err := jetstream.New(login(t, s, "producer"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), "jobs.x", []byte("{}")); err != nil {
+	if _, err := js.Publish(t.Context(), subject, []byte("{}")); err != nil {
 		t.Fatalf("the producer publishes a job: %v", err)
 	}
 }
@@ -132,7 +139,7 @@ func TestWorkerDoesItsWork(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the worker looks at its consumer: %v", err)
 	}
-	m, err := consumer.Next(jetstream.FetchMaxWait(soon))
+	m, err := consumer.Next(jetstream.FetchMaxWait(soon), jetstream.FetchPriorityGroup("replicas"))
 	if err != nil {
 		t.Fatalf("the worker takes a job: %v", err)
 	}
@@ -262,6 +269,9 @@ func TestConfigurationNeedsEveryPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range passwords {
+		if name == "NATS_SCHEDULER_PASSWORD" {
+			continue
+		}
 		dir := t.TempDir()
 		path := filepath.Join(dir, "nats-server.conf")
 		write(t, filepath.Join(dir, "tls.conf"), "# empty\n")

@@ -86,7 +86,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 		MaxEvent: func() int { return int(conn.NATS().MaxPayload()) - eventHeaders }, Now: time.Now, OnEnd: r.seen.metrics.SetEnded,
 	}, r.log)
 	l := ledger.New(store, ledger.Config{
-		Names: names, TTL: retentions.TTL, EventSubject: bus.EventSubject,
+		Names: names, TTL: retentions.TTL, EventTTL: r.cfg.Streams.DoneAge, EventSubject: bus.EventSubject,
 		Lane: ledger.Lane(r.opts.Replica), TallyTTL: r.cfg.Streams.TallyTTL(), OnSets: sets.Touched,
 		OnGroup: func(g ledger.Group) { r.seen.metrics.CommitGroup(g.Batches, g.Took, g.Err) },
 	}, r.log)

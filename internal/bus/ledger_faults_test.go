@@ -173,7 +173,7 @@ func TestOnlyWhatIsCommittedIsRepublished(t *testing.T) {
 	}
 }
 
-func TestPagesHaveATimeToLive(t *testing.T) {
+func TestPagesAndEventsHaveTimesToLive(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	ensure(t, conn, streams())
@@ -184,13 +184,13 @@ func TestPagesHaveATimeToLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for subject, want := range map[string]string{"done.ledger.test.page.JOBS.e1.0.0": "3600", "done.batches.test.succeeded.b1": ""} {
+	for subject, want := range map[string]string{"done.ledger.test.page.JOBS.e1.0.0": "3600", "done.batches.test.succeeded.b1": "86400"} {
 		m, err := stream.GetLastMsgForSubject(t.Context(), subject)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := m.Header.Get(jetstream.MsgTTLHeader); got != want {
-			t.Errorf("%s lives %q seconds, want %q: events live as long as the stream says", subject, got, want)
+			t.Errorf("%s lives %q seconds, want %q", subject, got, want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -25,7 +26,7 @@ func runLedger(t testing.TB, store ledger.Store) *ledger.Ledger {
 // ledgerConfig is that of the test pool.
 func ledgerConfig() ledger.Config {
 	c := ledgertest.Config()
-	c.EventSubject = bus.EventSubject
+	c.EventSubject, c.EventTTL = bus.EventSubject, 24*time.Hour
 	return c
 }
 

@@ -82,6 +82,22 @@ var mutants = []mutant{
 		"internal/ledger/opensets.go", "for _, set := range s.open.due(now.Add(-s.cfg.MaxAge)) {", "for _, set := range s.open.due(now)[:0] {", ledgerPkg,
 	},
 	{
+		"events live for ever", "a bounded number of events is kept",
+		"internal/ledger/ledger.go", "TTL: l.cfg.EventTTL, ", "", busPkg,
+	},
+	{
+		"the job stream allows rollups", "no job deletes another",
+		"internal/bus/wanted.go", "Retention:   jetstream.WorkQueuePolicy,", "Retention: jetstream.WorkQueuePolicy, AllowRollup: true,", []string{"./deploy/nats"},
+	},
+	{
+		"delayed jobs are swept before they have entered", "every accepted job is final or still stored",
+		"internal/bus/due.go", "Before: entered + 1", "Before: 0", busPkg,
+	},
+	{
+		"delayed jobs are never swept", "LATER does not grow for ever",
+		"internal/bus/due.go", "if err != nil || entered == 0 || entered == s.swept {", "if true {", busPkg,
+	},
+	{
 		"the stream epoch is left out", "a recreated stream's jobs are new work",
 		"internal/ledger/subjects.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
 	},
