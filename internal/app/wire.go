@@ -93,7 +93,14 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = l
 	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
-	p.background = append(p.background, l.Run, sets.Run, ledger.NewSweeper(store, names, retentions, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
+	changes := bus.Changes{Reconnected: l.Invalidate, SetBack: func(at time.Time) {
+		r.seen.metrics.SetBack()
+		l.Restart(at)
+		sets.Restart()
+	}}
+	p.background = append(p.background, l.Run, sets.Run,
+		func(ctx context.Context) error { return setup.HighWater().Run(ctx, r.log, changes) },
+		ledger.NewSweeper(store, names, retentions, r.log).Run, bus.NewDueSweeper(conn, setup, r.log).Run)
 	p.state = &poolState{conn: conn, read: operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).State}
 	return nil
 }

@@ -144,6 +144,9 @@ func (s *Source) look(ctx context.Context) (binding, error) {
 }
 
 func (s *Source) find(ctx context.Context) (binding, error) {
+	if err := s.setup.water.current(); err != nil {
+		return binding{}, err
+	}
 	stream, err := s.conn.Stream(ctx, s.setup.streams.Stream)
 	if err != nil {
 		return binding{}, err

@@ -239,6 +239,9 @@ func (c *Conn) publishOnline(ctx context.Context, m *nats.Msg) error {
 	}
 }
 
+// generation counts the connections that were made. Unlike [Conn.Reconnects] it is never late.
+func (c *Conn) generation() uint64 { return c.nc.Stats().Reconnects }
+
 // onResume registers what is called after every reconnect. It must not block.
 func (c *Conn) onResume(tell func()) {
 	c.mu.Lock()

@@ -27,15 +27,24 @@ const (
 )
 
 // doneStore keeps the ledger in the DONE stream.
-type doneStore struct{ conn *Conn }
+type doneStore struct {
+	conn *Conn
+	// water is nil where nothing is committed.
+	water *HighWater
+}
 
 // NewDoneStore returns the store of a ledger in the DONE stream.
-func NewDoneStore(conn *Conn) ledger.Store { return doneStore{conn} }
+func NewDoneStore(conn *Conn) ledger.Store { return doneStore{conn: conn} }
 
 // Apply implements [ledger.Store] by one atomic publish. Only its last message asks for an
 // answer; the server checks all expectations when it arrives, and none of the messages is
 // visible before (server/jetstream_batching.go, checkMsgHeadersPreClusteredProposal).
 func (s doneStore) Apply(ctx context.Context, writes []ledger.Write) (first uint64, err error) {
+	if s.water != nil {
+		if err := s.water.current(); err != nil {
+			return 0, fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	id := nuid.Next()
@@ -50,7 +59,11 @@ func (s doneStore) Apply(ctx context.Context, writes []ledger.Write) (first uint
 	if err != nil {
 		return 0, publishError(err)
 	}
-	return readPubAck(answer.Data, len(writes))
+	first, err = readPubAck(answer.Data, len(writes))
+	if err == nil && s.water != nil {
+		s.water.committed(first, writes)
+	}
+	return first, err
 }
 
 // message returns the write as the seq-th message of an atomic publish.

@@ -105,3 +105,12 @@ func (d *DeadLetters) FailedSince(then time.Time) { d.failures.FailedAt(then, Er
 func (s *Setup) Retention() ledger.Retention {
 	return ledger.Retention{Horizon: s.streams.ZombieHorizon, TTL: s.streams.LedgerTTL}
 }
+
+// Looked reports whether the streams were looked at once.
+func (h *HighWater) Looked() bool { return h.watching.Load() }
+
+// Current is current.
+func (h *HighWater) Current() error { return h.current() }
+
+// Delivered is delivered.
+func (h *HighWater) Delivered(seq uint64) { h.delivered(seq) }

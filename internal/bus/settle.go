@@ -65,6 +65,9 @@ func (s *Source) renew(ctx context.Context) {
 }
 
 func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
+	if err := s.setup.water.mayBeSent(d.Received); err != nil {
+		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
+	}
 	if err := s.conn.nc.Publish(d.Reply, body); err != nil {
 		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
 	}

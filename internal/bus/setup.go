@@ -40,12 +40,16 @@ type Setup struct {
 	conn    *Conn
 	streams Streams
 	pool    string
+	water   *HighWater
 }
 
 // NewSetup returns the setup of a pool.
 func NewSetup(conn *Conn, streams Streams, pool string) *Setup {
-	return &Setup{conn: conn, streams: streams, pool: pool}
+	return &Setup{conn: conn, streams: streams, pool: pool, water: newHighWater(conn, streams.Stream, streams.DoneAge)}
 }
+
+// HighWater returns what notices that the broker's data was set back.
+func (s *Setup) HighWater() *HighWater { return s.water }
 
 // CheckVersion returns an error that wraps [ErrServerTooOld] if a nats-server of that version
 // lacks something Rollcall is built on.

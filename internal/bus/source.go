@@ -67,6 +67,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		binding: newBinding(),
 	}
 	conn.onResume(s.doubt)
+	setup.water.onSetBack(s.drop)
 	return s
 }
 
@@ -228,6 +229,7 @@ func (s *Source) accept(m *nats.Msg) {
 		Ref: jobs.Ref{Seq: ack.streamSeq}, Delivered: int(ack.delivered),
 		Published: ack.published, Received: time.Now(),
 	}
+	s.setup.water.delivered(ack.streamSeq)
 	s.mu.Lock()
 	s.pulls.arrived(int64(m.Size()))
 	if s.draining {
@@ -270,6 +272,13 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 		s.log.Debug().Str("status", status).Str("description", m.Header.Get("Description")).Msg("a pull was refused")
 	}
 	s.signal()
+}
+
+// drop forgets what has arrived and was not handed out: the broker has lost it.
+func (s *Source) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ready, s.readyBytes, s.binding.held = nil, 0, nil
 }
 
 func (s *Source) signal() {

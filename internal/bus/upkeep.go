@@ -22,7 +22,7 @@ type upkeep struct {
 
 // NewUpkeep returns the upkeep of the ledger of the pool that setup is for.
 func NewUpkeep(conn *Conn, setup *Setup) ledger.Upkeep {
-	return upkeep{Store: NewDoneStore(conn), conn: conn, setup: setup}
+	return upkeep{Store: doneStore{conn, setup.water}, conn: conn, setup: setup}
 }
 
 // Floor implements [ledger.Upkeep].

@@ -101,6 +101,9 @@ func (s *Sets) Sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
 	now := s.cfg.Now()
+	if s.restarted.Swap(false) {
+		s.open.scanned = time.Time{}
+	}
 	s.open.begin(now)
 	var faults []error
 	err := scan(ctx, s.store, s.cfg.Sets("*"), s.open.next, func(e Entry) error {

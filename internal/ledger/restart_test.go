@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
@@ -94,6 +96,36 @@ func TestWhatIsReadBeforeAnInvalidationIsNotRemembered(t *testing.T) {
 		}
 		if n := store.Applies() - applied; n != 2 || store.Reads() != 1 {
 			t.Errorf("%d publishes and %d reads, want the page to be read anew before it is written", n, store.Reads())
+		}
+	})
+}
+
+// TestASetIsEndedAfterTheBrokerWasSetBack: its tally stands at a sequence that the sweep has read
+// before.
+func TestASetIsEndedAfterTheBrokerWasSetBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		world := &swapped{Store: &ledgertest.Store{}}
+		r := startSets(t, world, "r1")
+		if err := r.Commit(t.Context(), memberBatch("b1", "open", 100, jobs.Succeeded, 1, 2, 3)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // the sweep has seen the tally
+		r.stop()
+
+		world.Store = &ledgertest.Store{}
+		r.sets.Restart()
+		// Another replica counts the only member and crashes before it can end the set.
+		cfg := ledgertest.Config()
+		cfg.Lane, cfg.TallyTTL = ledger.Lane("crashed"), time.Hour
+		if err := ledgertest.Run(t, ledger.New(world, cfg, zerolog.Nop())).Commit(t.Context(), memberBatch("b2", "whole", 1, jobs.Succeeded, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.sets.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !world.Has("done.sets.test.succeeded.whole") {
+			t.Error("the set has not ended")
 		}
 	})
 }

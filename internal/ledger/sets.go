@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -60,6 +61,9 @@ type Sets struct {
 	log   zerolog.Logger
 	open  openSets
 
+	// restarted means that the next sweep begins at the first message.
+	restarted atomic.Bool
+
 	wake chan struct{}
 	mu   sync.Mutex
 	// touched are the sets to look at, each with the earliest time to do so.
@@ -90,6 +94,10 @@ func (s *Sets) Touched(sets []string) {
 	default:
 	}
 }
+
+// Restart begins anew after the broker's data was set back: sequences that were read may be given
+// again.
+func (s *Sets) Restart() { s.restarted.Store(true) }
 
 // Run ends sets until ctx is done, then returns nil. What fails is logged and made up for by the
 // next sweep.

@@ -7,6 +7,7 @@ var (
 	ledgerPkg = []string{"./internal/ledger"}
 	service   = []string{"./internal/service"}
 	pure      = []string{"./internal/jobs"}
+	setBack   = []string{"./internal/bus", "-run", "SetBack|FurtherAgain"}
 	wired     = []string{"./internal/app"}
 )
 
@@ -198,6 +199,18 @@ var mutants = []mutant{
 	{
 		"what was read before a reconnect is remembered", "every accepted job is final or still stored",
 		"internal/ledger/pages.go", "if d.generation != p.generation {", "if false {", ledgerPkg,
+	},
+	{
+		"a broker that was set back is not noticed", "every accepted job is final or still stored",
+		"internal/bus/highwater.go", "case info.State.LastSeq < mark.last.Load():", "case false:", setBack,
+	},
+	{
+		"nothing is forgotten after a reconnect", "every accepted job is final or still stored",
+		"internal/ledger/pages.go", "p.cache = cache[pageKey, jobs.Page]{}", "", ledgerPkg,
+	},
+	{
+		"commits go out before the broker was looked at", "every accepted job is final or still stored",
+		"internal/bus/highwater.go", "if h.watching.Load() && h.checked.Load() != h.conn.generation() {", "if false {", busPkg,
 	},
 	{
 		"jobs of a broker that was set back are committed", "every accepted job is final or still stored",

@@ -54,6 +54,8 @@ type Metrics struct {
 
 	sets map[jobs.SetOutcome]prometheus.Counter
 
+	setBack prometheus.Counter
+
 	groupBatches  prometheus.Histogram
 	groupDuration prometheus.Histogram
 	groupResults  map[bool]prometheus.Counter
@@ -178,6 +180,7 @@ func (m *Metrics) makeBatches(f factory) {
 	m.batchSize = f.histogram("batch_size", "Jobs in a batch at its seal.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 900})
 	m.batchDuration = f.histogram("batch_duration_seconds", "Time from the seal of a batch to its end.", durations())
 	m.batchCommit = f.histogram("batch_commit_seconds", "Time a batch waited for its commit.", durations())
+	m.setBack = f.counter("broker_set_back_total", "Times that the broker's data was found to be older than what this replica had seen of it.")
 	m.groupBatches = f.histogram("commit_group_batches", "Batches committed by one atomic publish.", []float64{1, 2, 3, 4, 6, 8, 12, 16, 32, 64})
 	m.groupDuration = f.histogram("commit_group_seconds", "Time of one atomic publish, accepted or not.", durations())
 	results := f.counters("commit_groups_total", "Atomic publishes, by result; a refused one is split and tried again.", "result")
@@ -194,6 +197,9 @@ func (m *Metrics) makeSets(f factory) {
 
 // SetEnded counts a set that this replica ended.
 func (m *Metrics) SetEnded(_ string, outcome jobs.SetOutcome, _ int) { m.sets[outcome].Inc() }
+
+// SetBack counts that the broker's data was found to be set back.
+func (m *Metrics) SetBack() { m.setBack.Inc() }
 
 // CommitGroup tells of one atomic publish of so many batches.
 func (m *Metrics) CommitGroup(batches int, took time.Duration, err error) {
