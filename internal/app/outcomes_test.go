@@ -109,7 +109,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// Rule 4: attempts are dispatches. While a breaker is open nothing is sent, so none is burnt.
+// While a breaker is open nothing is sent, so no attempt is burnt, and there is no event.
 func TestAnOpenBreakerBurnsNoAttempt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_BATCH_SIZE=1", "ROLLCALL_BATCH_LINGER=0s", "ROLLCALL_BATCHES_IN_FLIGHT=1",
@@ -130,8 +130,8 @@ func TestAnOpenBreakerBurnsNoAttempt(t *testing.T) {
 		}
 	}
 	// Ten calls open the breaker; the eleventh is the first that is let through.
-	if j := ends(h)["a"]; j.Outcome != "succeeded" || j.Attempt != 11 || held == 0 {
-		t.Errorf("%+v after %d batches without a call; want success at attempt 11", j, held)
+	if j := ends(h)["a"]; j.Outcome != "succeeded" || j.Attempt != 11 || held != 0 {
+		t.Errorf("%+v, and %d events of batches without a call; want success at attempt 11, and none", j, held)
 	}
 }
 

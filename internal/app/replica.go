@@ -137,7 +137,7 @@ func (r *replica) run(ctx context.Context) error {
 	}
 	defer parts.closeServices()
 	defer r.close("the source", parts.source.Close)
-	engine, err := pool.New(r.engineConfig(conn), parts.pool)
+	engine, err := pool.New(r.engineConfig(), parts.pool)
 	if err != nil {
 		return err
 	}
@@ -159,11 +159,10 @@ func (r *replica) run(ctx context.Context) error {
 }
 
 // engineConfig adds to the engine's settings what comes from elsewhere.
-func (r *replica) engineConfig(conn *bus.Conn) pool.Config {
+func (r *replica) engineConfig() pool.Config {
 	c := r.cfg.Engine
 	c.Pool, c.Replica = r.cfg.Pool, r.opts.Replica
 	c.AckWait = r.cfg.Streams.AckWait
-	c.MaxPayload = int(conn.NATS().MaxPayload())
 	c.Once = r.cfg.Streams.Source == bus.SourceCore
 	return c
 }

@@ -95,8 +95,6 @@ func (c *Config) Validate() error {
 	check(c.DrainTimeout > 0, "ROLLCALL_DRAIN_TIMEOUT is %v: want more than 0, or a stop would cut off every call", c.DrainTimeout)
 	check(c.Streams.ZombieHorizon >= c.Streams.AckWait,
 		"ROLLCALL_ZOMBIE_HORIZON is %v: want at least ROLLCALL_ACK_WAIT (%v), or a worker that lost its lease could double what it finishes", c.Streams.ZombieHorizon, c.Streams.AckWait)
-	check(c.Engine.BatchLinger < c.Streams.AckWait,
-		"ROLLCALL_BATCH_LINGER is %v: want less than ROLLCALL_ACK_WAIT (%v)", c.Engine.BatchLinger, c.Streams.AckWait)
 	check(c.Streams.LedgerTTL > c.Engine.RetryMax,
 		"ROLLCALL_LEDGER_TTL is %v: want more than ROLLCALL_RETRY_MAX (%v), or a job's attempts are forgotten before its next one", c.Streams.LedgerTTL, c.Engine.RetryMax)
 	return errors.Join(faults...)

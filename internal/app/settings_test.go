@@ -59,7 +59,7 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 		"subjects": "jobs.>", "stream": "JOBS", "ensure": true,
 		"ack wait": 30 * time.Second, "ttl": 24 * time.Hour, "horizon": 10 * time.Minute,
 		"size": 96, "bytes": jobs.MiB, "linger": 50 * time.Millisecond, "slots": 8,
-		"attempts": 10, "age": 24 * time.Hour, "retry": [2]time.Duration{time.Second, 5 * time.Minute},
+		"attempts": 20, "age": 24 * time.Hour, "retry": [2]time.Duration{time.Second, 5 * time.Minute},
 		"http": "127.0.0.1:8080", "level": "info", "format": "json",
 		"services": 2, "timeout": 10 * time.Second, "tries": 3, "concurrency": service.Concurrency(32), "required": true, "max reply": jobs.MiB,
 	}
@@ -149,7 +149,6 @@ func TestFaultsBetweenSettings(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
 		{"ROLLCALL_ZOMBIE_HORIZON=20s", "ROLLCALL_ACK_WAIT=30s"},
-		{"ROLLCALL_BATCH_LINGER=30s", "ROLLCALL_ACK_WAIT=30s"},
 		{"ROLLCALL_LEDGER_TTL=1h", "ROLLCALL_RETRY_MAX=1h"},
 	} {
 		got := faults(t, "ROLLCALL_SERVICES=billing=http://billing:8080/jobs", pair[0], pair[1])

@@ -63,6 +63,7 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	p.pool.Observer = r.seen.observer()
 	p.pool.Log = r.log
 	p.pool.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	p.pool.MaxPayload = func() int { return int(conn.NATS().MaxPayload()) }
 	p.pool.Probe = r.opts.Probe
 	return p, nil
 }

@@ -15,7 +15,8 @@ const (
 	SealLone   Seal = "lone"
 )
 
-// Batch is the jobs that one replica sealed together. Membership never changes after the seal.
+// Batch is the jobs that one replica sealed together. Membership never changes after the seal;
+// see [Batch.Without].
 type Batch struct {
 	// ID is a UUIDv7.
 	ID   string
@@ -28,4 +29,18 @@ type Batch struct {
 	Jobs     []*Job
 	// Traceparent is the W3C trace context of the batch, empty for none. An observer sets it.
 	Traceparent string
+}
+
+// Without returns a copy of the batch that lacks the marked jobs, and those jobs.
+func (b *Batch) Without(marked []bool) (rest *Batch, dropped []*Job) {
+	c := *b
+	c.Jobs = nil
+	for i, j := range b.Jobs {
+		if marked[i] {
+			dropped = append(dropped, j)
+		} else {
+			c.Jobs = append(c.Jobs, j)
+		}
+	}
+	return &c, dropped
 }

@@ -103,7 +103,7 @@ func BenchmarkRule(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, j := range batch.Jobs {
-			if r := policy.Rule(j, specs, answers, true, published); r.Outcome != jobs.Succeeded {
+			if r := policy.Rule(j, specs, answers, published); r.Outcome != jobs.Succeeded {
 				b.Fatal(r)
 			}
 		}

@@ -9,12 +9,14 @@ import (
 // Status is what a service said about one job.
 type Status uint8
 
-// The three answers of a service. The zero value is StatusRetry on purpose: what nobody
+// The three answers of a service. The zero value is StatusRetry on purpose: a job that nobody
 // answered for is tried again, never lost and never taken for done.
 const (
 	StatusRetry Status = iota
 	StatusOK
 	StatusFail
+	// StatusSkipped is no answer: the job is not routed to the service.
+	StatusSkipped
 )
 
 // String returns the word used in replies and events.
@@ -24,6 +26,8 @@ func (s Status) String() string {
 		return "ok"
 	case StatusFail:
 		return "fail"
+	case StatusSkipped:
+		return "skipped"
 	default:
 		return "retry"
 	}
@@ -47,6 +51,9 @@ type Reply struct {
 	// Alone says that the reply cannot be told from that of another job in the call, because
 	// both have one id: the job must come back in a call of its own.
 	Alone bool
+	// Group is how many jobs the next call for this one may hold, where the whole call failed
+	// and one of its jobs may have caused that; 0 = any number.
+	Group int
 }
 
 // Call is one request to one service for one batch, or for a part of it.

@@ -33,10 +33,36 @@ type Delivery struct {
 	Received time.Time
 }
 
-// Room is what a pool can still hold.
+// Room is an amount of jobs, with their bytes in memory: what a pool holds, or can still hold.
 type Room struct {
 	Jobs  int
 	Bytes int64
+}
+
+// Plus returns the sum of both.
+func (r Room) Plus(other Room) Room { return Room{r.Jobs + other.Jobs, r.Bytes + other.Bytes} }
+
+// Minus returns the difference.
+func (r Room) Minus(other Room) Room { return Room{r.Jobs - other.Jobs, r.Bytes - other.Bytes} }
+
+// deliveryOverhead is what a delivery and its decoded job take in memory besides texts, about, in
+// bytes; headerOverhead is that of one header.
+const (
+	deliveryOverhead = 1 << 10
+	headerOverhead   = 96
+)
+
+// Size is about how much memory the delivery takes, in bytes: its body, headers and subjects, and
+// the job made of it. It does not change.
+func (d *Delivery) Size() int64 {
+	n := deliveryOverhead + len(d.Data) + len(d.Subject) + len(d.Reply)
+	for name, values := range d.Header {
+		n += headerOverhead + len(name)
+		for _, v := range values {
+			n += len(v)
+		}
+	}
+	return int64(n)
 }
 
 // First reports whether nobody can have worked on the job before.

@@ -29,7 +29,11 @@ const maxKey = 256
 func (s *Settlement) EncodeEvent(limit int) {
 	counts := Count(s.Rulings)
 	s.Outcome = counts.Outcome()
-	for d := detailAll; ; d++ {
+	d := detailAll
+	if s.Truncated {
+		d = detailNoData
+	}
+	for ; ; d++ {
 		b := s.appendEvent(make([]byte, 0, s.eventSize()), counts, d)
 		if len(b) <= limit || d == detailUIDs {
 			s.Event = b
@@ -143,7 +147,7 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 	b = append(b, r.Outcome...)
 	b = append(b, '"')
 	b = appendNumber(b, "attempt", r.Attempt)
-	if j.Set != "" {
+	if j.Set != "" && d < detailUIDs {
 		b = appendField(b, "set", j.Set)
 	}
 	if d < detailNoTexts {
@@ -162,7 +166,9 @@ func (s *Settlement) appendStatuses(b []byte, i int) []byte {
 	first := true
 	for k := range s.Services {
 		name, status := s.Services[k].Name, ""
-		if a := s.Answers[i][k]; a != nil {
+		if a := s.Answers[i][k]; a != nil && a.Status == StatusSkipped {
+			continue
+		} else if a != nil {
 			status = a.Status.String()
 		} else if s.Batch.Jobs[i].Record.HasOK(name) {
 			status = StatusOK.String()

@@ -49,6 +49,8 @@ type Job struct {
 	SetSize int
 	// Services are those that the producer wants the job to go to; nil = all that take it.
 	Services []string
+	// Route says for each service of the pool whether the job is for it; nil = for all.
+	Route []bool
 	// Record is what the ledger knew of the job when it was handed over.
 	Record Record
 	// Verdict is set when the outcome is known before any call.

@@ -19,14 +19,18 @@ const (
 	CommitRefused
 	// DeadLettered jobs.
 	DeadLettered
-	// HandedBack: naked unstarted, by a drain.
+	// HandedBack: nak'd unstarted, by a drain.
 	HandedBack
 	// LeaseLost: given up because the broker could not be reached for longer than the lease.
 	LeaseLost
 	// Panics recovered in calls.
 	Panics
-	// LoneRuns begun.
+	// LoneRuns: calls for groups of suspects.
 	LoneRuns
 	// CrashLoops ended.
 	CrashLoops
+	// Waited: given back because nothing could be learnt of them, a service holds them back.
+	Waited
+	// Skipped: not sent to a service that they are not routed to.
+	Skipped
 )

@@ -6,15 +6,15 @@ import "time"
 type BatchSummary struct {
 	ID   string `json:"id"`
 	Seal Seal   `json:"seal"`
-	// Committed is false for a batch whose jobs came back; then there is no outcome.
-	Committed bool            `json:"committed"`
-	Outcome   BatchOutcome    `json:"outcome"`
-	Counts    Counts          `json:"counts"`
-	SealedAt  time.Time       `json:"sealed_at"`
-	EndedAt   time.Time       `json:"ended_at"`
-	Duration  Millis          `json:"duration_ms"`
-	Services  []ServiceReport `json:"services"`
-	TraceID   string          `json:"trace_id,omitempty"`
+	// Result says how it ended; there is an outcome if it was committed.
+	Result   BatchResult     `json:"result"`
+	Outcome  BatchOutcome    `json:"outcome"`
+	Counts   Counts          `json:"counts"`
+	SealedAt time.Time       `json:"sealed_at"`
+	EndedAt  time.Time       `json:"ended_at"`
+	Duration Millis          `json:"duration_ms"`
+	Services []ServiceReport `json:"services"`
+	TraceID  string          `json:"trace_id,omitempty"`
 }
 
 // Tally counts the jobs that ended within one second.

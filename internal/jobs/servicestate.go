@@ -60,6 +60,8 @@ type ServiceReport struct {
 	OK       int    `json:"ok"`
 	Retry    int    `json:"retry"`
 	Fail     int    `json:"fail"`
+	// Skipped jobs are not routed to the service. They stand in metrics, not in events.
+	Skipped  int    `json:"-"`
 	Tries    int    `json:"tries"`
 	Duration Millis `json:"duration_ms"`
 	Error    string `json:"error"`

@@ -29,66 +29,97 @@ type Policy struct {
 // first.
 type Answers []*Reply
 
-// Rule decides what becomes of a job. It is pure; sent tells whether any call for the job
-// left this process in this batch. The table, first match wins:
+// burnt reports whether the answers count as an attempt of the job.
+func (a Answers) burnt() bool {
+	return slices.ContainsFunc(a, (*Reply).burnt)
+}
+
+func (a *Reply) burnt() bool {
+	return a != nil && a.Status != StatusSkipped && !a.Unsent && !a.Free
+}
+
+// group returns how many jobs the next call may hold. Answers that burn no attempt teach
+// nothing, so what was known stays.
+func (a Answers) group(known int) int {
+	if !a.burnt() {
+		return known
+	}
+	group := 0
+	for _, r := range a {
+		switch {
+		case !r.burnt() || r.Status != StatusRetry:
+		case r.Alone:
+			group = 1
+		case r.Group > 0 && (group == 0 || r.Group < group):
+			group = r.Group
+		}
+	}
+	return group
+}
+
+// Rule decides what becomes of a job. It is pure. The table, first match wins:
 //
 //	verdict given                          → its outcome
 //	a required service said fail           → failed
 //	every required service succeeded,
 //	now or earlier                         → succeeded
 //	deadline passed                        → expired
-//	attempts used up, or no second chance  → failed
+//	no second chance, or attempts used up
+//	and this one burnt by what is missing  → failed
 //	otherwise                              → retrying
 //
 // Optional services never change the outcome.
-func (p Policy) Rule(j *Job, specs []Spec, answers Answers, sent bool, now time.Time) Ruling {
-	r := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}
-	if sent {
+func (p Policy) Rule(j *Job, specs []Spec, answers Answers, now time.Time) Ruling {
+	r := Ruling{Burnt: answers.burnt(), Attempt: j.Record.Attempts, Delivered: j.Delivered}
+	if r.Burnt {
 		r.Attempt++
 	}
 	if j.Verdict != nil {
 		r.Outcome, r.Reason = j.Verdict.Outcome, j.Verdict.Reason
 		return r
 	}
-	pending := r.read(j, specs, answers)
+	pending, tried := r.read(j, specs, answers)
 	switch {
 	case r.Outcome == Failed:
-	case pending < 0:
+	case !pending:
 		r.Outcome, r.Reason, r.Service = Succeeded, "", ""
 	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
 		r.Outcome, r.Reason = Expired, ReasonDeadline
 	case p.Once:
 		r.Outcome = Failed
-	case r.Attempt >= p.MaxAttempts:
+	case tried && r.Attempt >= p.MaxAttempts:
 		r.Outcome = Failed
 		r.Reason = fmt.Sprintf("gave up after %d attempts: %s", r.Attempt, r.Reason)
 	default:
 		r.Outcome = Retrying
 		r.OK = succeeded(specs, answers)
-		r.Delay = p.delay(j, r.Attempt, answers, now)
+		r.Group = answers.group(j.Record.Group)
+		r.Delay = p.delay(j, &r, answers, now)
 	}
 	return r
 }
 
-// read goes through the answers, sets Failed if a required service failed the job, and
-// returns the first required service that is still missing, -1 if none is.
-func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending int) {
-	pending = -1
+// read goes through the answers and sets Failed if a required service failed the job. pending
+// reports whether a required service is still missing, tried whether one of those answered, so that
+// an attempt was burnt: a service that cannot be reached never uses up a job's attempts.
+func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending, tried bool) {
 	for i, spec := range specs {
 		a := answers[i]
 		switch {
 		case a == nil && j.Record.HasOK(spec.Name):
-		case a != nil && a.Status == StatusOK:
+		case a != nil && (a.Status == StatusOK || a.Status == StatusSkipped):
 		case !spec.Required:
 		case a != nil && a.Status == StatusFail:
 			r.Outcome, r.Reason, r.Service = Failed, a.text(), spec.Name
-			return i
-		case pending < 0:
-			pending = i
-			r.Reason, r.Service = a.text(), spec.Name
+			return true, true
+		default:
+			if !pending || !tried && a.burnt() {
+				r.Reason, r.Service = a.text(), spec.Name
+			}
+			pending, tried = true, tried || a.burnt()
 		}
 	}
-	return pending
+	return pending, tried
 }
 
 // succeeded names the services that said ok in this batch.
@@ -127,10 +158,15 @@ func (p Policy) Backoff(n int) time.Duration {
 	return time.Duration(p.Random(int64(min(ceiling, p.RetryMax)) + 1))
 }
 
-// delay is the back-off after an attempt, but never less than a service asked for. It does
-// not reach past the job's deadline, so that the job expires on time.
-func (p Policy) delay(j *Job, attempt int, answers Answers, now time.Time) time.Duration {
-	d := p.Backoff(attempt)
+// delay is the back-off after an attempt, or, where none was burnt, by how often the job has
+// waited in a row; but never less than a service asked for. It does not reach past the job's
+// deadline, so that the job expires on time.
+func (p Policy) delay(j *Job, r *Ruling, answers Answers, now time.Time) time.Duration {
+	n := r.Attempt
+	if !r.Burnt {
+		n = j.Record.Waits(j.Delivered)
+	}
+	d := p.Backoff(n)
 	for _, a := range answers {
 		if a != nil && a.Status == StatusRetry {
 			d = max(d, min(a.RetryAfter, p.RetryMax))
@@ -142,21 +178,11 @@ func (p Policy) delay(j *Job, attempt int, answers Answers, now time.Time) time.
 	return d
 }
 
-// Missing returns the jobs that service must be called for: those without a verdict that it
-// has not succeeded for yet, in their order.
-func Missing(batch []*Job, service string) []*Job {
-	if !slices.ContainsFunc(batch, func(j *Job) bool { return !j.wants(service) }) {
-		return batch
-	}
-	missing := make([]*Job, 0, len(batch))
-	for _, j := range batch {
-		if j.wants(service) {
-			missing = append(missing, j)
-		}
-	}
-	return missing
-}
+// Routed reports whether the job is for the pool's i-th service.
+func (j *Job) Routed(i int) bool { return j.Route == nil || j.Route[i] }
 
-func (j *Job) wants(service string) bool {
-	return j.Verdict == nil && !j.Record.HasOK(service)
+// Wants reports whether the pool's i-th service has to be called for the job: there is no verdict,
+// it is routed there, and the service has not succeeded for it yet.
+func (j *Job) Wants(i int, service string) bool {
+	return j.Verdict == nil && j.Routed(i) && !j.Record.HasOK(service)
 }

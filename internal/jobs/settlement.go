@@ -40,10 +40,47 @@ type Settlement struct {
 	// Answers holds, by job and then by service, what was said in this batch.
 	Answers   []Answers
 	SettledAt time.Time
+	// Truncated tells that the services' data was too large for any event and is gone.
+	Truncated bool
 	// Outcome of the whole batch: the word in the event's subject.
 	Outcome BatchOutcome
 	// Event is the encoded completion event.
 	Event []byte
+}
+
+// Idle reports whether nothing was learnt of any job: none is final, no service succeeded, no
+// attempt was burnt. Such a batch has no event; its jobs wait, and an outage of a service leaves
+// no trail of empty events.
+func (s *Settlement) Idle() bool {
+	return !slices.ContainsFunc(s.Rulings, func(r Ruling) bool {
+		return r.Outcome.Final() || r.Burnt || len(r.OK) > 0
+	})
+}
+
+// DataSize returns how many bytes of data the services' answers carry.
+func (s *Settlement) DataSize() (n int64) {
+	for _, answers := range s.Answers {
+		for _, a := range answers {
+			if a != nil {
+				n += int64(len(a.Data))
+			}
+		}
+	}
+	return n
+}
+
+// DropData forgets the services' data, which the event will say.
+func (s *Settlement) DropData() {
+	s.Truncated = true
+	for _, answers := range s.Answers {
+		for k, a := range answers {
+			if a != nil && len(a.Data) > 0 {
+				bare := *a
+				bare.Data = nil
+				answers[k] = &bare
+			}
+		}
+	}
 }
 
 // BatchOutcome is the outcome of a whole batch.
@@ -55,6 +92,27 @@ const (
 	BatchFailed    BatchOutcome = "failed"
 	BatchPartial   BatchOutcome = "partial"
 )
+
+// BatchResult says how the life of a batch ended in this process.
+type BatchResult string
+
+// Every batch ends in one of these ways.
+const (
+	// BatchCommitted: its event is stored.
+	BatchCommitted BatchResult = "committed"
+	// BatchSuperseded: other replicas had finished all of its jobs.
+	BatchSuperseded BatchResult = "superseded"
+	// BatchWaiting: nothing was learnt of its jobs; they wait and come back, without an event.
+	BatchWaiting BatchResult = "waiting"
+	// BatchAborted: given up without a record; the broker delivers its jobs again.
+	BatchAborted BatchResult = "aborted"
+)
+
+// BatchEnd is how a batch ended, with what was committed: nil for every result but BatchCommitted.
+type BatchEnd struct {
+	Result     BatchResult
+	Settlement *Settlement
+}
 
 // Counts tells how many jobs of a batch had which outcome.
 type Counts struct {
@@ -121,15 +179,12 @@ func (e *ConflictError) Error() string {
 // Without returns a settlement of the jobs that are not marked, with an event still to be
 // encoded, and the marked jobs. The receiver is left as it was.
 func (s *Settlement) Without(marked []bool) (rest *Settlement, dropped []*Job) {
-	batch := *s.Batch
-	batch.Jobs = nil
-	rest = &Settlement{Batch: &batch, Services: slices.Clone(s.Services), SettledAt: s.SettledAt}
-	for i, j := range s.Batch.Jobs {
+	batch, dropped := s.Batch.Without(marked)
+	rest = &Settlement{Batch: batch, Services: slices.Clone(s.Services), SettledAt: s.SettledAt, Truncated: s.Truncated}
+	for i := range s.Batch.Jobs {
 		if marked[i] {
-			dropped = append(dropped, j)
 			continue
 		}
-		batch.Jobs = append(batch.Jobs, j)
 		rest.Rulings = append(rest.Rulings, s.Rulings[i])
 		rest.Answers = append(rest.Answers, s.Answers[i])
 	}

@@ -112,7 +112,7 @@ var mutants = []mutant{
 	},
 	{
 		"everybody is called for every job", "a service that succeeded is not called again",
-		"internal/jobs/settle.go", "return j.Verdict == nil && !j.Record.HasOK(service)", "return j.Verdict == nil", sim,
+		"internal/jobs/settle.go", "return j.Verdict == nil && j.Routed(i) && !j.Record.HasOK(service)", "return j.Verdict == nil && j.Routed(i)", sim,
 	},
 	{
 		"a job not listed in results counts as ok", "a job is done when every required service said so",
@@ -149,8 +149,8 @@ var mutants = []mutant{
 	},
 	{
 		"a breaker burns attempts", "an attempt is only counted if something was sent",
-		"internal/jobs/settle.go", "r := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}",
-		"sent = true\n\tr := Ruling{Burnt: sent, Attempt: j.Record.Attempts, Delivered: j.Delivered}", pure,
+		"internal/jobs/settle.go", "return a != nil && a.Status != StatusSkipped && !a.Unsent && !a.Free",
+		"return a != nil && a.Status != StatusSkipped", pure,
 	},
 	{
 		"an optional service fails the job", "optional services never change the outcome",

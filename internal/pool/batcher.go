@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -12,8 +13,10 @@ type Limits struct {
 	Jobs int
 	// Bytes of bodies in a batch. A single larger job makes a batch of its own.
 	Bytes int64
-	// Weight bounds the sum of [jobs.EntryWeight], so that the event of the batch fits.
-	Weight int
+	// Weight returns the bound of the sum of [jobs.EntryWeight], so that the event of the batch fits.
+	Weight func() int
+	// Messages that the commit of the batch may need: pages, tallies of sets and the event.
+	Messages int
 	// Linger is how long a batch stays open since its first job; 0 = until Idle is called.
 	Linger time.Duration
 }
@@ -29,12 +32,43 @@ type Batcher struct {
 	order []*gathering
 }
 
+// gathering is a batch that is still open.
 type gathering struct {
-	key    string
-	jobs   []*jobs.Job
-	bytes  int64
-	weight int
-	due    time.Time
+	key      string
+	jobs     []*jobs.Job
+	bytes    int64
+	weight   int
+	messages int
+	sets     map[string]struct{}
+	due      time.Time
+}
+
+// messagesOf is how many messages a commit needs for a job at most: its page, and the tally and the
+// end of its set.
+func (g *gathering) messagesOf(j *jobs.Job) int {
+	if _, known := g.sets[j.Set]; j.Set == "" || known {
+		return 1
+	}
+	return 3
+}
+
+// fits reports whether a further job stays within the limits, but for the number of jobs.
+func (g *gathering) fits(j *jobs.Job, limits Limits) bool {
+	return g.bytes+int64(len(j.Body)) <= limits.Bytes && g.weight+jobs.EntryWeight(j) <= limits.Weight() &&
+		g.messages+g.messagesOf(j) < limits.Messages
+}
+
+func (g *gathering) add(j *jobs.Job) {
+	g.messages += g.messagesOf(j)
+	if j.Set != "" {
+		if g.sets == nil {
+			g.sets = map[string]struct{}{}
+		}
+		g.sets[j.Set] = struct{}{}
+	}
+	g.jobs = append(g.jobs, j)
+	g.bytes += int64(len(j.Body))
+	g.weight += jobs.EntryWeight(j)
 }
 
 // NewBatcher returns a batcher without open batches. seal makes a batch of its members.
@@ -47,8 +81,7 @@ func NewBatcher(limits Limits, key Key, seal func(members []*jobs.Job, key strin
 func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 	key := b.key.Of(j)
 	g := b.open[key]
-	size, weight := int64(len(j.Body)), jobs.EntryWeight(j)
-	if g != nil && (g.bytes+size > b.limits.Bytes || g.weight+weight > b.limits.Weight) {
+	if g != nil && !g.fits(j, b.limits) {
 		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
 		g = nil
 	}
@@ -57,13 +90,11 @@ func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 		b.open[key] = g
 		b.order = append(b.order, g)
 	}
-	g.jobs = append(g.jobs, j)
-	g.bytes += size
-	g.weight += weight
+	g.add(j)
 	switch {
 	case len(g.jobs) >= b.limits.Jobs:
 		sealed = append(sealed, b.close(g, jobs.SealSize, now))
-	case g.bytes >= b.limits.Bytes || g.weight >= b.limits.Weight:
+	case g.bytes >= b.limits.Bytes || g.weight >= b.limits.Weight():
 		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
 	}
 	return sealed
@@ -94,6 +125,15 @@ func (b *Batcher) Idle(n int, now time.Time) (sealed []*jobs.Batch) {
 	return sealed
 }
 
+// Full seals up to n open batches, the oldest first, whether or not they linger: there is no room
+// for further jobs.
+func (b *Batcher) Full(n int, now time.Time) (sealed []*jobs.Batch) {
+	for len(b.order) > 0 && len(sealed) < n {
+		sealed = append(sealed, b.close(b.order[0], jobs.SealBytes, now))
+	}
+	return sealed
+}
+
 // Drain seals every open batch, the oldest first.
 func (b *Batcher) Drain(now time.Time) (sealed []*jobs.Batch) {
 	for len(b.order) > 0 {
@@ -102,16 +142,24 @@ func (b *Batcher) Drain(now time.Time) (sealed []*jobs.Batch) {
 	return sealed
 }
 
-// Open calls visit for the members of each open batch. Those for which it returns false are
-// let go of.
-func (b *Batcher) Open(visit func(members []*jobs.Job) (keep bool)) {
-	for i := 0; i < len(b.order); {
-		if g := b.order[i]; !visit(g.jobs) {
-			b.remove(g)
-			continue
-		}
-		i++
+// Open returns the members of each open batch, the oldest first. They are the batcher's.
+func (b *Batcher) Open() [][]*jobs.Job {
+	open := make([][]*jobs.Job, len(b.order))
+	for i, g := range b.order {
+		open[i] = g.jobs
 	}
+	return open
+}
+
+// Remove lets go of the open batches whose members are gone, and returns those.
+func (b *Batcher) Remove(gone func(members []*jobs.Job) bool) (removed [][]*jobs.Job) {
+	for _, g := range slices.Clone(b.order) {
+		if gone(g.jobs) {
+			b.remove(g)
+			removed = append(removed, g.jobs)
+		}
+	}
+	return removed
 }
 
 func (b *Batcher) close(g *gathering, why jobs.Seal, now time.Time) *jobs.Batch {

@@ -44,14 +44,14 @@ func shapes(batches []*jobs.Batch) (out []shape) {
 func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(0, 0)
-	wide := pool.Limits{Jobs: 100, Bytes: 1000, Weight: 1 << 20, Linger: time.Second}
+	wide := pool.Limits{Jobs: 100, Bytes: 1000, Weight: fixed(1 << 20), Messages: 1000, Linger: time.Second}
 	tests := map[string]struct {
 		limits pool.Limits
 		key    string
 		run    func(b *pool.Batcher) []*jobs.Batch
 		want   []shape
 	}{
-		"size": {pool.Limits{Jobs: 2, Bytes: 1000, Weight: 1 << 20, Linger: time.Second}, "", func(b *pool.Batcher) []*jobs.Batch {
+		"size": {pool.Limits{Jobs: 2, Bytes: 1000, Weight: fixed(1 << 20), Messages: 1000, Linger: time.Second}, "", func(b *pool.Batcher) []*jobs.Batch {
 			return append(b.Add(job("a", "1"), start), b.Add(job("a", "2"), start)...)
 		}, []shape{{jobs.SealSize, "", 2}}},
 		"bytes, exactly full": {wide, "", func(b *pool.Batcher) []*jobs.Batch {
@@ -63,7 +63,7 @@ func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 		"bytes, one too large alone": {wide, "", func(b *pool.Batcher) []*jobs.Batch {
 			return append(b.Add(job("a", "1"), start), b.Add(job("a", strings.Repeat("x", 5000)), start)...)
 		}, []shape{{jobs.SealBytes, "", 1}, {jobs.SealBytes, "", 1}}},
-		"bytes, ids and subjects": {pool.Limits{Jobs: 100, Bytes: 1000, Weight: 400, Linger: time.Second}, "", func(b *pool.Batcher) []*jobs.Batch {
+		"bytes, ids and subjects": {pool.Limits{Jobs: 100, Bytes: 1000, Weight: fixed(400), Messages: 1000, Linger: time.Second}, "", func(b *pool.Batcher) []*jobs.Batch {
 			return append(b.Add(job(strings.Repeat("s", 200), "1"), start), b.Add(job(strings.Repeat("s", 200), "1"), start)...)
 		}, []shape{{jobs.SealBytes, "", 1}}},
 		"linger, since the first job": {wide, "", func(b *pool.Batcher) []*jobs.Batch {
@@ -76,7 +76,7 @@ func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 			b.Add(job("b", "1"), start)
 			return append(b.Due(1, start.Add(time.Second)), b.Due(0, start.Add(time.Hour))...)
 		}, []shape{{jobs.SealLinger, "a", 1}}},
-		"idle": {pool.Limits{Jobs: 100, Bytes: 1000, Weight: 1 << 20}, "", func(b *pool.Batcher) []*jobs.Batch {
+		"idle": {pool.Limits{Jobs: 100, Bytes: 1000, Weight: fixed(1 << 20), Messages: 1000}, "", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
 			return append(b.Due(9, start.Add(time.Hour)), b.Idle(5, start)...)
 		}, []shape{{jobs.SealIdle, "", 1}}},
@@ -90,7 +90,7 @@ func TestBatcherSealsByTheFirstLimitReached(t *testing.T) {
 			b.Add(job("b", "2"), start)
 			return b.Drain(start)
 		}, []shape{{jobs.SealDrain, "b", 2}, {jobs.SealDrain, "a", 1}}},
-		"one key per batch": {pool.Limits{Jobs: 2, Bytes: 1000, Weight: 1 << 20, Linger: time.Second}, "subject", func(b *pool.Batcher) []*jobs.Batch {
+		"one key per batch": {pool.Limits{Jobs: 2, Bytes: 1000, Weight: fixed(1 << 20), Messages: 1000, Linger: time.Second}, "subject", func(b *pool.Batcher) []*jobs.Batch {
 			b.Add(job("a", "1"), start)
 			b.Add(job("b", "1"), start)
 			return append(b.Add(job("a", "2"), start), b.Due(9, start.Add(time.Second))...)
@@ -126,7 +126,7 @@ func TestBatcherLosesAndDoublesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limits := pool.Limits{
 			Jobs: rapid.IntRange(1, 5).Draw(t, "jobs"), Bytes: int64(rapid.IntRange(1, 60).Draw(t, "bytes")),
-			Weight: 1 << 20, Linger: time.Duration(rapid.IntRange(0, 3).Draw(t, "linger")) * time.Second,
+			Weight: fixed(1 << 20), Messages: 1000, Linger: time.Duration(rapid.IntRange(0, 3).Draw(t, "linger")) * time.Second,
 		}
 		b := newTestBatcher(limits, "subject")
 		now := time.Unix(0, 0)
@@ -170,3 +170,6 @@ func TestBatcherLosesAndDoublesNothing(t *testing.T) {
 		}
 	})
 }
+
+// fixed is a bound that stays as it is.
+func fixed(n int) func() int { return func() int { return n } }

@@ -34,12 +34,14 @@ func newMachine(tb testing.TB, services int) *machine {
 	tb.Helper()
 	m := &machine{orders: make(chan int), reached: make(chan struct{})}
 	for seq := range uint64(benchBatch * 8) {
-		m.stock = append(m.stock, delivery(seq+1))
+		d := delivery(seq + 1)
+		d.Received = time.Now()
+		m.stock = append(m.stock, d)
 	}
 	cfg := settings()
 	cfg.BatchSize, cfg.BatchesInFlight = benchBatch, 8
 	parts := pool.Parts{
-		Source: m, Settler: m, Ledger: m, DeadLetters: m, Observer: &counter{n: map[jobs.Occurrence]int{}},
+		Source: m, Settler: m, Ledger: m, DeadLetters: m, Observer: &counter{n: map[jobs.Occurrence]int{}, results: map[jobs.BatchResult]int{}}, MaxPayload: fixed(1 << 20),
 		Log: zerolog.Nop(), NewID: func() string { return "0190a6e0-0000-7000-8000-000000000000" },
 	}
 	for i := range services {

@@ -36,14 +36,31 @@ const (
 	maxAhead = 2
 )
 
+// The largest settings that make sense; beyond them sums overflow, or a job waits for ever.
+const (
+	maxBatchBytes = jobs.GiB
+	maxLinger     = time.Hour
+	maxInFlight   = 1024
+	maxAttempts   = 1_000_000
+	maxAge        = 10 * 365 * 24 * time.Hour
+	maxRetry      = 24 * time.Hour
+)
+
+// commitMessages is how many messages one atomic publish holds.
+const commitMessages = 1000
+
+// jobAllowance is what a job may take in memory besides its body before it takes room from others,
+// in bytes: what holds it, and ordinary headers and subjects.
+const jobAllowance = 2 << 10
+
 // Config is the settings of a pool.
 type Config struct {
 	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
 	BatchBytes      jobs.Size     `envconfig:"ROLLCALL_BATCH_BYTES" default:"1MiB" desc:"bytes of job bodies in a batch"`
-	BatchLinger     time.Duration `envconfig:"ROLLCALL_BATCH_LINGER" default:"50ms" desc:"how long a batch waits for more jobs since its first; 0 seals as soon as no further job is at hand"`
+	BatchLinger     time.Duration `envconfig:"ROLLCALL_BATCH_LINGER" default:"50ms" desc:"how long a batch waits for more jobs since its first, up to 1h; 0 seals as soon as no further job is at hand"`
 	BatchKey        Key           `envconfig:"ROLLCALL_BATCH_KEY" desc:"one key per batch: empty, subject, or header:<Name>"`
 	BatchesInFlight int           `envconfig:"ROLLCALL_BATCHES_IN_FLIGHT" default:"8" desc:"batches a replica sends to the services at once; more may wait for their commit"`
-	MaxAttempts     int           `envconfig:"ROLLCALL_MAX_ATTEMPTS" default:"10" desc:"dispatches of a job before it is failed"`
+	MaxAttempts     int           `envconfig:"ROLLCALL_MAX_ATTEMPTS" default:"20" desc:"attempts of a job before it is failed; what only waits for a service burns none"`
 	JobMaxAge       time.Duration `envconfig:"ROLLCALL_JOB_MAX_AGE" default:"24h" desc:"age at which a job expires; 0 for never"`
 	RetryMin        time.Duration `envconfig:"ROLLCALL_RETRY_MIN" default:"1s" desc:"back-off after the first attempt, doubled after each, with full jitter"`
 	RetryMax        time.Duration `envconfig:"ROLLCALL_RETRY_MAX" default:"5m" desc:"longest back-off, and cap on what a service may ask for"`
@@ -53,8 +70,6 @@ type Config struct {
 	Replica string `ignored:"true"`
 	// AckWait is how long the broker waits for a settlement before it delivers again.
 	AckWait time.Duration `ignored:"true"`
-	// MaxPayload of the server, in bytes; an event stays under it.
-	MaxPayload int `ignored:"true"`
 	// Once means that a job cannot come back: what would be retried is failed. Core mode.
 	Once bool `ignored:"true"`
 }
@@ -68,19 +83,29 @@ func (c *Config) Validate() error {
 		}
 	}
 	check(c.BatchSize >= 1 && c.BatchSize <= MaxBatchSize, "ROLLCALL_BATCH_SIZE is %d; set 1 to %d", c.BatchSize, MaxBatchSize)
-	check(c.BatchBytes > 0, "ROLLCALL_BATCH_BYTES is %d; set at least 1", c.BatchBytes)
-	check(c.BatchLinger >= 0, "ROLLCALL_BATCH_LINGER is %s; set 0 or more", c.BatchLinger)
-	check(c.BatchesInFlight >= 1, "ROLLCALL_BATCHES_IN_FLIGHT is %d; set at least 1", c.BatchesInFlight)
-	check(c.MaxAttempts >= 1, "ROLLCALL_MAX_ATTEMPTS is %d; set at least 1", c.MaxAttempts)
-	check(c.JobMaxAge >= 0, "ROLLCALL_JOB_MAX_AGE is %s; set 0 or more", c.JobMaxAge)
+	check(c.BatchBytes > 0 && c.BatchBytes <= maxBatchBytes, "ROLLCALL_BATCH_BYTES is %s; set 1 to %s", c.BatchBytes, maxBatchBytes)
+	check(c.BatchLinger >= 0 && c.BatchLinger <= maxLinger, "ROLLCALL_BATCH_LINGER is %s; set 0 to %s", c.BatchLinger, maxLinger)
+	check(c.BatchesInFlight >= 1 && c.BatchesInFlight <= maxInFlight, "ROLLCALL_BATCHES_IN_FLIGHT is %d; set 1 to %d", c.BatchesInFlight, maxInFlight)
+	check(c.MaxAttempts >= 1 && c.MaxAttempts <= maxAttempts, "ROLLCALL_MAX_ATTEMPTS is %d; set 1 to %d", c.MaxAttempts, maxAttempts)
+	check(c.JobMaxAge >= 0 && c.JobMaxAge <= maxAge, "ROLLCALL_JOB_MAX_AGE is %s; set 0 to %s", c.JobMaxAge, maxAge)
 	check(c.RetryMin > 0, "ROLLCALL_RETRY_MIN is %s; set more than 0", c.RetryMin)
 	check(c.RetryMax >= c.RetryMin, "ROLLCALL_RETRY_MAX is %s, below ROLLCALL_RETRY_MIN %s; set it to that or more", c.RetryMax, c.RetryMin)
+	check(c.RetryMax <= maxRetry, "ROLLCALL_RETRY_MAX is %s; set at most %s", c.RetryMax, maxRetry)
 	return errors.Join(faults...)
+}
+
+// limits are when a batch is full, on a server that takes messages of maxPayload bytes.
+func (c *Config) limits(maxPayload func() int) Limits {
+	return Limits{
+		Jobs: c.BatchSize, Bytes: int64(c.BatchBytes), Weight: func() int { return maxPayload() / 3 },
+		Messages: commitMessages, Linger: c.BatchLinger,
+	}
 }
 
 // intake is how much a replica takes in before it is called for: what its slots can hold.
 func (c *Config) intake() jobs.Room {
-	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: int64(c.BatchBytes) * int64(c.BatchesInFlight)}
+	batch := int64(c.BatchBytes) + int64(c.BatchSize)*jobAllowance
+	return jobs.Room{Jobs: c.BatchSize * c.BatchesInFlight, Bytes: batch * int64(c.BatchesInFlight)}
 }
 
 // ahead is how many jobs beyond that may be taken where the calls for a batch take callTime: the
@@ -103,7 +128,7 @@ func (c *Config) settle() jobs.Room {
 // larger than a whole batch may be.
 func (c *Config) Capacity() jobs.Room {
 	in, settle := c.intake(), c.settle()
-	return jobs.Room{Jobs: (2+maxAhead)*in.Jobs + settle.Jobs, Bytes: 2*in.Bytes + settle.Bytes}
+	return jobs.Room{Jobs: (2+maxAhead)*in.Jobs + settle.Jobs, Bytes: 3*in.Bytes + settle.Bytes}
 }
 
 // Key says what the jobs of a batch have in common.

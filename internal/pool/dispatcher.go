@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,62 +10,43 @@ import (
 	"rollcall/internal/jobs"
 )
 
-var errLeaseLost = errors.New("the lease could not be renewed in time")
-
-// flight is a sealed batch with what the dispatcher needs to look after it.
-type flight struct {
-	batch *jobs.Batch
-	// members are all jobs of the batch as it was sealed, even after some turned out to be
-	// final elsewhere.
-	members []*jobs.Job
-	// lease is cancelled when the lease of the members is lost.
-	lease context.Context
-	lose  context.CancelCauseFunc
-	// settled is set before the jobs that were not final elsewhere are acked or nakked: from
-	// then on a delivery of one of the members is a new one, and no lease needs extending.
-	settled atomic.Bool
-	// called tells that the calls have ended and the slot was given back. They began at begun.
-	called bool
-	begun  time.Time
-}
-
-// step is what a worker reports of its flight: first that its calls have ended, then that
-// it has ended altogether. A flight that ends without calls only does the latter.
+// step is a report of an executor on its flight: first that the calls have ended, then that it
+// has ended altogether. A flight that ends without calls only reports the latter.
 type step struct {
 	flight *flight
 	ended  bool
+	// kept are the bytes that its settlement takes beyond those of its jobs.
+	kept int64
 }
 
-// dispatcher owns the open and the sealed batches. Only the goroutine in run touches them.
+// dispatcher owns the open batches and the flights. Only the goroutine in run touches them.
 type dispatcher struct {
-	pool    *Pool
-	work    context.Context
-	batcher *Batcher
+	pool     *Pool
+	work     context.Context
+	batcher  *Batcher
+	suspects suspects
 	// ready are sealed and wait for a slot, the oldest first.
 	ready []*flight
-	// running are those with a worker; calling of them hold a slot, the others settle.
-	running map[*flight]struct{}
+	// flying are those with an executor; calling of them hold a slot.
+	flying  map[*flight]struct{}
 	calling int
+	// group is the group of suspects that is called for, nil if none is.
+	group *flight
+	// inHand counts the jobs that are still to be called for.
+	inHand int
 	// callTime is how long the calls for a batch take, a moving average; 0 = not known.
 	callTime time.Duration
-	// alone tells that a suspect is being called for: nothing else may be, or a suspect that
-	// kills the process would make suspects of others.
-	alone   bool
-	steps   chan step
-	workers sync.WaitGroup
-	cutOff  atomic.Bool
-	// renewed is when every lease was last extended.
-	renewed time.Time
+	steps    chan step
+	tasks    sync.WaitGroup
+	cutOff   atomic.Bool
 }
 
 func newDispatcher(p *Pool, work context.Context) *dispatcher {
-	limits := Limits{
-		Jobs: p.cfg.BatchSize, Bytes: int64(p.cfg.BatchBytes),
-		Weight: p.cfg.MaxPayload / 3, Linger: p.cfg.BatchLinger,
-	}
+	limits := p.cfg.limits(p.parts.MaxPayload)
 	return &dispatcher{
-		pool: p, work: work, batcher: NewBatcher(limits, p.cfg.BatchKey, p.seal),
-		running: map[*flight]struct{}{}, steps: make(chan step),
+		pool: p, work: work, batcher: NewBatcher(limits, p.cfg.BatchKey, p.newBatch),
+		suspects: suspects{limits: limits, key: p.cfg.BatchKey},
+		flying:   map[*flight]struct{}{}, steps: make(chan step),
 	}
 }
 
@@ -75,25 +55,26 @@ func newDispatcher(p *Pool, work context.Context) *dispatcher {
 func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 	linger := time.NewTimer(0)
 	defer linger.Stop()
-	leases := time.NewTicker(d.pool.cfg.AckWait / 3)
-	defer leases.Stop()
-	for arrivals != nil || len(d.running) > 0 {
+	renewal := time.NewTicker(d.pool.cfg.AckWait / 3)
+	defer renewal.Stop()
+	for arrivals != nil || len(d.flying) > 0 {
 		if d.takeOrSealIdle(&arrivals) {
 			continue
 		}
+		d.sealFull()
 		d.setTimer(linger)
 		select {
 		case chunk, open := <-arrivals:
-			d.take(&arrivals, chunk, open)
+			d.admit(&arrivals, chunk, open)
 		case <-linger.C:
 			d.enqueue(d.batcher.Due(d.spare(), time.Now()))
 		case s := <-d.steps:
 			d.advance(s)
-		case <-leases.C:
+		case <-renewal.C:
 			d.renew(time.Now())
 		}
 	}
-	d.workers.Wait()
+	d.tasks.Wait()
 	return d.cutOff.Load()
 }
 
@@ -107,8 +88,8 @@ func (d *dispatcher) setTimer(linger *time.Timer) {
 	}
 }
 
-// take adds a chunk, or begins the drain once arrivals is closed.
-func (d *dispatcher) take(arrivals *<-chan []arrival, chunk []arrival, open bool) {
+// admit adds a chunk, or begins the drain once arrivals is closed.
+func (d *dispatcher) admit(arrivals *<-chan []arrival, chunk []arrival, open bool) {
 	if !open {
 		*arrivals = nil
 		d.drain()
@@ -116,16 +97,20 @@ func (d *dispatcher) take(arrivals *<-chan []arrival, chunk []arrival, open bool
 	}
 	now := time.Now()
 	for _, a := range chunk {
+		d.inHand++
 		switch {
 		case d.holds(a.job):
-			d.pool.worker.observer.Event(jobs.DuplicateHeld, 1)
-			d.pool.gate.give([]*jobs.Job{a.job})
-		case a.lone:
-			d.enqueue([]*jobs.Batch{d.pool.seal([]*jobs.Job{a.job}, d.pool.cfg.BatchKey.Of(a.job), jobs.SealLone, now)})
+			d.pool.parts.Observer.Event(jobs.DuplicateHeld, 1)
+			d.forget([]*jobs.Job{a.job})
+		case d.pool.leases.over(a.job.Received, now):
+			d.lose([]*jobs.Job{a.job})
+		case a.suspect:
+			d.suspects.add(a.job)
 		default:
 			d.enqueue(d.batcher.Add(a.job, now))
 		}
 	}
+	d.start()
 }
 
 // takeOrSealIdle seals open batches for which no further job is at hand, as far as slots are
@@ -138,11 +123,19 @@ func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
 	}
 	select {
 	case chunk, open := <-*arrivals:
-		d.take(arrivals, chunk, open)
+		d.admit(arrivals, chunk, open)
 		return true
 	default:
 		d.enqueue(d.batcher.Idle(spare, time.Now()))
 		return false
+	}
+}
+
+// sealFull seals the oldest open batches where nothing more can be taken in before something
+// ends: waiting for their linger would only keep the slots idle.
+func (d *dispatcher) sealFull() {
+	if spare := d.spare(); spare > 0 && d.pool.gate.full(d.inHand) {
+		d.enqueue(d.batcher.Full(spare, time.Now()))
 	}
 }
 
@@ -152,30 +145,32 @@ func (d *dispatcher) holds(j *jobs.Job) bool {
 	if j.First() {
 		return false
 	}
-	same := func(held *jobs.Job) bool { return held.Ref == j.Ref }
-	for f := range d.running {
-		if !f.settled.Load() && slices.ContainsFunc(f.members, same) {
-			return true
-		}
-	}
-	for _, f := range d.ready {
-		if slices.ContainsFunc(f.members, same) {
-			return true
-		}
-	}
 	found := false
-	d.batcher.Open(func(members []*jobs.Job) bool {
-		found = found || slices.ContainsFunc(members, same)
-		return true
+	d.everything(func(members []*jobs.Job) {
+		found = found || slices.ContainsFunc(members, func(held *jobs.Job) bool { return held.Ref == j.Ref })
 	})
 	return found
 }
 
+// everything calls visit for all jobs that this replica has a claim to.
+func (d *dispatcher) everything(visit func(members []*jobs.Job)) {
+	for f := range d.flying {
+		if f.holds() {
+			visit(f.batch.Jobs)
+		}
+	}
+	for _, f := range d.ready {
+		visit(f.batch.Jobs)
+	}
+	for _, members := range d.batcher.Open() {
+		visit(members)
+	}
+	visit(d.suspects.waiting)
+}
+
 func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
 	for _, b := range sealed {
-		f := &flight{batch: b, members: b.Jobs}
-		f.lease, f.lose = context.WithCancelCause(context.Background())
-		d.ready = append(d.ready, f)
+		d.ready = append(d.ready, newFlight(b))
 	}
 	d.start()
 }
@@ -185,49 +180,75 @@ func (d *dispatcher) spare() int { return d.free() - len(d.ready) }
 
 // free returns how many more batches may be called for.
 func (d *dispatcher) free() int {
-	if d.alone || d.pool.gate.backlogged() {
+	if d.group != nil && d.group.alone || d.pool.gate.backlogged() {
 		return 0
 	}
 	return d.pool.cfg.BatchesInFlight - d.calling
 }
 
-// start gives free slots to ready batches. A suspect waits until no call is under way.
+// start gives free slots to what waits for them.
 func (d *dispatcher) start() {
-	for len(d.ready) > 0 && d.free() > 0 {
-		f := d.ready[0]
-		suspect := f.batch.Seal == jobs.SealLone
-		if suspect && d.calling > 0 {
+	for d.free() > 0 {
+		now := time.Now()
+		f, wait := d.nextGroup(now)
+		if f == nil && !wait && len(d.ready) > 0 {
+			f = d.ready[0]
+			d.ready = slices.Delete(d.ready, 0, 1)
+		}
+		if f == nil {
 			return
 		}
-		d.alone = suspect
-		d.ready = slices.Delete(d.ready, 0, 1)
-		d.running[f] = struct{}{}
-		d.calling++
-		f.begun = time.Now()
-		d.workers.Go(func() {
-			if d.pool.worker.run(d.work, f, func() { d.steps <- step{flight: f} }) {
-				d.cutOff.Store(true)
-			}
-			d.steps <- step{flight: f, ended: true}
-		})
+		d.suspects.turn = f.suspect()
+		if d.pool.leases.lapsed(f.batch.Jobs, now) {
+			d.ground(f)
+			continue
+		}
+		d.launch(f, now)
 	}
+}
+
+// launch gives a slot to a flight.
+func (d *dispatcher) launch(f *flight, now time.Time) {
+	f.move(stateCalling)
+	f.slot, f.begun = true, now
+	d.flying[f] = struct{}{}
+	d.calling++
+	d.tasks.Go(func() {
+		report := func(kept int64) { d.steps <- step{flight: f, kept: kept} }
+		if d.pool.executor.run(d.work, f, report) {
+			d.cutOff.Store(true)
+		}
+		d.steps <- step{flight: f, ended: true}
+	})
+}
+
+// ground lets go of a flight that lost its lease before it was called for.
+func (d *dispatcher) ground(f *flight) {
+	f.move(stateLost)
+	if d.group == f {
+		d.group = nil
+	}
+	d.lose(f.batch.Jobs)
 }
 
 // advance frees what a flight no longer needs: its slot once its calls have ended, and all
 // that it holds when it has ended.
 func (d *dispatcher) advance(s step) {
 	f := s.flight
-	if !f.called {
-		f.called = true
+	if f.slot {
+		f.slot, f.kept = false, s.kept
 		d.calling--
-		d.alone = false // a suspect was the only one
+		d.inHand -= f.room.Jobs
 		d.measure(time.Since(f.begun))
-		d.pool.gate.settling(f.members, d.pool.cfg.ahead(d.callTime))
+		d.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))
+		if d.group == f {
+			d.group = nil
+		}
 	}
 	if s.ended {
-		delete(d.running, f)
-		f.lose(nil)
-		d.pool.gate.settled(f.members)
+		delete(d.flying, f)
+		f.end()
+		d.pool.gate.ended(f.room, f.kept)
 	}
 	d.start()
 }
@@ -250,66 +271,65 @@ func (d *dispatcher) drain() {
 	if d.pool.cfg.Once && d.work.Err() == nil {
 		return
 	}
+	unstarted := d.suspects.drain()
 	for _, f := range d.ready {
-		f.lose(nil)
-		d.pool.handBack(f.members)
+		f.move(stateReleased)
+		f.end()
+		unstarted = append(unstarted, f.batch.Jobs...)
 	}
 	d.ready = nil
+	d.inHand -= len(unstarted)
+	d.tasks.Go(func() { d.pool.handBack(unstarted) })
 }
 
-// renew extends every lease. A lease that could not be extended for as long as it lasts is
-// lost: the broker has given the jobs to somebody else, or will as soon as it is back.
+// renew extends every lease. What was held for longer than its lease lasts without an extension
+// is lost: the broker has given the jobs to somebody else, or will as soon as it is back.
 func (d *dispatcher) renew(now time.Time) {
-	if d.extendAll() {
-		d.renewed = now
-		return
-	}
-	lapsed := func(members []*jobs.Job) bool {
-		since := d.renewed
-		if received := members[0].Received; received.After(since) {
-			since = received
-		}
-		return now.Sub(since) >= d.pool.cfg.AckWait
-	}
-	for f := range d.running {
-		if lapsed(f.members) {
-			f.lose(errLeaseLost)
+	lapsed := func(members []*jobs.Job) bool { return d.pool.leases.lapsed(members, now) }
+	for f := range d.flying {
+		if lapsed(f.batch.Jobs) {
+			f.move(stateLost)
 		}
 	}
 	d.ready = slices.DeleteFunc(d.ready, func(f *flight) bool {
-		return lapsed(f.members) && d.forget(f.members)
+		gone := lapsed(f.batch.Jobs)
+		if gone {
+			d.ground(f)
+		}
+		return gone
 	})
-	d.batcher.Open(func(members []*jobs.Job) (keep bool) {
-		return !(lapsed(members) && d.forget(members))
-	})
-}
-
-// forget lets go of unstarted jobs whose lease is lost.
-func (d *dispatcher) forget(members []*jobs.Job) bool {
-	d.pool.worker.observer.Event(jobs.LeaseLost, len(members))
-	d.pool.gate.give(members)
-	return true
+	for _, members := range d.batcher.Remove(lapsed) {
+		d.lose(members)
+	}
+	d.lose(d.suspects.remove(lapsed))
+	if d.extendAll() {
+		d.pool.leases.renew(now)
+	}
+	d.start()
 }
 
 // extendAll extends the lease of everything held and reports whether all went out.
 func (d *dispatcher) extendAll() bool {
-	ok := true
-	extend := func(members []*jobs.Job) {
+	sent := true
+	d.everything(func(members []*jobs.Job) {
 		for _, j := range members {
-			ok = ok && d.pool.parts.Settler.Extend(&j.Delivery) == nil
+			sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil
 		}
-	}
-	for f := range d.running {
-		if !f.settled.Load() {
-			extend(f.members)
-		}
-	}
-	for _, f := range d.ready {
-		extend(f.members)
-	}
-	d.batcher.Open(func(members []*jobs.Job) bool {
-		extend(members)
-		return true
 	})
-	return ok
+	return sent
+}
+
+// lose lets go of unstarted jobs whose lease is over.
+func (d *dispatcher) lose(members []*jobs.Job) {
+	if len(members) == 0 {
+		return
+	}
+	d.pool.parts.Observer.Event(jobs.LeaseLost, len(members))
+	d.forget(members)
+	d.tasks.Go(func() { d.pool.executor.accountLater(d.work, members) })
+}
+
+func (d *dispatcher) forget(members []*jobs.Job) {
+	d.inHand -= len(members)
+	d.pool.gate.release(members)
 }

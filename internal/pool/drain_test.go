@@ -19,11 +19,11 @@ func TestDrainFinishesWhatIsInFlightAndHandsBackTheRest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := settings()
-		cfg.BatchesInFlight, cfg.BatchSize = 2, 2
+		cfg.BatchesInFlight, cfg.BatchSize = 2, 3
 		cfg.BatchKey = mustKey(t, "subject")
 		r := start(t, cfg, service{name: "a", answer: after(10*time.Second, allOK)})
-		r.push(deliveries(1, 2)...)
-		for seq := uint64(3); seq <= 4; seq++ { // two more keys, of which only one finds a free slot
+		r.push(deliveries(1, 3)...)
+		for seq := uint64(4); seq <= 5; seq++ { // two more keys, of which only one finds a free slot
 			d := delivery(seq)
 			d.Subject = "jobs." + string(rune('a'+seq))
 			r.push(d)
@@ -32,7 +32,7 @@ func TestDrainFinishesWhatIsInFlightAndHandsBackTheRest(t *testing.T) {
 		synctest.Wait()
 		r.drain()
 		synctest.Wait()
-		if diff := cmp.Diff([]string{"nak 4"}, r.journal.all()); diff != "" {
+		if diff := cmp.Diff([]string{"nak 5"}, r.journal.all()); diff != "" {
 			t.Errorf("right after the soft stop (-want +got):\n%s", diff)
 		}
 		if err := <-r.ended; err != nil {

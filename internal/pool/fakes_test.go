@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
-	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"rollcall/internal/jobs"
-	"rollcall/internal/pool"
 )
 
 // broker is an in-memory source and settler. It hands out what push gave it, and writes down
@@ -24,6 +21,8 @@ type broker struct {
 	rooms   []jobs.Room
 	log     *journal
 	down    bool
+	// again redelivers what is nak'd.
+	again bool
 	// delays are those of the naks, by sequence.
 	delays map[uint64][]time.Duration
 }
@@ -44,6 +43,11 @@ func (l *journal) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.lines)
+}
+
+// with returns the lines that begin with a word.
+func (l *journal) with(word string) []string {
+	return slices.DeleteFunc(l.all(), func(line string) bool { return !strings.HasPrefix(line, word+" ") })
 }
 
 func (l *journal) count(line string) int {
@@ -68,6 +72,13 @@ func (b *broker) push(ds ...jobs.Delivery) {
 	case b.arrived <- struct{}{}:
 	default:
 	}
+}
+
+// redeliver has jobs delivered again when the delay of their nak is over.
+func (b *broker) redeliver() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.again = true
 }
 
 func (b *broker) setDown(down bool) {
@@ -101,7 +112,7 @@ func (b *broker) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, 
 // fitting returns how many deliveries room holds, at least one of those that there are.
 func fitting(waiting []jobs.Delivery, room jobs.Room) (n int) {
 	for n < len(waiting) && n < room.Jobs {
-		if room.Bytes -= int64(len(waiting[n].Data)); room.Bytes < 0 && n > 0 {
+		if room.Bytes -= waiting[n].Size(); room.Bytes < 0 && n > 0 {
 			break
 		}
 		n++
@@ -119,6 +130,11 @@ func (b *broker) Nak(d *jobs.Delivery, delay time.Duration) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.delays[d.Ref.Seq] = append(b.delays[d.Ref.Seq], delay)
+	if b.again {
+		next := *d
+		next.Delivered++
+		time.AfterFunc(delay, func() { b.push(next) })
+	}
 	return nil
 }
 
@@ -142,6 +158,8 @@ type ledger struct {
 	hold chan struct{}
 	// holdRest, when set, becomes hold once a commit was in conflict.
 	holdRest chan struct{}
+	// loaded, when set, is called after records were read.
+	loaded func()
 	// refuse, when set, is what every commit returns.
 	refuse error
 }
@@ -152,10 +170,14 @@ func newLedger(log *journal) *ledger {
 
 func (l *ledger) Load(_ context.Context, refs []jobs.Ref) ([]jobs.Record, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	out := make([]jobs.Record, len(refs))
 	for i, r := range refs {
 		out[i] = l.records[r]
+	}
+	loaded := l.loaded
+	l.mu.Unlock()
+	if loaded != nil {
+		loaded()
 	}
 	return out, nil
 }
@@ -217,6 +239,18 @@ func (l *ledger) set(seq uint64, r jobs.Record) {
 	l.records[ref(seq)] = r
 }
 
+func (l *ledger) record(seq uint64) jobs.Record {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.records[ref(seq)]
+}
+
+func (l *ledger) afterLoad(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loaded = f
+}
+
 func (l *ledger) settlements() []*jobs.Settlement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,11 +272,16 @@ type service struct {
 	name     string
 	optional bool
 	answer   func(ctx context.Context, c *jobs.Call) jobs.CallResult
+	// takes is the route; nil = all subjects.
+	takes func(subject string) bool
 }
 
 func (s service) Name() string   { return s.name }
 func (s service) Required() bool { return !s.optional }
 func (s service) Batched() bool  { return true }
+func (s service) Takes(subject string) bool {
+	return s.takes == nil || s.takes(subject)
+}
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	return s.answer(ctx, c)
 }
@@ -278,10 +317,24 @@ func after(d time.Duration, answer func(context.Context, *jobs.Call) jobs.CallRe
 type counter struct {
 	mu sync.Mutex
 	n  map[jobs.Occurrence]int
+	// results counts how batches ended.
+	results map[jobs.BatchResult]int
 }
 
-func (o *counter) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
-	return ctx, func(*jobs.Settlement) {}
+func (o *counter) ended(end jobs.BatchEnd) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.results[end.Result]++
+}
+
+func (o *counter) result(r jobs.BatchResult) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.results[r]
+}
+
+func (o *counter) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
+	return ctx, func(end jobs.BatchEnd) { o.ended(end) }
 }
 
 func (o *counter) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(*jobs.CallResult)) {
@@ -316,64 +369,4 @@ func deliveries(from, to uint64) (out []jobs.Delivery) {
 		out = append(out, delivery(seq))
 	}
 	return out
-}
-
-// rig is a pool on fakes.
-type rig struct {
-	*broker
-	ledger  *ledger
-	journal *journal
-	counter *counter
-	pool    *pool.Pool
-	drain   context.CancelFunc
-	cut     context.CancelFunc
-	ended   chan error
-}
-
-// settings are the ones tests start from: batches of two, sealed at once.
-func settings() pool.Config {
-	return pool.Config{
-		BatchSize: 2, BatchBytes: jobs.MiB, BatchLinger: 10 * time.Millisecond, BatchesInFlight: 2, MaxAttempts: 3,
-		RetryMin: time.Second, RetryMax: time.Minute, Pool: "test", Replica: "r1", AckWait: 30 * time.Second, MaxPayload: 1 << 20,
-	}
-}
-
-func start(t *testing.T, cfg pool.Config, services ...pool.Service) *rig {
-	t.Helper()
-	log := &journal{}
-	r := &rig{broker: newBroker(log), ledger: newLedger(log), journal: log, counter: &counter{n: map[jobs.Occurrence]int{}}, ended: make(chan error, 1)}
-	return r.start(t, cfg, services...)
-}
-
-func (r *rig) start(t *testing.T, cfg pool.Config, services ...pool.Service) *rig {
-	t.Helper()
-	var ids int
-	var mu sync.Mutex
-	p, err := pool.New(cfg, pool.Parts{
-		Source: r.broker, Settler: r.broker, Ledger: r.ledger, DeadLetters: letters{r.journal},
-		Services: services, Observer: r.counter, Log: zerolog.Nop(),
-		NewID: func() string {
-			mu.Lock()
-			defer mu.Unlock()
-			ids++
-			return fmt.Sprintf("batch-%d", ids)
-		},
-	})
-	if err != nil {
-		t.Fatalf("new pool: %v", err)
-	}
-	r.pool = p
-	var intake, work context.Context
-	work, r.cut = context.WithCancel(context.Background())
-	intake, r.drain = context.WithCancel(work)
-	go func() { r.ended <- p.Run(intake, work) }()
-	return r
-}
-
-// stop drains the pool and returns what Run said.
-func (r *rig) stop() error {
-	r.drain()
-	err := <-r.ended
-	r.cut()
-	return err
 }

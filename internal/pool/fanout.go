@@ -11,42 +11,113 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// maxReasonText bounds what a failed call may say about each of its jobs, in bytes.
-const maxReasonText = 256
+const (
+	// maxReasonText bounds what a failed call may say about each of its jobs, in bytes.
+	maxReasonText = 256
+	// maxParts bounds how many parts of a batch one service is called for at once.
+	maxParts = 8
+)
 
 // column is what one service did for a batch: its slot of the result matrix.
 type column struct {
 	// answers has one entry for each job of the batch, nil where it was not called for.
-	answers []*jobs.Reply
-	// sent tells that at least one request left this process.
-	sent     bool
-	tries    int
+	answers  []*jobs.Reply
 	duration time.Duration
-	err      string
+
+	mu    sync.Mutex
+	tries int
+	err   string
 }
+
+// part is a call to be made: the jobs at these positions of the batch.
+type part []int
 
 // fanOut calls every service at once for the jobs it is still missing, one goroutine each
 // under one WaitGroup, and returns their columns in the order of the services.
-func (w *worker) fanOut(ctx context.Context, b *jobs.Batch) []column {
-	columns := make([]column, len(w.services))
+func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
+	columns := make([]column, len(x.services))
 	var encoded bodies
 	var wg sync.WaitGroup
-	for i, service := range w.services {
-		missing := jobs.Missing(b.Jobs, service.Name())
-		if len(missing) == 0 {
+	for i, service := range x.services {
+		parts := divide(b.Jobs, x.missing(b.Jobs, i))
+		if len(parts) == 0 {
 			continue
 		}
-		var body []byte
-		if service.Batched() {
-			body = encoded.of(missing)
+		c := &caller{executor: x, service: service, batch: b, column: &columns[i]}
+		c.column.answers = make([]*jobs.Reply, len(b.Jobs))
+		calls := make([]func(), len(parts))
+		for n, p := range parts {
+			var body []byte
+			if service.Batched() {
+				body = encoded.of(c.jobs(p))
+			}
+			calls[n] = func() {
+				defer c.rescue(p)
+				c.ask(ctx, p, body)
+			}
 		}
 		wg.Go(func() {
-			a := asking{worker: w, service: service, batch: b, column: &columns[i]}
-			a.answer(ctx, missing, body)
+			defer c.rescue(nil)
+			start := time.Now()
+			together(calls)
+			c.column.duration = time.Since(start)
+			x.probe(pointFirstReply)
 		})
 	}
 	wg.Wait()
 	return columns
+}
+
+// together runs calls side by side, at most maxParts at a time.
+func together(calls []func()) {
+	if len(calls) == 1 {
+		calls[0]()
+		return
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, maxParts)
+	for _, call := range calls {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			call()
+		})
+	}
+	wg.Wait()
+}
+
+// missing returns the positions of the jobs that a service has to be called for.
+func (x *executor) missing(members []*jobs.Job, service int) part {
+	missing := make(part, 0, len(members))
+	for i, j := range members {
+		if j.Wants(service, x.specs[service].Name) {
+			missing = append(missing, i)
+		}
+	}
+	return missing
+}
+
+// divide makes the calls for the missing jobs: one for all, except for those of which an earlier
+// call failed as a whole. They are called for in groups of the size they are bound to.
+func divide(members []*jobs.Job, missing part) (parts []part) {
+	if len(missing) == 0 {
+		return nil
+	}
+	if !slices.ContainsFunc(missing, func(i int) bool { return members[i].Record.Group > 0 }) {
+		return []part{missing}
+	}
+	open := map[int]int{} // by bound, the index of the part that still has room
+	for _, i := range missing {
+		bound := members[i].Record.Group
+		n, found := open[bound]
+		if !found || bound > 0 && len(parts[n]) >= bound {
+			n = len(parts)
+			parts = append(parts, nil)
+			open[bound] = n
+		}
+		parts[n] = append(parts[n], i)
+	}
+	return parts
 }
 
 // bodies are the encoded calls of one batch. Most services miss the same jobs and share one.
@@ -72,91 +143,129 @@ func encodeBody(part []*jobs.Job) []byte {
 	return jobs.AppendCall(make([]byte, 0, jobs.CallSize(part)), part)
 }
 
-// asking is the conversation with one service about one batch.
-type asking struct {
-	worker  *worker
-	service Service
-	batch   *jobs.Batch
-	column  *column
+// caller is the conversation with one service about one batch.
+type caller struct {
+	executor *executor
+	service  Service
+	batch    *jobs.Batch
+	column   *column
 }
 
-// answer fills the column. body is the encoded call for missing, nil if the service reads none.
-func (a *asking) answer(ctx context.Context, missing []*jobs.Job, body []byte) {
-	start := time.Now()
-	a.column.answers = make([]*jobs.Reply, len(a.batch.Jobs))
-	a.ask(ctx, missing, body, 0)
-	a.column.duration = time.Since(start)
-	a.worker.probe(pointFirstReply)
-}
-
-// ask calls the service for part, whose first job stands at or behind position from in the
-// batch. Where the service refuses several jobs for good, one of them may have caused it: ask
-// halves the part, so that the culprit ends up alone after log₂ steps.
-func (a *asking) ask(ctx context.Context, part []*jobs.Job, body []byte, from int) (next int) {
-	if body == nil && a.service.Batched() {
-		body = encodeBody(part)
+// ask calls the service for a part. Where the service refuses several jobs for good, one of them
+// may have caused it: ask halves the part, so that the culprit ends up alone after log₂ steps.
+// Where a call fails as a whole and may be tried again, that may be one job's doing as well: its
+// jobs come back in halves.
+func (c *caller) ask(ctx context.Context, p part, body []byte) {
+	members := c.jobs(p)
+	if body == nil && c.service.Batched() {
+		body = encodeBody(members)
 	}
-	result := a.call(ctx, part, body)
-	a.column.tries += result.Tries
-	a.column.sent = a.column.sent || result.Tries > 0
+	result := c.call(ctx, members, body)
 	failure := result.Failure
+	if failure != nil && failure.Final && len(p) > 1 && ctx.Err() == nil {
+		c.note(result.Tries, "")
+		half := len(p) / 2
+		c.ask(ctx, p[:half], nil)
+		c.ask(ctx, p[half:], nil)
+		return
+	}
 	if failure == nil {
-		return a.place(part, from, func(i int) *jobs.Reply { return &result.Replies[i] })
+		c.note(result.Tries, "")
+		for k, i := range p {
+			c.column.answers[i] = &result.Replies[k]
+		}
+		return
 	}
-	if failure.Final && len(part) > 1 && ctx.Err() == nil {
-		half := len(part) / 2
-		from = a.ask(ctx, part[:half], nil, from)
-		return a.ask(ctx, part[half:], nil, from)
+	reply := failed(failure, len(p))
+	reply.Unsent = result.Tries == 0
+	c.note(result.Tries, reply.Error)
+	c.answer(p, reply)
+}
+
+// failed makes a reply of a call for n jobs that failed as a whole.
+func failed(f *jobs.Failure, n int) *jobs.Reply {
+	reply := &jobs.Reply{
+		Status: jobs.StatusRetry, Error: jobs.Clip(f.Error(), maxReasonText), RetryAfter: f.RetryAfter,
+		Free: f.Free, Group: max(n/2, 1),
 	}
-	text := jobs.Clip(failure.Error(), maxReasonText)
-	a.column.err = text
-	reply := &jobs.Reply{Status: jobs.StatusRetry, Error: text, RetryAfter: failure.RetryAfter, Free: failure.Free}
-	if failure.Final {
+	if f.Final {
 		reply.Status = jobs.StatusFail
 	}
-	return a.place(part, from, func(int) *jobs.Reply { return reply })
+	return reply
 }
 
-// place writes the replies for part into the column; both stand in the order of the batch.
-func (a *asking) place(part []*jobs.Job, from int, reply func(i int) *jobs.Reply) (next int) {
-	for i, j := range part {
-		for a.batch.Jobs[from] != j {
-			from++
-		}
-		a.column.answers[from] = reply(i)
-		from++
+// answer writes one reply for every job of a part.
+func (c *caller) answer(p part, reply *jobs.Reply) {
+	for _, i := range p {
+		c.column.answers[i] = reply
 	}
-	return from
+}
+
+// note counts tries, and keeps the last error of the service.
+func (c *caller) note(tries int, err string) {
+	c.column.mu.Lock()
+	defer c.column.mu.Unlock()
+	c.column.tries += tries
+	if err != "" {
+		c.column.err = err
+	}
+}
+
+func (c *caller) jobs(p part) []*jobs.Job {
+	if len(p) == len(c.batch.Jobs) {
+		return c.batch.Jobs
+	}
+	members := make([]*jobs.Job, len(p))
+	for k, i := range p {
+		members[k] = c.batch.Jobs[i]
+	}
+	return members
+}
+
+// rescue makes a panic around a call the failure of its part.
+func (c *caller) rescue(p part) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	reply := failed(c.panicked(v), max(len(p), 1))
+	c.note(0, reply.Error)
+	c.answer(p, reply)
+}
+
+// panicked logs a panic and makes a failure of it.
+func (c *caller) panicked(v any) *jobs.Failure {
+	c.executor.log.Error().Str("service", c.service.Name()).Str("batch_id", c.batch.ID).
+		Interface("panic", v).Bytes("stack", debug.Stack()).Msg("call panicked")
+	return &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", v)}
 }
 
 // call makes one call. A panic in it, and a result of the wrong shape, are that call's failure.
-func (a *asking) call(ctx context.Context, part []*jobs.Job, body []byte) (result jobs.CallResult) {
-	c := &jobs.Call{
-		BatchID: a.batch.ID, Pool: a.batch.Pool, Service: a.service.Name(),
-		Key: jobs.CallKey(a.batch, a.service.Name(), part), Jobs: part, Body: body,
-		Traceparent: a.batch.Traceparent,
+func (c *caller) call(ctx context.Context, members []*jobs.Job, body []byte) (result jobs.CallResult) {
+	request := &jobs.Call{
+		BatchID: c.batch.ID, Pool: c.batch.Pool, Service: c.service.Name(),
+		Key: jobs.CallKey(c.batch, c.service.Name(), members), Jobs: members, Body: body,
+		Traceparent: c.batch.Traceparent,
 	}
-	ctx, done := a.worker.observer.Call(ctx, c)
+	ctx, done := c.executor.observer.Call(ctx, request)
 	defer func() {
 		// Most panics are recovered by the service, whose permits only a return gives back.
 		if f := result.Failure; f != nil && f.Reason == jobs.ReasonPanic {
-			a.worker.observer.Event(jobs.Panics, 1)
+			c.executor.observer.Event(jobs.Panics, 1)
 		}
 		done(&result)
 	}()
 	defer func() {
-		if p := recover(); p != nil {
-			a.worker.log.Error().Str("service", c.Service).Str("batch_id", c.BatchID).
-				Interface("panic", p).Bytes("stack", debug.Stack()).Msg("call panicked")
-			result = jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", p)}}
+		if v := recover(); v != nil {
+			result = jobs.CallResult{Tries: 1, Failure: c.panicked(v)}
 		}
 	}()
-	a.worker.probe(pointBeforeCall)
-	result = a.service.Call(ctx, c)
-	if result.Failure == nil && len(result.Replies) != len(part) {
+	c.executor.probe(pointBeforeCall)
+	result = c.service.Call(ctx, request)
+	if result.Failure == nil && len(result.Replies) != len(members) {
 		result.Failure = &jobs.Failure{
 			Reason: jobs.ReasonBadResponse,
-			Err:    fmt.Errorf("%d replies for %d jobs", len(result.Replies), len(part)),
+			Err:    fmt.Errorf("%d replies for %d jobs", len(result.Replies), len(members)),
 		}
 	}
 	return result

@@ -7,9 +7,10 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// gate bounds what a replica holds, by count and bytes: what is still to be called for, and
-// what is called for and being settled. Bytes may overshoot, of the first by one delivery,
-// whose size is only known once it is here, of the second by one batch for each slot.
+// gate bounds what a replica holds, by count and by bytes as they are in memory: what is still
+// to be called for, and what is called for and being settled. Bytes may overshoot, of the first
+// by one delivery, whose size is only known once it is here, of the second by one batch for each
+// slot.
 type gate struct {
 	intake, settle jobs.Room
 
@@ -26,11 +27,16 @@ func newGate(intake, settle jobs.Room) *gate {
 	return &gate{intake: intake, settle: settle, freed: make(chan struct{})}
 }
 
+// left is the room for more; the lock is held.
+func (g *gate) left() jobs.Room {
+	return jobs.Room{Jobs: g.intake.Jobs + g.ahead - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
+}
+
 // wait blocks until there is room and returns how much, or the cause of ctx.
 func (g *gate) wait(ctx context.Context) (jobs.Room, error) {
 	for {
 		g.mu.Lock()
-		room := jobs.Room{Jobs: g.intake.Jobs + g.ahead - g.waiting.Jobs, Bytes: g.intake.Bytes - g.waiting.Bytes}
+		room := g.left()
 		freed := g.freed
 		g.mu.Unlock()
 		if room.Jobs > 0 && room.Bytes > 0 {
@@ -50,37 +56,48 @@ func (g *gate) take(deliveries []jobs.Delivery) {
 	defer g.mu.Unlock()
 	g.waiting.Jobs += len(deliveries)
 	for i := range deliveries {
-		g.waiting.Bytes += int64(len(deliveries[i].Data))
+		g.waiting.Bytes += deliveries[i].Size()
 	}
 }
 
-// give counts jobs as no longer held that were never called for.
-func (g *gate) give(released []*jobs.Job) {
-	if len(released) == 0 {
+// release counts jobs as no longer held that were never called for.
+func (g *gate) release(unstarted []*jobs.Job) {
+	if len(unstarted) == 0 {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	add(&g.waiting, released, -1)
+	g.waiting = g.waiting.Minus(roomOf(unstarted))
 	g.free()
 }
 
-// settling makes room for others: the calls for these jobs have ended. From now on so many
-// jobs may be taken ahead.
-func (g *gate) settling(called []*jobs.Job, ahead int) {
+// called makes room for others: the calls for these jobs have ended, and their settlement takes
+// kept bytes more. From now on so many jobs may be taken ahead.
+func (g *gate) called(room jobs.Room, kept int64, ahead int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ahead = ahead
-	add(&g.waiting, called, -1)
-	add(&g.done, called, 1)
+	g.waiting = g.waiting.Minus(room)
+	g.done = g.done.Plus(room)
+	g.done.Bytes += kept
 	g.free()
 }
 
-// settled counts jobs as no longer held that were being settled.
-func (g *gate) settled(finished []*jobs.Job) {
+// ended counts jobs as no longer held that were being settled.
+func (g *gate) ended(room jobs.Room, kept int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	add(&g.done, finished, -1)
+	g.done = g.done.Minus(room)
+	g.done.Bytes -= kept
+}
+
+// full reports whether nothing more can be taken before something ends, and all that was taken
+// is in the hands of the dispatcher, which holds so many jobs that are still to be called for.
+func (g *gate) full(inHand int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	left := g.left()
+	return (left.Jobs <= 0 || left.Bytes <= 0) && g.waiting.Jobs == inHand
 }
 
 // backlogged reports whether so much is being settled that no more should be called for.
@@ -95,15 +112,17 @@ func (g *gate) free() {
 	g.freed = make(chan struct{})
 }
 
-func (g *gate) now() jobs.Room {
+func (g *gate) held() jobs.Room {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return jobs.Room{Jobs: g.waiting.Jobs + g.done.Jobs, Bytes: g.waiting.Bytes + g.done.Bytes}
+	return g.waiting.Plus(g.done)
 }
 
-func add(room *jobs.Room, members []*jobs.Job, sign int64) {
-	room.Jobs += int(sign) * len(members)
+// roomOf is what jobs take.
+func roomOf(members []*jobs.Job) (room jobs.Room) {
+	room.Jobs = len(members)
 	for _, j := range members {
-		room.Bytes += sign * int64(len(j.Data))
+		room.Bytes += j.Size()
 	}
+	return room
 }

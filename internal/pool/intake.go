@@ -8,10 +8,10 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// arrival is a job that was taken in, and whether it has to run alone.
+// arrival is a job that was taken in, and whether it may be crashing its workers.
 type arrival struct {
-	job  *jobs.Job
-	lone bool
+	job     *jobs.Job
+	suspect bool
 }
 
 // intake takes deliveries as long as there is room, decodes them and hands them to the
@@ -49,13 +49,13 @@ func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) erro
 			return fmt.Errorf("receive jobs: %w", err)
 		}
 		p.gate.take(deliveries)
-		p.worker.observer.Event(jobs.Received, len(deliveries))
+		p.parts.Observer.Event(jobs.Received, len(deliveries))
 		admitted, again := p.admit(deliveries)
 		if len(admitted) > 0 {
 			arrivals <- admitted
 		}
 		if len(again) > 0 {
-			p.worker.observer.Event(jobs.Redelivered, len(again))
+			p.parts.Observer.Event(jobs.Redelivered, len(again))
 			select {
 			case waiting := <-lookups:
 				again = append(waiting, again...)
@@ -82,7 +82,7 @@ func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*j
 }
 
 // readmit looks up redelivered jobs, all pages in one request. What is final is acked and
-// done with; what may be crashing its workers runs alone.
+// done with; what may be crashing its workers is a suspect.
 func (p *Pool) readmit(ctx context.Context, again []*jobs.Job) (admitted []arrival) {
 	records, err := p.load(ctx, again)
 	if err != nil {
@@ -94,18 +94,18 @@ func (p *Pool) readmit(ctx context.Context, again []*jobs.Job) (admitted []arriv
 		j.Record = records[i]
 		switch {
 		case j.Record.Final:
-			p.worker.ack(j)
+			p.executor.ack(j)
 			done = append(done, j)
 		case j.Record.CrashLoop():
 			j.Verdict = &jobs.Verdict{Outcome: jobs.Failed, Reason: jobs.ReasonCrashLoop}
-			p.worker.observer.Event(jobs.CrashLoops, 1)
+			p.parts.Observer.Event(jobs.CrashLoops, 1)
 			admitted = append(admitted, arrival{job: j})
 		default:
-			admitted = append(admitted, arrival{job: j, lone: j.Verdict == nil && j.Record.Suspect(j.Delivered)})
+			admitted = append(admitted, arrival{job: j, suspect: j.Verdict == nil && j.Record.Suspect(j.Delivered)})
 		}
 	}
-	p.worker.observer.Event(jobs.DuplicateRedelivered, len(done))
-	p.gate.give(done)
+	p.parts.Observer.Event(jobs.DuplicateRedelivered, len(done))
+	p.gate.release(done)
 	return admitted
 }
 
@@ -118,7 +118,7 @@ func (p *Pool) load(ctx context.Context, again []*jobs.Job) ([]jobs.Record, erro
 	}
 	ctx, cancel := context.WithDeadline(ctx, again[0].Received.Add(p.cfg.AckWait))
 	defer cancel()
-	return p.worker.ledger.Load(ctx, refs)
+	return p.parts.Ledger.Load(ctx, refs)
 }
 
 // refuse lets go of jobs whose record could not be read. At the soft stop they are handed
@@ -128,7 +128,7 @@ func (p *Pool) refuse(ctx context.Context, again []*jobs.Job, err error) {
 		p.handBack(again)
 		return
 	}
-	p.worker.log.Warn().Err(err).Int("jobs", len(again)).Msg("ledger could not be read in time; the jobs come back")
-	p.worker.observer.Event(jobs.LeaseLost, len(again))
-	p.gate.give(again)
+	p.parts.Log.Warn().Err(err).Int("jobs", len(again)).Msg("ledger could not be read in time; the jobs come back")
+	p.parts.Observer.Event(jobs.LeaseLost, len(again))
+	p.gate.release(again)
 }

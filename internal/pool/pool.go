@@ -36,6 +36,9 @@ type Parts struct {
 	Log      zerolog.Logger
 	// NewID makes batch ids, UUIDv7.
 	NewID func() string
+	// MaxPayload is how long a message may be, in bytes, as the server has it now; an event stays
+	// under it.
+	MaxPayload func() int
 	// Probe is called at named points of every batch's life: before_call, first_reply,
 	// before_commit, after_commit, between_acks. Fault tests kill the process there.
 	Probe func(point string)
@@ -43,10 +46,11 @@ type Parts struct {
 
 // Pool is one replica's engine.
 type Pool struct {
-	cfg    Config
-	parts  Parts
-	worker *worker
-	gate   *gate
+	cfg      Config
+	parts    Parts
+	executor *executor
+	gate     *gate
+	leases   *leases
 }
 
 // New returns a pool that is not running yet. The error lists every fault of cfg.
@@ -57,26 +61,24 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	if parts.Probe == nil {
 		parts.Probe = func(string) {}
 	}
-	w := &worker{
+	p := &Pool{cfg: cfg, parts: parts, gate: newGate(cfg.intake(), cfg.settle()), leases: &leases{length: cfg.AckWait}}
+	p.executor = &executor{
 		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
 		deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
-		maxEvent: cfg.MaxPayload - eventHeaderRoom, probe: parts.Probe,
+		leases: p.leases, maxPayload: parts.MaxPayload, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
 			Once: cfg.Once, Random: rand.Int64N,
 		},
 	}
 	for _, s := range parts.Services {
-		w.specs = append(w.specs, jobs.Spec{Name: s.Name(), Required: s.Required()})
+		p.executor.specs = append(p.executor.specs, jobs.Spec{Name: s.Name(), Required: s.Required()})
 	}
-	return &Pool{cfg: cfg, parts: parts, worker: w, gate: newGate(cfg.intake(), cfg.settle())}, nil
+	return p, nil
 }
 
-// eventHeaderRoom is kept free of the server's max payload, which counts headers too.
-const eventHeaderRoom = 1024
-
-// Held returns how many jobs and bytes of jobs this replica holds, buffered or in flight.
-func (p *Pool) Held() jobs.Room { return p.gate.now() }
+// Held returns how many jobs this replica holds, buffered or in flight, and their bytes in memory.
+func (p *Pool) Held() jobs.Room { return p.gate.held() }
 
 // Run works until intake is cancelled and everything taken has been finished or handed back.
 // Cancelling work ends what is still unfinished; then the error is [ErrDrainDeadline]. An
@@ -100,17 +102,21 @@ func (p *Pool) Run(intake, work context.Context) error {
 	return nil
 }
 
-// handBack gives unstarted jobs back at once.
+// handBack gives unstarted jobs back at once. Their deliveries are accounted for first, as far as
+// that is needed and possible within a moment.
 func (p *Pool) handBack(unstarted []*jobs.Job) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleGrace)
+	defer cancel()
+	p.executor.account(ctx, unstarted)
 	for _, j := range unstarted {
-		p.worker.nak(j, 0)
+		p.executor.nak(j, 0)
 	}
-	p.worker.observer.Event(jobs.HandedBack, len(unstarted))
-	p.gate.give(unstarted)
+	p.parts.Observer.Event(jobs.HandedBack, len(unstarted))
+	p.gate.release(unstarted)
 }
 
-// seal makes a batch of its members.
-func (p *Pool) seal(members []*jobs.Job, key string, why jobs.Seal, now time.Time) *jobs.Batch {
+// newBatch makes a batch of its members.
+func (p *Pool) newBatch(members []*jobs.Job, key string, why jobs.Seal, now time.Time) *jobs.Batch {
 	return &jobs.Batch{
 		ID: p.parts.NewID(), Pool: p.cfg.Pool, Replica: p.cfg.Replica,
 		Key: key, Seal: why, SealedAt: now, Jobs: members,

@@ -54,6 +54,8 @@ type DeadLetters interface {
 type Service interface {
 	Name() string
 	Required() bool
+	// Takes reports whether the service takes jobs of a subject. It is asked at every attempt.
+	Takes(subject string) bool
 	// Batched reports whether the service reads the body of a call. One that is called for
 	// each job alone makes its own requests of the jobs.
 	Batched() bool
@@ -65,9 +67,9 @@ type Service interface {
 // Observer is told what happens, for metrics, traces and logs. Its methods are called from
 // many goroutines and must not block.
 type Observer interface {
-	// Batch begins the life of a batch; the returned function ends it, with nil if the batch
-	// was never committed. The returned context is that of everything done for the batch. It may set b.Traceparent.
-	Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement))
+	// Batch begins the life of a batch; the returned function ends it. The returned context is
+	// that of everything done for the batch. It may set b.Traceparent.
+	Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd))
 	// Call begins a call; the returned function ends it. It may set c.Traceparent.
 	Call(ctx context.Context, c *jobs.Call) (context.Context, func(*jobs.CallResult))
 	// Event counts n occurrences of something that has no duration.

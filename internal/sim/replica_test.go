@@ -50,7 +50,7 @@ func launch(w *world, name string) *replica {
 		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
 		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
 		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 6, RetryMin: time.Second, RetryMax: 20 * time.Second,
-		Pool: "sim", Replica: name, AckWait: ackWait, MaxPayload: 1 << 20,
+		Pool: "sim", Replica: name, AckWait: ackWait,
 	}
 	r.limit = cfg.Capacity()
 	sets := r.newSets()
@@ -59,7 +59,7 @@ func launch(w *world, name string) *replica {
 		TTL: func() time.Duration { return 24 * time.Hour }, Lane: ledger.Lane(name), OnSets: sets.Touched,
 	}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
-		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(),
+		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
 		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
 		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
 	})
@@ -265,6 +265,7 @@ type service struct {
 func (s service) Name() string   { return s.name }
 func (s service) Required() bool { return s.required }
 func (s service) Batched() bool  { return true }
+func (s service) Takes(string) bool { return true }
 
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
@@ -318,8 +319,8 @@ func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 // silent implements pool.Observer.
 type silent struct{}
 
-func (silent) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
-	return ctx, func(*jobs.Settlement) {}
+func (silent) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
+	return ctx, func(jobs.BatchEnd) {}
 }
 
 func (silent) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(*jobs.CallResult)) {

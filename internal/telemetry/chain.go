@@ -8,7 +8,7 @@ import (
 
 // Observer is told what the pool does; it is the pool's own interface of that name.
 type Observer interface {
-	Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement))
+	Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd))
 	Call(ctx context.Context, c *jobs.Call) (context.Context, func(*jobs.CallResult))
 	Event(e jobs.Occurrence, n int)
 }
@@ -18,14 +18,14 @@ type Observer interface {
 type Chain []Observer
 
 // Batch tells every observer that a batch begins; the returned function tells them its end.
-func (c Chain) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
-	ends := make([]func(*jobs.Settlement), len(c))
+func (c Chain) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
+	ends := make([]func(jobs.BatchEnd), len(c))
 	for i, o := range c {
 		ctx, ends[i] = o.Batch(ctx, b)
 	}
-	return ctx, func(s *jobs.Settlement) {
+	return ctx, func(end jobs.BatchEnd) {
 		for i := len(ends) - 1; i >= 0; i-- {
-			ends[i](s)
+			ends[i](end)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestBatchIsALineAtDebug(t *testing.T) {
 		if ctx == nil {
 			t.Error("no context")
 		}
-		end(s)
+		end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 	}
 	if got := observed(t, "info", settle); got != "" {
 		t.Errorf("a batch wrote %q at info", got)
@@ -109,8 +109,16 @@ func TestBatchIsALineAtDebug(t *testing.T) {
 	}
 	gone := observed(t, "debug", func(o *telemetry.LogObserver) {
 		_, end := o.Batch(t.Context(), b)
-		end(nil)
+		end(jobs.BatchEnd{Result: jobs.BatchAborted})
 	})
+	for result, want := range map[jobs.BatchResult]string{jobs.BatchSuperseded: "other replicas had finished", jobs.BatchWaiting: "hold the batch back"} {
+		if got := observed(t, "debug", func(o *telemetry.LogObserver) {
+			_, end := o.Batch(t.Context(), b)
+			end(jobs.BatchEnd{Result: result})
+		}); !strings.Contains(got, want) {
+			t.Errorf("a batch that is %s wrote %q, want %q", result, got, want)
+		}
+	}
 	if !strings.Contains(gone, "not committed") {
 		t.Errorf("an abandoned batch wrote %q", gone)
 	}

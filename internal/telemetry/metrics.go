@@ -44,10 +44,10 @@ type Metrics struct {
 	wait          prometheus.Histogram
 	duration      prometheus.Histogram
 
-	committed, aborted map[jobs.Seal]prometheus.Counter
-	batchSize          prometheus.Histogram
-	batchDuration      prometheus.Histogram
-	batchCommit        prometheus.Histogram
+	ended         map[jobs.BatchResult]map[jobs.Seal]prometheus.Counter
+	batchSize     prometheus.Histogram
+	batchDuration prometheus.Histogram
+	batchCommit   prometheus.Histogram
 
 	services map[string]*serviceMetrics
 	acks     map[string]settlements
@@ -145,7 +145,8 @@ func (m *Metrics) makeJobs(f factory) {
 		jobs.HandedBack:           f.counter("jobs_handed_back_total", "Jobs given back unstarted by a drain."),
 		jobs.LeaseLost:            f.counter("jobs_lease_lost_total", "Jobs let go because their lease could not be renewed."),
 		jobs.Panics:               f.counter("panics_total", "Panics recovered in calls."),
-		jobs.LoneRuns:             f.counter("lone_runs_total", "Runs of a suspect job alone in its batch."),
+		jobs.LoneRuns:             f.counter("lone_runs_total", "Calls for groups of suspects: jobs that may be crashing their workers."),
+		jobs.Waited:               f.counter("jobs_waited_total", "Jobs given back without an event, because a service holds them back."),
 		jobs.CrashLoops:           f.counter("crash_loops_total", "Jobs failed because they seem to crash their workers."),
 	}
 	finished := f.counters("jobs_finished_total", "Jobs that are final in a committed event, by outcome.", "outcome")
@@ -172,10 +173,12 @@ func (m *Metrics) makeJobs(f factory) {
 
 func (m *Metrics) makeBatches(f factory) {
 	batches := f.counters("batches_total", "Batches that ended, by result and by what sealed them.", "result", "trigger")
-	m.committed, m.aborted = map[jobs.Seal]prometheus.Counter{}, map[jobs.Seal]prometheus.Counter{}
-	for _, seal := range []jobs.Seal{jobs.SealSize, jobs.SealBytes, jobs.SealLinger, jobs.SealIdle, jobs.SealDrain, jobs.SealLone} {
-		m.committed[seal] = batches.WithLabelValues("committed", string(seal))
-		m.aborted[seal] = batches.WithLabelValues("aborted", string(seal))
+	m.ended = map[jobs.BatchResult]map[jobs.Seal]prometheus.Counter{}
+	for _, result := range []jobs.BatchResult{jobs.BatchCommitted, jobs.BatchSuperseded, jobs.BatchWaiting, jobs.BatchAborted} {
+		m.ended[result] = map[jobs.Seal]prometheus.Counter{}
+		for _, seal := range []jobs.Seal{jobs.SealSize, jobs.SealBytes, jobs.SealLinger, jobs.SealIdle, jobs.SealDrain, jobs.SealLone} {
+			m.ended[result][seal] = batches.WithLabelValues(string(result), string(seal))
+		}
 	}
 	m.batchSize = f.histogram("batch_size", "Jobs in a batch at its seal.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 900})
 	m.batchDuration = f.histogram("batch_duration_seconds", "Time from the seal of a batch to its end.", durations())

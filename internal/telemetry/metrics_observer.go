@@ -15,6 +15,7 @@ type serviceMetrics struct {
 	other    prometheus.Counter
 	duration prometheus.Observer
 	retries  prometheus.Counter
+	skipped  prometheus.Counter
 }
 
 // outcomeOK is the outcome of a call that was answered; the others are the reasons of failures.
@@ -32,6 +33,7 @@ func (m *Metrics) makeServices(f factory, services []ServiceInfo) {
 	requests := f.counters("service_requests_total", "Calls to a service by their outcome; the tries within a call are counted as retries.", "service", "outcome")
 	duration := f.NewHistogramVec(histogramOpts("service_request_duration_seconds", "Time of a call to a service, with its tries.", durations()), []string{"service"})
 	retries := f.counters("service_retries_total", "Tries beyond the first within calls to a service.", "service")
+	skipped := f.counters("service_skipped_jobs_total", "Jobs of committed batches that are not routed to a service.", "service")
 	timeouts := f.NewGaugeVec(prometheus.GaugeOpts{Namespace: prefix, Name: "service_timeout_seconds", Help: "Time-out of one try of a call."}, []string{"service"})
 	m.services = make(map[string]*serviceMetrics, len(services))
 	for _, s := range services {
@@ -40,6 +42,7 @@ func (m *Metrics) makeServices(f factory, services []ServiceInfo) {
 			outcomes: map[string]prometheus.Counter{},
 			duration: duration.WithLabelValues(s.Name),
 			retries:  retries.WithLabelValues(s.Name),
+			skipped:  skipped.WithLabelValues(s.Name),
 		}
 		for _, outcome := range callOutcomes() {
 			series.outcomes[outcome] = requests.WithLabelValues(s.Name, outcome)
@@ -50,11 +53,11 @@ func (m *Metrics) makeServices(f factory, services []ServiceInfo) {
 }
 
 // Batch counts a batch; the returned function counts its end.
-func (m *Metrics) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
+func (m *Metrics) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
 	begun := time.Now()
 	n, bytes := len(b.Jobs), int64(0)
 	for _, j := range b.Jobs {
-		bytes += int64(len(j.Data))
+		bytes += j.Size()
 		if j.First() {
 			m.wait.Observe(since(j.Published, begun))
 		}
@@ -64,17 +67,15 @@ func (m *Metrics) Batch(ctx context.Context, b *jobs.Batch) (context.Context, fu
 	m.inFlightJobs.Add(int64(n))
 	m.inFlightBytes.Add(bytes)
 	seal, sealed := b.Seal, b.SealedAt
-	return ctx, func(s *jobs.Settlement) {
+	return ctx, func(end jobs.BatchEnd) {
 		m.inFlight.Sub(float64(n))
 		m.inFlightJobs.Add(-int64(n))
 		m.inFlightBytes.Add(-bytes)
 		m.batchDuration.Observe(since(sealed, time.Now()))
-		if s == nil {
-			count(m.aborted[seal], 1)
-			return
+		count(m.ended[end.Result][seal], 1)
+		if s := end.Settlement; s != nil {
+			m.settled(s)
 		}
-		count(m.committed[seal], 1)
-		m.settled(s)
 	}
 }
 
@@ -92,6 +93,11 @@ func (m *Metrics) settled(s *jobs.Settlement) {
 			count(m.dead[jobs.ReasonCrashLoop], 1)
 		case r.Outcome.Dead():
 			count(m.dead[r.Outcome.String()], 1)
+		}
+	}
+	for i := range s.Services {
+		if series := m.services[s.Services[i].Name]; series != nil {
+			count(series.skipped, s.Services[i].Skipped)
 		}
 	}
 	for outcome, n := range outcomes {

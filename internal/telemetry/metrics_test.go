@@ -23,7 +23,7 @@ func newMetrics() *telemetry.Metrics {
 // live is a replica at rest with something of everything.
 func live() telemetry.Live {
 	return telemetry.Live{
-		Held:       func() jobs.Room { return jobs.Room{Jobs: 7, Bytes: 700} },
+		Held:       func() jobs.Room { return jobs.Room{Jobs: 7, Bytes: 2*new(jobs.Delivery).Size() + 700} },
 		Ready:      func() bool { return true },
 		Draining:   func() bool { return false },
 		Connected:  func() bool { return true },
@@ -82,11 +82,11 @@ func TestBatchesAndJobsAreCounted(t *testing.T) {
 	s.Rulings[4].Reason = jobs.ReasonCrashLoop
 	_, end := m.Batch(t.Context(), s.Batch)
 	wantSeries(t, scrape(t, m), `rollcall_jobs_in_flight{pool="mail"} 5`)
-	end(s)
+	end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 	lone := settled("b2", jobs.Succeeded)
 	lone.Batch.Seal = jobs.SealLone
 	_, end = m.Batch(t.Context(), lone.Batch)
-	end(nil)
+	end(jobs.BatchEnd{Result: jobs.BatchAborted})
 	wantSeries(t, scrape(t, m),
 		`rollcall_jobs_in_flight{pool="mail"} 0`,
 		`rollcall_jobs_finished_total{outcome="succeeded",pool="mail"} 2`,
@@ -172,7 +172,7 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 	}
 	m.Attach(live())
 	_, end := m.Batch(t.Context(), settled("b1", jobs.Succeeded, jobs.Succeeded).Batch)
-	defer end(nil)
+	defer end(jobs.BatchEnd{Result: jobs.BatchAborted})
 	wantSeries(t, scrape(t, m),
 		`rollcall_jobs_prefetched{pool="mail"} 5`,
 		`rollcall_prefetched_bytes{pool="mail"} 700`,
@@ -260,7 +260,7 @@ func TestNoMemoryPerJob(t *testing.T) {
 		return testing.AllocsPerRun(100, func() {
 			m.Event(jobs.Received, n)
 			_, end := m.Batch(ctx, s.Batch)
-			end(s)
+			end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 			for _, j := range s.Batch.Jobs {
 				_ = settler.Ack(&j.Delivery)
 			}

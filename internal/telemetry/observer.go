@@ -19,13 +19,22 @@ type LogObserver struct {
 func NewLogObserver(log zerolog.Logger) *LogObserver { return &LogObserver{log: log} }
 
 // Batch begins the life of a batch; the returned function ends it.
-func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
-	return ctx, func(s *jobs.Settlement) {
+func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
+	return ctx, func(end jobs.BatchEnd) {
 		line := traced(ctx, o.log.Debug()).Str("batch_id", b.ID)
-		if s == nil {
+		switch end.Result {
+		case jobs.BatchCommitted:
+		case jobs.BatchSuperseded:
+			line.Int("jobs", len(b.Jobs)).Msg("batch dropped, other replicas had finished its jobs")
+			return
+		case jobs.BatchWaiting:
+			line.Int("jobs", len(b.Jobs)).Msg("services hold the batch back, its jobs wait")
+			return
+		default:
 			line.Int("jobs", len(b.Jobs)).Msg("batch not committed, its jobs go back")
 			return
 		}
+		s := end.Settlement
 		counts := jobs.Count(s.Rulings)
 		line.
 			Str("seal", string(b.Seal)).
@@ -84,7 +93,7 @@ func (o *LogObserver) Event(e jobs.Occurrence, n int) {
 	case jobs.HandedBack:
 		o.log.Info().Int("count", n).Msg("unstarted jobs handed back")
 	case jobs.LoneRuns:
-		o.log.Debug().Int("count", n).Msg("suspect job runs alone")
+		o.log.Debug().Int("count", n).Msg("suspect jobs are called for in a group of their own")
 	default:
 	}
 }

@@ -38,15 +38,16 @@ func NewRecent(now func() time.Time) *Recent {
 }
 
 // Batch remembers a batch once it has ended.
-func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
+func (r *Recent) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
 	summary := jobs.BatchSummary{
 		ID: b.ID, Seal: b.Seal, SealedAt: b.SealedAt, Counts: jobs.Counts{Total: len(b.Jobs)}, TraceID: traceID(b.Traceparent),
 	}
-	return ctx, func(s *jobs.Settlement) {
+	return ctx, func(end jobs.BatchEnd) {
 		summary.EndedAt = r.now()
 		summary.Duration = jobs.Millis(summary.EndedAt.Sub(summary.SealedAt))
-		if s != nil {
-			summary.Committed, summary.Outcome, summary.Counts = true, s.Outcome, jobs.Count(s.Rulings)
+		summary.Result = end.Result
+		if s := end.Settlement; s != nil {
+			summary.Outcome, summary.Counts = s.Outcome, jobs.Count(s.Rulings)
 			summary.Services = slices.Clone(s.Services)
 		}
 		r.note(summary)
@@ -67,7 +68,7 @@ func (r *Recent) note(b jobs.BatchSummary) {
 	defer r.mu.Unlock()
 	r.batches[r.ended%recentBatches] = b
 	r.ended++
-	if !b.Committed {
+	if b.Result != jobs.BatchCommitted {
 		return
 	}
 	second := r.advance()

@@ -29,7 +29,7 @@ func settled(id string, outcomes ...jobs.Outcome) *jobs.Settlement {
 func play(t *testing.T, o telemetry.Observer, s *jobs.Settlement) {
 	t.Helper()
 	_, end := o.Batch(t.Context(), s.Batch)
-	end(s)
+	end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 }
 
 func TestRecentKeepsTheLastBatchesNewestFirst(t *testing.T) {
@@ -45,7 +45,7 @@ func TestRecentKeepsTheLastBatchesNewestFirst(t *testing.T) {
 	if got[0].ID != string(rune('A'+119)) || got[49].ID != string(rune('A'+70)) {
 		t.Errorf("from %q to %q; want the latest first", got[0].ID, got[49].ID)
 	}
-	if c := got[0].Counts; c.Total != 2 || c.Succeeded != 1 || c.Retrying != 1 || !got[0].Committed || got[0].Services[0].OK != 2 {
+	if c := got[0].Counts; c.Total != 2 || c.Succeeded != 1 || c.Retrying != 1 || got[0].Result != jobs.BatchCommitted || got[0].Services[0].OK != 2 {
 		t.Errorf("got %+v", got[0])
 	}
 }
@@ -56,9 +56,9 @@ func TestRecentRemembersABatchThatWasNotCommitted(t *testing.T) {
 	s := settled("b1", jobs.Succeeded, jobs.Succeeded)
 	s.Batch.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	_, end := r.Batch(t.Context(), s.Batch)
-	end(nil)
+	end(jobs.BatchEnd{Result: jobs.BatchAborted})
 	got := r.Batches()[0]
-	if got.Committed || got.Outcome != "" || got.Counts.Total != 2 || got.TraceID != "0af7651916cd43dd8448eb211c80319c" {
+	if got.Result != jobs.BatchAborted || got.Outcome != "" || got.Counts.Total != 2 || got.TraceID != "0af7651916cd43dd8448eb211c80319c" {
 		t.Errorf("got %+v", got)
 	}
 	for _, second := range r.Seconds(5) {

@@ -27,7 +27,7 @@ func NewTraceObserver(tracer trace.Tracer) *TraceObserver { return &TraceObserve
 
 // Batch begins the span of a batch and writes its context to b.Traceparent; the returned
 // function ends it.
-func (o *TraceObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(*jobs.Settlement)) {
+func (o *TraceObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
 	ctx, span := o.tracer.Start(ctx, "process jobs",
 		trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(b.SealedAt),
 		trace.WithLinks(o.links(b.Jobs)...), trace.WithAttributes(
@@ -41,10 +41,14 @@ func (o *TraceObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Conte
 			attribute.String("rollcall.batch.seal", string(b.Seal)),
 		))
 	b.Traceparent = o.traceparent(ctx)
-	return ctx, func(s *jobs.Settlement) {
+	return ctx, func(end jobs.BatchEnd) {
 		defer span.End()
-		if s == nil {
+		span.SetAttributes(attribute.String("rollcall.batch.result", string(end.Result)))
+		if end.Result == jobs.BatchAborted {
 			span.SetStatus(codes.Error, "not committed")
+		}
+		s := end.Settlement
+		if s == nil {
 			return
 		}
 		counts := jobs.Count(s.Rulings)

@@ -132,7 +132,7 @@ func lifeOfABatch(t *testing.T, tr *telemetry.Tracing, ledger *committer) (s *jo
 		sent = append(sent, c.Traceparent)
 	}
 	_ = newMetrics().Ledger(ledger, tr.Tracer()).Commit(ctx, s)
-	end(s)
+	end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 	return s, sent
 }
 

@@ -78,7 +78,7 @@ func busy() web.Status {
 		Seconds: seconds,
 		Batches: []jobs.BatchSummary{
 			{
-				ID: "0190-b1", Seal: jobs.SealSize, Committed: true, Outcome: jobs.BatchPartial, EndedAt: at.Add(-2 * time.Second), Duration: jobs.Millis(42 * time.Millisecond),
+				ID: "0190-b1", Seal: jobs.SealSize, Result: jobs.BatchCommitted, Outcome: jobs.BatchPartial, EndedAt: at.Add(-2 * time.Second), Duration: jobs.Millis(42 * time.Millisecond),
 				Counts: jobs.Counts{Total: 3, Succeeded: 1, Failed: 1, Expired: 1}, TraceID: "0af7651916cd43dd8448eb211c80319c",
 				Services: []jobs.ServiceReport{{Name: "billing", OK: 2, Fail: 1, Duration: jobs.Millis(40 * time.Millisecond), Error: "one failed"}},
 			},

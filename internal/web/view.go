@@ -77,7 +77,7 @@ func newView(s Status) view {
 	v.PoolSuccessTone = successTone(v.PoolSuccess)
 	for _, b := range s.Batches {
 		row := batchRow{BatchSummary: b, Pill: batchPill(b)}
-		if b.Committed {
+		if b.Result == jobs.BatchCommitted {
 			row.Failed = b.Counts.Total - b.Counts.Succeeded - b.Counts.Retrying
 		}
 		v.Rows = append(v.Rows, row)
@@ -180,7 +180,11 @@ func facts(checks []Check) []fact {
 
 func batchPill(b jobs.BatchSummary) pill {
 	switch {
-	case !b.Committed:
+	case b.Result == jobs.BatchWaiting:
+		return pill{toneFair, "waiting"}
+	case b.Result == jobs.BatchSuperseded:
+		return pill{toneNone, "done elsewhere"}
+	case b.Result != jobs.BatchCommitted:
 		return pill{toneBad, "not committed"}
 	case b.Outcome == jobs.BatchFailed:
 		return pill{toneBad, string(b.Outcome)}

@@ -1,0 +1,169 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// rule decides on every job of the batch.
+func (x *executor) rule(b *jobs.Batch, columns []column) *jobs.Settlement {
+	now := time.Now()
+	s := &jobs.Settlement{
+		Batch:     b,
+		Rulings:   make([]jobs.Ruling, len(b.Jobs)),
+		Answers:   make([]jobs.Answers, len(b.Jobs)),
+		SettledAt: now,
+	}
+	skipped := &jobs.Reply{Status: jobs.StatusSkipped}
+	cells := make(jobs.Answers, len(b.Jobs)*len(columns))
+	for i, j := range b.Jobs {
+		answers := cells[i*len(columns) : (i+1)*len(columns) : (i+1)*len(columns)]
+		for k := range columns {
+			if columns[k].answers != nil {
+				answers[k] = columns[k].answers[i]
+			}
+			if !j.Routed(k) {
+				answers[k] = skipped
+			}
+		}
+		s.Answers[i] = answers
+		s.Rulings[i] = x.policy.Rule(j, x.specs, answers, now)
+	}
+	for k := range columns {
+		s.Services = append(s.Services, jobs.ServiceReport{
+			Name: x.specs[k].Name, Required: x.specs[k].Required,
+			Tries: columns[k].tries, Duration: jobs.Millis(columns[k].duration), Error: columns[k].err,
+		})
+	}
+	if s.DataSize() > int64(x.maxEvent()) {
+		s.DropData()
+	}
+	return s
+}
+
+// eventHeaderRoom is kept free of the server's max payload, which counts headers too.
+const eventHeaderRoom = 1024
+
+// maxEvent is how long an event may be, in bytes, as the server has it now.
+func (x *executor) maxEvent() int { return x.maxPayload() - eventHeaderRoom }
+
+// encodeEvent counts the answers of a settlement and encodes its event.
+func (x *executor) encodeEvent(s *jobs.Settlement) {
+	for k := range s.Services {
+		r := &s.Services[k]
+		r.OK, r.Retry, r.Fail, r.Skipped = 0, 0, 0, 0
+		for _, answers := range s.Answers {
+			switch a := answers[k]; {
+			case a == nil:
+			case a.Status == jobs.StatusOK:
+				r.OK++
+			case a.Status == jobs.StatusFail:
+				r.Fail++
+			case a.Status == jobs.StatusSkipped:
+				r.Skipped++
+			default:
+				r.Retry++
+			}
+		}
+	}
+	s.EncodeEvent(x.maxEvent())
+}
+
+// commit finishes a settlement in the one order that loses nothing: dead letters confirmed,
+// commit confirmed, then acks and naks. Jobs that another replica finished first are dropped
+// and acked, and the rest is committed. With an error it returns the jobs that are still open.
+func (x *executor) commit(ctx context.Context, f *flight, s *jobs.Settlement) (end jobs.BatchEnd, open []*jobs.Job, err error) {
+	end.Result = jobs.BatchAborted
+	if err := x.bury(ctx, s); err != nil {
+		return end, s.Batch.Jobs, err
+	}
+	for {
+		if x.leases.lapsed(s.Batch.Jobs, time.Now()) {
+			f.move(stateLost)
+			return end, s.Batch.Jobs, errLeaseLost
+		}
+		x.encodeEvent(s)
+		x.probe(pointBeforeCommit)
+		err := x.ledger.Commit(ctx, s)
+		if err == nil {
+			x.probe(pointAfterCommit)
+			x.acknowledge(f, s)
+			return jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s}, nil, nil
+		}
+		var conflict *jobs.ConflictError
+		if !errors.As(err, &conflict) {
+			return end, s.Batch.Jobs, err
+		}
+		x.observer.Event(jobs.CommitRefused, 1)
+		var finished []*jobs.Job
+		s, finished = s.Without(conflict.Final)
+		x.dropFinished(finished)
+		if len(s.Batch.Jobs) == 0 {
+			f.move(stateSettled)
+			return jobs.BatchEnd{Result: jobs.BatchSuperseded}, nil, nil
+		}
+	}
+}
+
+// bury has the dead letters of a settlement confirmed.
+func (x *executor) bury(ctx context.Context, s *jobs.Settlement) error {
+	letters := deadLetters(s)
+	if len(letters) == 0 {
+		return nil
+	}
+	if err := x.deadLetters.Publish(ctx, letters); err != nil {
+		return err
+	}
+	x.observer.Event(jobs.DeadLettered, len(letters))
+	return nil
+}
+
+func deadLetters(s *jobs.Settlement) (letters []jobs.DeadLetter) {
+	for i := range s.Rulings {
+		if s.Rulings[i].Outcome.Dead() {
+			letters = append(letters, jobs.DeadLetter{Job: s.Batch.Jobs[i], Ruling: &s.Rulings[i], BatchID: s.Batch.ID})
+		}
+	}
+	return letters
+}
+
+// dropFinished acks jobs that are final in another replica's event.
+func (x *executor) dropFinished(finished []*jobs.Job) {
+	x.observer.Event(jobs.DuplicateLost, len(finished))
+	for _, j := range finished {
+		x.ack(j)
+	}
+}
+
+// acknowledge acks the jobs that are final and gives the others back. Once the lease is lost the
+// others are somebody else's; an ack of a final job is right at any time.
+func (x *executor) acknowledge(f *flight, s *jobs.Settlement) {
+	held := f.move(stateSettled)
+	for i, j := range s.Batch.Jobs {
+		if r := &s.Rulings[i]; r.Outcome.Final() {
+			x.ack(j)
+		} else if held {
+			x.nak(j, r.Delay)
+		}
+		if i == 0 {
+			x.probe(pointBetweenAcks)
+		}
+	}
+}
+
+// ack and nak only log a failure: without the settlement the broker delivers again, and the
+// ledger tells what is left to do.
+func (x *executor) ack(j *jobs.Job) {
+	if err := x.settler.Ack(&j.Delivery); err != nil {
+		x.log.Debug().Err(err).Str("uid", j.UID).Msg("ack not sent")
+	}
+}
+
+func (x *executor) nak(j *jobs.Job, delay time.Duration) {
+	if err := x.settler.Nak(&j.Delivery, delay); err != nil {
+		x.log.Debug().Err(err).Str("uid", j.UID).Msg("nak not sent")
+	}
+}

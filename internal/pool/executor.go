@@ -1,0 +1,235 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/jobs"
+)
+
+// settleGrace is how long finished work may still be settled after the hard deadline.
+const settleGrace = time.Second
+
+// executor lives one batch's life: call, rule, commit, ack. It is shared by all slots and
+// holds no state of a batch.
+type executor struct {
+	services    []Service
+	specs       []jobs.Spec
+	policy      jobs.Policy
+	settler     Settler
+	ledger      Ledger
+	deadLetters DeadLetters
+	observer    Observer
+	log         zerolog.Logger
+	leases      *leases
+	maxPayload  func() int
+	probe       func(point string)
+}
+
+// run takes a flight from its slot to its end. work is cancelled at the hard deadline, the
+// flight's lease when it is lost. called is told when the calls have ended, and how many bytes
+// their replies take. It reports whether the batch was cut off by the deadline.
+func (x *executor) run(work context.Context, f *flight, called func(kept int64)) (cutOff bool) {
+	ctx, stop := context.WithCancelCause(work)
+	defer stop(nil)
+	defer context.AfterFunc(f.lease, func() { stop(context.Cause(f.lease)) })()
+
+	ctx, ended := x.observer.Batch(ctx, f.batch)
+	end := jobs.BatchEnd{Result: jobs.BatchAborted}
+	defer func() { ended(end) }()
+
+	settling, release := settleContext(ctx, f.lease)
+	defer release()
+
+	batch, err := x.begin(settling, f)
+	switch {
+	case err != nil:
+		f.move(stateSettling)
+		return x.giveUp(work, settling, f, batch.Jobs, err)
+	case len(batch.Jobs) == 0:
+		end.Result = jobs.BatchSuperseded
+		return false
+	}
+	now := time.Now()
+	if x.leases.lapsed(batch.Jobs, now) {
+		f.move(stateLost)
+		return x.giveUp(work, settling, f, batch.Jobs, errLeaseLost)
+	}
+	x.route(batch.Jobs, now)
+	columns := x.fanOut(ctx, batch)
+	f.move(stateSettling)
+	if ctx.Err() != nil && !x.conclusive(batch, columns) {
+		called(0)
+		return x.giveUp(work, settling, f, batch.Jobs, context.Cause(ctx))
+	}
+	s := x.rule(batch, columns)
+	called(s.DataSize())
+	if s.Idle() {
+		end.Result = x.wait(settling, f, s)
+		return false
+	}
+	var rest []*jobs.Job
+	if end, rest, err = x.commit(settling, f, s); err != nil {
+		return x.giveUp(work, settling, f, rest, err)
+	}
+	return false
+}
+
+// settleContext returns a context that outlives ctx by the grace, but not the lease: a
+// commit for jobs that may be somebody else's by now is only worth its conflict.
+func settleContext(ctx, lease context.Context) (context.Context, context.CancelFunc) {
+	settling, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stopLease := context.AfterFunc(lease, func() { cancel(context.Cause(lease)) })
+	stopWork := context.AfterFunc(ctx, func() {
+		grace := time.NewTimer(settleGrace)
+		defer grace.Stop()
+		select {
+		case <-grace.C:
+			cancel(context.Cause(ctx))
+		case <-settling.Done():
+		}
+	})
+	return settling, func() {
+		stopLease()
+		stopWork()
+		cancel(nil)
+	}
+}
+
+// begin writes down that a group of suspects is about to be called for, before it can crash this
+// process. It returns the batch without the jobs that turned out to be final.
+func (x *executor) begin(ctx context.Context, f *flight) (*jobs.Batch, error) {
+	if !f.suspect() {
+		return f.batch, nil
+	}
+	x.observer.Event(jobs.LoneRuns, 1)
+	n := len(f.batch.Jobs)
+	rest, err := x.mark(ctx, f.batch, func(j *jobs.Job) (jobs.Mark, bool) {
+		m := jobs.Mark{Ref: j.Ref, Lone: j.Record.Lone, Group: max(n/2, 1)}
+		if n == 1 {
+			m.Lone++
+		}
+		return m, true
+	})
+	return rest, err
+}
+
+// mark changes the records of the jobs of a batch without an event. Jobs that are final elsewhere
+// are acked and dropped; it returns the batch without them.
+func (x *executor) mark(ctx context.Context, b *jobs.Batch, of func(*jobs.Job) (jobs.Mark, bool)) (*jobs.Batch, error) {
+	for {
+		var marks []jobs.Mark
+		var at []int
+		for i, j := range b.Jobs {
+			if m, due := of(j); due {
+				marks, at = append(marks, m), append(at, i)
+			}
+		}
+		if len(marks) == 0 {
+			return b, nil
+		}
+		err := x.ledger.Mark(ctx, marks)
+		var conflict *jobs.ConflictError
+		if !errors.As(err, &conflict) {
+			return b, err
+		}
+		final := make([]bool, len(b.Jobs))
+		for k, i := range at {
+			final[i] = conflict.Final[k]
+		}
+		var finished []*jobs.Job
+		b, finished = b.Without(final)
+		x.dropFinished(finished)
+	}
+}
+
+// account writes down, without an event, that deliveries ended which this process lived to see.
+// They do not make their jobs suspects. What is not recorded is none the worse unless it happens
+// several times in a row, so jobs that are far from that cost no write.
+func (x *executor) account(ctx context.Context, members []*jobs.Job) {
+	_, err := x.mark(ctx, &jobs.Batch{Jobs: members}, func(j *jobs.Job) (jobs.Mark, bool) {
+		m := jobs.Mark{Ref: j.Ref, Seen: j.Delivered, Lone: j.Record.Lone, Group: j.Record.Group}
+		return m, j.Record.Suspect(j.Delivered + 1)
+	})
+	if err != nil {
+		x.log.Debug().Err(err).Int("jobs", len(members)).Msg("ends of deliveries could not be recorded")
+	}
+}
+
+// accountLater is account for jobs whose lease is lost: the broker is away, or was. It waits for
+// it as long as a lease lasts, but not beyond the hard deadline.
+func (x *executor) accountLater(work context.Context, members []*jobs.Job) {
+	ctx, cancel := context.WithTimeout(work, x.leases.length)
+	defer cancel()
+	x.account(ctx, members)
+}
+
+// conclusive reports whether every called service gave an answer of its own in time, so that
+// the batch can be settled although its context has ended.
+func (x *executor) conclusive(b *jobs.Batch, columns []column) bool {
+	for i := range columns {
+		if columns[i].err != "" || (columns[i].answers == nil && len(x.missing(b.Jobs, i)) > 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// giveUp lets go of jobs without an event. At the hard deadline they are handed back at once;
+// where the broker refuses the commit they come back after a back-off, by their deliveries since
+// no attempt was recorded. After a lost lease they are somebody else's, and a nak would take them
+// away again. None of these ends makes them suspects.
+func (x *executor) giveUp(work, settling context.Context, f *flight, members []*jobs.Job, cause error) (cutOff bool) {
+	if x.leases.lapsed(members, time.Now()) {
+		f.move(stateLost)
+	}
+	if !f.move(stateReleased) {
+		x.observer.Event(jobs.LeaseLost, len(members))
+		x.accountLater(work, members)
+		return false
+	}
+	cutOff = work.Err() != nil
+	if !cutOff {
+		x.log.Warn().Err(cause).Str("batch_id", f.batch.ID).Int("jobs", len(members)).Msg("batch given up uncommitted; its jobs come back")
+	}
+	x.account(settling, members)
+	for _, j := range members {
+		if cutOff {
+			x.nak(j, 0)
+		} else {
+			x.nak(j, x.policy.Backoff(j.Record.Waits(j.Delivered)))
+		}
+	}
+	return cutOff && len(members) > 0
+}
+
+// wait gives back jobs of which nothing was learnt, because a service holds them back. There is
+// no event; each comes back after a time that grows with how often that has happened.
+func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement) jobs.BatchResult {
+	delays := make(map[*jobs.Job]time.Duration, len(s.Rulings))
+	for i, j := range s.Batch.Jobs {
+		delays[j] = s.Rulings[i].Delay
+	}
+	rest, err := x.mark(ctx, s.Batch, func(j *jobs.Job) (jobs.Mark, bool) {
+		seen, due := j.Record.Credit(j.Delivered)
+		return jobs.Mark{Ref: j.Ref, Seen: seen, Lone: j.Record.Lone, Group: j.Record.Group}, due
+	})
+	if err != nil {
+		x.log.Debug().Err(err).Str("batch_id", s.Batch.ID).Msg("ends of deliveries could not be recorded")
+	}
+	if x.leases.lapsed(rest.Jobs, time.Now()) {
+		f.move(stateLost)
+	}
+	if !f.move(stateSettled) {
+		x.observer.Event(jobs.LeaseLost, len(rest.Jobs))
+		return jobs.BatchAborted
+	}
+	x.observer.Event(jobs.Waited, len(rest.Jobs))
+	for _, j := range rest.Jobs {
+		x.nak(j, delays[j])
+	}
+	return jobs.BatchWaiting
+}
