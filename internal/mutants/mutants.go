@@ -15,22 +15,21 @@ var (
 var mutants = []mutant{
 	{
 		"ack before the commit", "every accepted job is final or still stored",
-		"internal/pool/worker.go", "err := w.ledger.Commit(ctx, s)",
-		"w.acknowledge(f, s)\n\t\terr := w.ledger.Commit(ctx, s)", sim,
+		"internal/pool/commit.go", "err := x.ledger.Commit(ctx, s)",
+		"x.acknowledge(f, s)\n\t\terr := x.ledger.Commit(ctx, s)", sim,
 	},
 	{
 		"ack although the commit failed", "every accepted job is final or still stored",
-		"internal/pool/worker.go", "if !errors.As(err, &conflict) {\n\t\t\treturn nil, err\n\t\t}",
-		"if !errors.As(err, &conflict) {\n\t\t\tw.acknowledge(f, s)\n\t\t\treturn nil, err\n\t\t}", sim,
+		"internal/pool/commit.go", "if !errors.As(err, &conflict) {\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}",
+		"if !errors.As(err, &conflict) {\n\t\t\tx.acknowledge(f, s)\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}", sim,
 	},
 	{
 		"retrying jobs are acked", "every accepted job is final or still stored",
-		"internal/pool/worker.go", "w.nak(j, r.Delay)", "w.ack(j)", sim,
+		"internal/pool/commit.go", "x.nak(j, r.Delay)", "x.ack(j)", sim,
 	},
 	{
 		"dead letters after the commit", "a job that ends badly has a dead letter",
-		"internal/pool/worker.go", "if letters := deadLetters(s); len(letters) > 0 {",
-		"if letters := deadLetters(s); len(letters) > 0 && ctx.Err() != nil {", sim,
+		"internal/pool/commit.go", "if len(letters) == 0 {", "if len(letters) == 0 || ctx.Err() == nil {", sim,
 	},
 	{
 		"no fence", "each job final in exactly one event",
@@ -124,15 +123,15 @@ var mutants = []mutant{
 	},
 	{
 		"naks get lost", "a job that has to come back comes back after its back-off",
-		"internal/pool/worker.go", "w.nak(j, r.Delay)", "_ = r.Delay", poolPkg,
+		"internal/pool/commit.go", "x.nak(j, r.Delay)", "_ = r.Delay", poolPkg,
 	},
 	{
 		"leases are not extended", "a job that is worked on is not given to somebody else",
-		"internal/pool/dispatcher.go", "ok = ok && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
+		"internal/pool/dispatcher.go", "sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
 	},
 	{
 		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",
-		"internal/pool/dispatcher.go", "return now.Sub(since) >= d.pool.cfg.AckWait", "return false", poolPkg,
+		"internal/pool/leases.go", "return elapsed(since, now) >= l.length", "return false", poolPkg,
 	},
 	{
 		"a crash loop never ends", "a poison job ends failed",
@@ -141,7 +140,7 @@ var mutants = []mutant{
 	},
 	{
 		"lone runs are not written down", "a poison job ends failed",
-		"internal/pool/worker.go", "err := w.ledger.Mark(ctx, []jobs.Mark{{Ref: j.Ref, Lone: j.Record.Lone + 1, Group: 1}})", "var err error; _ = j", sim,
+		"internal/pool/executor.go", "return m, true", "return m, false", sim,
 	},
 	{
 		"attempts are not counted", "a job does not come back for ever",
@@ -158,11 +157,11 @@ var mutants = []mutant{
 	},
 	{
 		"a panic is taken for an answer", "a panic in a call is that call's error",
-		"internal/pool/fanout.go", "if p := recover(); p != nil {", "if p := recover(); p != nil && false {", poolPkg,
+		"internal/pool/fanout.go", "if v := recover(); v != nil {", "if v := recover(); v != nil && false {", poolPkg,
 	},
 	{
 		"the batcher drops the job that did not fit", "every accepted job is final or still stored",
-		"internal/pool/batcher.go", "g.jobs = append(g.jobs, j)", "if len(sealed) == 0 {\n\t\tg.jobs = append(g.jobs, j)\n\t}", poolPkg,
+		"internal/pool/batcher.go", "g.add(j)\n\tswitch {", "if len(sealed) == 0 {\n\t\tg.add(j)\n\t}\n\tswitch {", poolPkg,
 	},
 	{
 		"more is taken than the slots hold", "memory is bounded",
@@ -170,7 +169,7 @@ var mutants = []mutant{
 	},
 	{
 		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",
-		"internal/pool/pool.go", "for _, j := range unstarted {\n\t\tp.worker.nak(j, 0)\n\t}", "", poolPkg,
+		"internal/pool/pool.go", "for _, j := range unstarted {\n\t\tp.executor.nak(j, 0)\n\t}", "", poolPkg,
 	},
 	{
 		"the sweep ignores the horizon", "a stalled worker is still told from new work",
@@ -218,7 +217,55 @@ var mutants = []mutant{
 	},
 	{
 		"acks get lost", "job stream and consumer are empty in the end",
-		"internal/pool/worker.go", "if err := w.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
+		"internal/pool/commit.go", "if err := x.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
+	},
+	{
+		"a batch of which nothing was learnt has an event", "an outage costs no storage",
+		"internal/jobs/settlement.go", "return r.Outcome.Final() || r.Burnt || len(r.OK) > 0", "return true", poolPkg,
+	},
+	{
+		"a job that waits becomes suspect", "an outage costs no attempt and no job",
+		"internal/jobs/record.go", "if !r.Suspect(delivered + 1) {", "if r.Seen >= 0 {", pure,
+	},
+	{
+		"a call that failed as a whole is repeated as a whole", "one poison job costs its mates few attempts",
+		"internal/pool/fanout.go", "Free: f.Free, Group: max(n/2, 1),", "Free: f.Free,", poolPkg,
+	},
+	{
+		"calls ignore how large they may be", "one poison job costs its mates few attempts",
+		"internal/pool/fanout.go", "if !found || bound > 0 && len(parts[n]) >= bound {", "if !found {", poolPkg,
+	},
+	{
+		"groups of suspects are not halved", "a crash is blamed on the job that causes it",
+		"internal/pool/executor.go", "Group: max(n/2, 1)}", "Group: n}", poolPkg,
+	},
+	{
+		"several groups of suspects at once", "a crash is blamed on the job that causes it",
+		"internal/pool/suspects.go", "if d.group != nil || len(s.waiting) == 0", "if len(s.waiting) == 0", poolPkg,
+	},
+	{
+		"a job that was alone runs beside others", "a crash is blamed on the job that causes it",
+		"internal/pool/suspects.go", "f.alone = alone", "_ = alone", poolPkg,
+	},
+	{
+		"a drain cut at its deadline counts as a crash", "ends that the process sees are no crashes",
+		"internal/pool/executor.go", "\tx.account(settling, members)\n", "", poolPkg,
+	},
+	{
+		"routes are ignored", "a job goes to the services that take it",
+		"internal/pool/route.go", "if named && s.Takes(j.Subject) {", "if named {", poolPkg,
+	},
+	{
+		"a job that no service takes succeeds", "a job is done when every required service said so",
+		"internal/pool/route.go", "if j.Route, fault = x.routeOf(j); fault != \"\" {", "if j.Route, fault = x.routeOf(j); false {", poolPkg,
+	},
+	{
+		"headers take no memory", "memory is bounded",
+		"internal/jobs/delivery.go", "n += len(v)", "_ = v", pure,
+	},
+	{
+		"a process that was stopped believes its leases", "a lease whose time has passed is lost",
+		"internal/pool/leases.go", "if received.After(since) {", "if since = now; received.After(since) {", poolPkg,
 	},
 	{
 		"an event lists other jobs", "an event lists accepted jobs only",
@@ -238,7 +285,7 @@ var mutants = []mutant{
 	},
 	{
 		"a batch leaves a goroutine behind", "goroutines are bounded",
-		"internal/pool/fanout.go", "wg.Wait()", "wg.Wait()\n\tgo func() { select {} }()", poolPkg,
+		"internal/pool/fanout.go", "wg.Wait()\n\treturn columns", "wg.Wait()\n\tgo func() { select {} }()\n\treturn columns", poolPkg,
 	},
 	{
 		"a commit that was given up waits for the reconnect", "each job final in exactly one event",

@@ -21,6 +21,8 @@ type broker struct {
 	rooms   []jobs.Room
 	log     *journal
 	down    bool
+	// stale leaves alone when deliveries were received.
+	stale bool
 	// again redelivers what is nak'd.
 	again bool
 	// delays are those of the naks, by sequence.
@@ -81,6 +83,13 @@ func (b *broker) redeliver() {
 	b.again = true
 }
 
+// keepReceived hands deliveries out as if they had been received when they say so.
+func (b *broker) keepReceived() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stale = true
+}
+
 func (b *broker) setDown(down bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,7 +104,9 @@ func (b *broker) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, 
 			out := slices.Clone(b.waiting[:n])
 			b.waiting = b.waiting[n:]
 			for i := range out {
-				out[i].Received = time.Now()
+				if !b.stale {
+					out[i].Received = time.Now()
+				}
 			}
 			b.mu.Unlock()
 			return out, nil

@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,55 @@ func TestLostLeaseForgetsTheBatchWithoutAnAck(t *testing.T) {
 		close(r.ledger.hold)
 		if err := r.stop(); err != nil {
 			t.Fatalf("run: %v", err)
+		}
+	})
+}
+
+// TestAProcessThatWasStoppedLosesItsLeases: while it stood still, the broker gave its jobs to
+// others. That it can send again when it wakes up proves nothing.
+func TestAProcessThatWasStoppedLosesItsLeases(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		called := &journal{}
+		r := start(t, settings(), service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+			called.add("call %d", c.Jobs[0].Ref.Seq)
+			return allOK(ctx, c)
+		}})
+		r.push(deliveries(1, 2)...)
+		time.Sleep(time.Second)
+		stopped := deliveries(3, 4)
+		for i := range stopped { // received right before the process stood still for 80 s
+			stopped[i].Received = time.Now().Add(-80 * time.Second)
+		}
+		r.keepReceived()
+		r.push(stopped...)
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if got := called.all(); len(got) != 1 || r.counter.of(jobs.LeaseLost) != 2 {
+			t.Errorf("calls %v, %d leases lost; want a call for the first two jobs only", got, r.counter.of(jobs.LeaseLost))
+		}
+	})
+}
+
+func TestABatchMayLingerLongerThanALeaseLasts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchSize, cfg.BatchLinger = 10, time.Hour
+		r := start(t, cfg, service{name: "a", answer: allOK})
+		r.push(deliveries(1, 3)...)
+		time.Sleep(time.Hour - time.Second)
+		if n := r.journal.count("extend 1"); n != 359 || len(r.ledger.settlements()) != 0 {
+			t.Errorf("a lease of 30 s was extended %d times in an hour, %d commits", n, len(r.ledger.settlements()))
+		}
+		time.Sleep(2 * time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		if s := r.ledger.settlements(); len(s) != 1 || s[0].Batch.Seal != jobs.SealLinger || len(s[0].Batch.Jobs) != 3 {
+			t.Errorf("%d commits", len(s))
 		}
 	})
 }

@@ -262,9 +262,9 @@ type service struct {
 	required bool
 }
 
-func (s service) Name() string   { return s.name }
-func (s service) Required() bool { return s.required }
-func (s service) Batched() bool  { return true }
+func (s service) Name() string      { return s.name }
+func (s service) Required() bool    { return s.required }
+func (s service) Batched() bool     { return true }
 func (s service) Takes(string) bool { return true }
 
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
