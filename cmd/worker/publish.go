@@ -36,6 +36,7 @@ type publishFlags struct {
 	posting  operate.Posting
 	wait     bool
 	timeout  time.Duration
+	strict   bool
 }
 
 func (c *cli) publishCommand() *cobra.Command {
@@ -50,11 +51,17 @@ event, and exits 1 if any did not succeed.
 --id makes a job safe to publish again: the broker drops a second one of the same id within
 two minutes. With several jobs, -1, -2 and so on is added to it, by their order. A delayed job
 waits in the stream LATER under later.<id>; with --wait it is recognised by its id, so give it
-one that no other job has.`,
+one that no other job has.
+
+--unique KEY publishes to SUBJECT.KEY, and only if no job of that key is open there: until it has
+ended, others are left out. --debounce KEY keeps the newest of the delayed jobs of a key.`,
 		Example: `  worker publish jobs.mail '{"to":"ann"}' --wait
   worker publish jobs.mail --id import-7 < mails.ndjson
   worker publish jobs.report --file report.pdf --header Content-Type:application/pdf
-  worker publish jobs.mail '{"to":"ann"}' --delay 2h --deadline 3h`,
+  worker publish jobs.mail '{"to":"ann"}' --delay 2h --deadline 3h
+  worker publish jobs.row --set import-7 --set-size 5000 < rows.ndjson
+  worker publish jobs.sync '{}' --unique tenant-4
+  worker publish jobs.reindex '{}' --debounce tenant-4 --delay 5s`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.publish(cmd.Context(), args, &f) },
 	}
@@ -65,6 +72,11 @@ one that no other job has.`,
 	flags.StringVar(&f.posting.ID, "id", "", "id of the job (Nats-Msg-Id); numbered when there are several")
 	flags.StringVar(&f.deadline, "deadline", "", "when the job expires: RFC 3339, or how long from now")
 	flags.DurationVar(&f.posting.Delay, "delay", 0, "hand the job out this much later")
+	flags.StringVar(&f.posting.Set, "set", "", "make the jobs members of this set")
+	flags.IntVar(&f.posting.SetSize, "set-size", 0, "how many members the set has, all told")
+	flags.StringVar(&f.posting.Unique, "unique", "", "publish only if no job of this key is open; else say so and exit 0")
+	flags.BoolVar(&f.strict, "strict", false, "with --unique, exit 1 if a job of the key is open")
+	flags.StringVar(&f.posting.Debounce, "debounce", "", "of the delayed jobs of this key keep the newest; needs --delay")
 	flags.StringArrayVar(&f.posting.Headers, "header", nil, "a header as Name:value; may be repeated")
 	flags.BoolVar(&f.wait, "wait", false, "wait for the outcome of each job")
 	flags.DurationVar(&f.timeout, "timeout", 0, "with --wait, give up after this long; 0 waits for ever")
@@ -78,6 +90,9 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	}
 	p := &f.posting
 	p.Subject, p.Numbered = args[0], numbered
+	if f.strict && p.Unique == "" {
+		return usageError(errors.New("--strict is for --unique"))
+	}
 	if p.Deadline, err = operate.Later("deadline", f.deadline); err != nil {
 		return usageError(err)
 	}
@@ -114,11 +129,27 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	err = publisher.Publish(ctx, p.Messages(clock, bodies), func(m *nats.Msg, r operate.Receipt) error {
 		return out.Print(receipt{UID: r.UID(), ID: operate.MessageID(m), Subject: m.Subject, Duplicate: r.Duplicate})
 	})
+	if errors.Is(err, operate.ErrOpen) {
+		return errors.Join(c.leftOut(err, f), out.Close())
+	}
 	return published(out.Printed(), errors.Join(err, out.Close()))
+}
+
+// leftOut says that a job was left out because one of its key is open, which is a fault only if
+// --strict says so.
+func (c *cli) leftOut(err error, f *publishFlags) error {
+	if !errors.Is(err, operate.ErrOpen) || f.strict {
+		return err
+	}
+	fmt.Fprintln(c.stderr, table.CleanLines("Not published: a job of the key "+f.posting.Unique+" is open."))
+	return nil
 }
 
 // publishCore publishes where there is no stream.
 func (c *cli) publishCore(ctx context.Context, cl *client, bodies iter.Seq2[[]byte, error], f *publishFlags) error {
+	if f.posting.Unique != "" {
+		return usageError(errors.New("--unique: whether a job is open is known to a stream, and ROLLCALL_SOURCE=core has none"))
+	}
 	if f.posting.Delay > 0 {
 		return usageError(errors.New("--delay: a delayed job waits in a stream, and ROLLCALL_SOURCE=core has none"))
 	}
@@ -159,6 +190,9 @@ func (c *cli) waitFor(cl *client, f *publishFlags, work func(operate.Wait) (int,
 			fmt.Fprintln(c.stderr, table.CleanLines("still waiting: "+cl.admin().Hindrance(ctx)))
 		},
 	})
+	if errors.Is(err, operate.ErrOpen) {
+		return errors.Join(c.leftOut(err, f), out.Close())
+	}
 	err = errors.Join(err, out.Close())
 	if n == 0 || errors.Is(err, operate.ErrNobody) {
 		return published(0, err)

@@ -69,7 +69,7 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 		root.AddCommand(commands...)
 	}
 	add(groupTry, c.demoCommand(), c.devCommand(), c.demoServicesCommand())
-	add(groupWork, run, c.publishCommand(), c.eventsCommand())
+	add(groupWork, run, c.publishCommand(), c.scheduleCommand(), c.eventsCommand())
 	add(groupWatch, c.statusCommand(), c.jobCommand(), c.setCommand(), c.deadCommand(), c.pauseCommand(), c.resumeCommand(), c.drainCommand())
 	add(groupOperate, c.setupCommand(), c.doctorCommand(), c.configCommand(), c.probeCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID(groupOperate)

@@ -39,10 +39,18 @@ const (
 	HeaderSchedule = "Nats-Schedule"
 	// HeaderScheduleTarget says on which subject.
 	HeaderScheduleTarget = "Nats-Schedule-Target"
+	// HeaderScheduleZone is the time zone of a cron expression.
+	HeaderScheduleZone = "Nats-Schedule-Time-Zone"
 )
 
 // LaterSubject is where a delayed job waits until it is due.
 func LaterSubject(id string) string { return "later." + id }
+
+// ScheduleSubject is where the schedule of a name is kept.
+func ScheduleSubject(name string) string { return LaterSubject("cron." + name) }
+
+// DebounceSubject is where the newest delayed job of a key waits.
+func DebounceSubject(key string) string { return LaterSubject("debounce." + key) }
 
 // DueSubject returns where the server publishes a delayed job when it is due, so that it
 // enters the job stream as subject. It reports false for a subject outside of jobs.>: only

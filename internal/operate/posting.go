@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"rollcall/internal/bus"
@@ -38,6 +40,13 @@ type Posting struct {
 	Deadline Point
 	// Delay is how much later the jobs are handed out; 0 for at once.
 	Delay time.Duration
+	// Set names the set that the jobs are members of, SetSize how many those are; 0 = not said.
+	Set     string
+	SetSize int
+	// Unique is a key: the job is refused with [ErrOpen] while another of the key is open.
+	Unique string
+	// Debounce is a key: of the delayed jobs of a key that wait only the newest is kept.
+	Debounce string
 
 	header nats.Header
 	// due is where the server publishes a delayed job.
@@ -56,7 +65,12 @@ func (p *Posting) Prepare() error {
 	if err := p.readHeaders(); err != nil {
 		return err
 	}
-	return p.checkDelay()
+	for _, check := range []func() error{p.checkSet, p.checkKeys, p.checkDelay} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readHeaders refuses headers that the server acts on: they may delete, hide or duplicate jobs
@@ -68,10 +82,61 @@ func (p *Posting) readHeaders() error {
 		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n") {
 			return fmt.Errorf("--header %q: want Name:value", h)
 		}
-		if len(name) >= len(serverHeaders) && strings.EqualFold(name[:len(serverHeaders)], serverHeaders) {
+		if actsOnServer(name) {
 			return fmt.Errorf("--header %q: %s* headers are orders to the server; use --id for Nats-Msg-Id and --delay for a schedule", h, serverHeaders)
 		}
 		p.header.Add(name, strings.TrimSpace(value))
+	}
+	return nil
+}
+
+// actsOnServer reports whether a header is one that nats-server acts on.
+func actsOnServer(name string) bool {
+	return len(name) >= len(serverHeaders) && strings.EqualFold(name[:len(serverHeaders)], serverHeaders)
+}
+
+// checkSet checks the membership in a set.
+func (p *Posting) checkSet() error {
+	switch {
+	case p.Set == "" && p.SetSize == 0:
+		return nil
+	case p.Set == "":
+		return errors.New("--set-size says how many members a set has: give --set too")
+	case !jobs.ValidSet(p.Set):
+		return fmt.Errorf("--set %q: %w", p.Set, ErrSetName)
+	case p.SetSize < 0:
+		return fmt.Errorf("--set-size %d: want how many members the set has, 1 or more", p.SetSize)
+	}
+	p.header.Set(jobs.HeaderSet, p.Set)
+	if p.SetSize > 0 {
+		p.header.Set(jobs.HeaderSetSize, strconv.Itoa(p.SetSize))
+	}
+	return nil
+}
+
+// checkKeys checks that at most one rule makes the job the only one of its key.
+func (p *Posting) checkKeys() error {
+	if p.Unique == "" && p.Debounce == "" {
+		return nil
+	}
+	switch {
+	case p.Unique != "" && p.Debounce != "":
+		return errors.New("--unique and --debounce are both given: keep one")
+	case p.Numbered:
+		return errors.New("--unique and --debounce are for one job: give it as BODY or by --file")
+	case p.Unique != "" && p.Delay > 0:
+		return errors.New("--unique and --delay are both given: of delayed jobs --debounce KEY keeps the newest")
+	case p.Debounce != "" && p.Delay <= 0:
+		return errors.New("--debounce needs --delay: how long to wait for a newer job of the same key")
+	case p.Unique != "":
+		p.Subject += "." + p.Unique
+		if err := jobs.CheckSubject(p.Subject); err != nil {
+			return fmt.Errorf("--unique becomes part of the subject: %w", err)
+		}
+	default:
+		if err := jobs.CheckSubject(bus.DebounceSubject(p.Debounce)); err != nil {
+			return fmt.Errorf("--debounce becomes part of a subject: %w", err)
+		}
 	}
 	return nil
 }
@@ -137,11 +202,17 @@ func (p *Posting) message(n int, now time.Time, body []byte) *nats.Msg {
 	if id != "" {
 		m.Header.Set(jobs.HeaderMsgID, id)
 	}
+	if p.Unique != "" {
+		m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, "0")
+	}
 	if p.Delay > 0 {
 		if id == "" {
 			id = nuid.Next()
 		}
 		m.Subject = bus.LaterSubject(id)
+		if p.Debounce != "" {
+			m.Subject = bus.DebounceSubject(p.Debounce)
+		}
 		m.Header.Set(headerCloudEventID, id)
 		m.Header.Set(bus.HeaderSchedule, "@at "+now.Add(p.Delay).UTC().Format(time.RFC3339Nano))
 		m.Header.Set(bus.HeaderScheduleTarget, p.due)

@@ -25,6 +25,8 @@ const (
 var (
 	// ErrNoStream is returned for a subject that the job stream does not hold.
 	ErrNoStream = errors.New("the stream does not hold this subject")
+	// ErrOpen is returned for a job that is to be the only one of its key while another is open.
+	ErrOpen = errors.New("a job of this key is open")
 	// ErrUnconfirmed is returned when the PubAck stayed away: the job may be stored or not.
 	ErrUnconfirmed = errors.New("the broker did not confirm the job; publishing it again is safe only under the same message id")
 )
@@ -147,7 +149,9 @@ func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 	}
 }
 
-// explain says what a refusal means. 10060 is the server's answer when another stream holds
+// explain says what a refusal means. 10071 and 10164 are the server's answers when a subject holds
+// a message that none is expected on, of a single server and of a cluster (errors.json,
+// JSStreamWrongLastSequenceErr and its twin for writes that are under way). 10060 is the server's answer when another stream holds
 // the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
 // the stream (JSMessageSchedulesTargetInvalidErr).
 func (p *Publisher) explain(msg *nats.Msg, err error) error {
@@ -155,13 +159,15 @@ func (p *Publisher) explain(msg *nats.Msg, err error) error {
 		return err // the fault of the source, which says itself what it is
 	}
 	subject := msg.Subject
-	const notThisStream, targetOutside = 10060, 10190
+	const notThisStream, targetOutside, wrongLast, wrongLastUnderWay = 10060, 10190, 10071, 10164
 	var refused *jetstream.APIError
 	code := jetstream.ErrorCode(0)
 	if errors.As(err, &refused) {
 		code = refused.ErrorCode
 	}
 	switch {
+	case code == wrongLast, code == wrongLastUnderWay:
+		return fmt.Errorf("publish to %s: %w", subject, ErrOpen)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), code == notThisStream, code == targetOutside:
 		return fmt.Errorf("publish to %s: %w: stream %s holds %v", subject, ErrNoStream, p.stream, p.holds)
 	case errors.Is(err, nats.ErrMaxPayload):
