@@ -375,3 +375,26 @@ func TestNoProgressBarOutsideOfATerminal(t *testing.T) {
 		t.Errorf("stderr %q, stdout %q", stderr.String(), stdout.String())
 	}
 }
+
+func TestStatusShowsThatReplicasDisagree(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	streams(t, url)
+	service := faulttest.StartRecorder(t, "billing")
+	one := start(t, url, []*faulttest.Recorder{service})
+	two := start(t, url, []*faulttest.Recorder{service}, "ROLLCALL_MAX_ATTEMPTS=3")
+	env := []string{"NATS_URL=" + url}
+	faulttest.Until(t, limit, "both replicas answer", func() bool {
+		return len(decode[poolStatus](t, worker(t, env, "status", "-o", "json")).Replicas) == 2
+	})
+	wants(t, worker(t, env, "status"), codeOK, "The replicas have different settings", "ROLLCALL_MAX_ATTEMPTS")
+	s := decode[poolStatus](t, worker(t, env, "status", "-o", "json"))
+	if len(s.Mixed) != 1 || s.Mixed[0].Setting != "ROLLCALL_MAX_ATTEMPTS" || len(s.Mixed[0].Values) != 2 {
+		t.Errorf("the mix is %+v", s.Mixed)
+	}
+	for _, w := range []*running{one, two} {
+		faulttest.Until(t, limit, "each replica warns in its log", func() bool {
+			return strings.Contains(w.log.String(), "ROLLCALL_MAX_ATTEMPTS: ") && strings.Contains(w.log.String(), "have different settings")
+		})
+	}
+}

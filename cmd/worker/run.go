@@ -57,7 +57,6 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 
 // runOptions is what this process knows of itself.
 func (c *cli) runOptions() app.Options {
-	settings, _ := app.Settings(c.env) // a fault was reported before
 	b := thisBuild()
-	return app.Options{Version: b.Version, Revision: b.Revision, Settings: settings, Traces: telemetry.TracingWanted(c.env)}
+	return app.Options{Version: b.Version, Revision: b.Revision, Traces: telemetry.TracingWanted(c.env)}
 }

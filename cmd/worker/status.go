@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type poolStatus struct {
 	// State is nil in core mode.
 	State    *jobs.PoolState     `json:"state"`
 	Replicas []jobs.ReplicaState `json:"replicas"`
+	// Mixed are the settings in which the replicas differ.
+	Mixed []jobs.Difference `json:"mixed,omitempty"`
 }
 
 func (c *cli) statusCommand() *cobra.Command {
@@ -107,6 +110,7 @@ func (c *cli) status(ctx context.Context, cl *client, a *operate.Admin) error {
 	}
 	s.Replicas = append(s.Replicas, replicas...)
 	slices.SortFunc(s.Replicas, func(a, b jobs.ReplicaState) int { return strings.Compare(a.Replica, b.Replica) })
+	s.Mixed = jobs.Differences(s.Replicas)
 	if c.output != table.Table {
 		return c.printer().Value(s)
 	}
@@ -123,6 +127,10 @@ func (c *cli) printStatus(s *poolStatus) error {
 	faults = append(faults, table.All(c.printer(), s.Replicas, replicaColumns()...), c.gap())
 	if len(s.Replicas) == 0 {
 		fmt.Fprintln(c.stderr, "No replica answered.")
+	}
+	if len(s.Mixed) > 0 {
+		fmt.Fprintln(c.stderr, "The replicas have different settings: what a job needs depends on which of them takes it.")
+		faults = append(faults, table.All(c.printer(), mixRows(s.Mixed), mixColumns()...), c.gap())
 	}
 	faults = append(faults, table.All(c.printer(), serviceRows(s.Replicas), serviceColumns()...))
 	return errors.Join(faults...)
@@ -196,6 +204,29 @@ func replicaColumns() []table.Column[jobs.ReplicaState] {
 			}
 			return fmt.Sprintf("%.1f%%", float64(int(r.Success*1000))/10)
 		}),
+	}
+}
+
+// mixRow is one value of a setting in which replicas differ.
+type mixRow struct {
+	setting string
+	jobs.DifferentValue
+}
+
+func mixRows(mixed []jobs.Difference) (all []mixRow) {
+	for _, d := range mixed {
+		for _, v := range d.Values {
+			all = append(all, mixRow{d.Setting, v})
+		}
+	}
+	return all
+}
+
+func mixColumns() []table.Column[mixRow] {
+	return []table.Column[mixRow]{
+		table.Col("setting", func(r mixRow) string { return r.setting }),
+		table.Col("value", func(r mixRow) string { return cmp.Or(r.Value, "(none)") }),
+		table.Col("replicas", func(r mixRow) string { return strings.Join(r.Replicas, ", ") }),
 	}
 }
 

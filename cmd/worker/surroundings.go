@@ -117,7 +117,7 @@ func (c *cli) startReplicas(ctx context.Context, fail context.CancelCauseFunc, s
 	for i, cfg := range settings {
 		running.Go(func() {
 			options := c.runOptions()
-			options.Replica, options.Settings = fmt.Sprintf("replica-%d", i+1), nil // those of the environment are not these
+			options.Replica = fmt.Sprintf("replica-%d", i+1)
 			if err := app.Run(ctx, cfg, telemetry.NewLogger(cfg.Log, c.stderr), options); err != nil {
 				fail(fmt.Errorf("%s: %w", options.Replica, err))
 			}

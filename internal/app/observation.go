@@ -20,8 +20,6 @@ const (
 	stateAge = 5 * time.Second
 	// stateTimeout bounds one reading of it.
 	stateTimeout = 4 * time.Second
-	// peersTimeout bounds one round of questions to the other replicas.
-	peersTimeout = 10 * time.Second
 	// rateWindow is how far back the rate of a replica reaches, in seconds.
 	rateWindow = 60
 	// chartWindow is how far back the dashboard's chart reaches, in seconds.
@@ -35,6 +33,9 @@ type observation struct {
 	metrics *telemetry.Metrics
 	tracing *telemetry.Tracing
 	recent  *telemetry.Recent
+	// common are the settings that the replicas of a pool should share, digest sums them up.
+	common map[string]string
+	digest string
 
 	mu     sync.Mutex
 	parts  *parts
@@ -49,8 +50,10 @@ func (r *replica) observe(ctx context.Context) (*observation, error) {
 	for i, t := range r.cfg.Targets {
 		services[i] = telemetry.ServiceInfo{Name: t.Name, Timeout: t.Config.Timeout}
 	}
+	o.common = common(r.cfg.Effective)
+	o.digest = jobs.DigestSettings(o.common)
 	o.metrics = telemetry.NewMetrics(r.cfg.Pool,
-		telemetry.Build{Version: r.opts.Version, Revision: r.opts.Revision, Go: runtime.Version()}, r.cfg.info(), services)
+		telemetry.Build{Version: r.opts.Version, Revision: r.opts.Revision, Go: runtime.Version()}, r.cfg.info(o.digest), services)
 	if !r.opts.Traces {
 		return o, nil
 	}
@@ -61,8 +64,9 @@ func (r *replica) observe(ctx context.Context) (*observation, error) {
 }
 
 // info is the settings worth seeing beside the metrics.
-func (c *Config) info() map[string]string {
+func (c *Config) info(digest string) map[string]string {
 	return map[string]string{
+		"digest":            digest,
 		"source":            c.Streams.Source,
 		"batch_size":        strconv.Itoa(c.Engine.BatchSize),
 		"batch_linger":      c.Engine.BatchLinger.String(),
@@ -96,7 +100,7 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Connection: func() telemetry.Connection {
 			return telemetry.Connection{Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied())}
 		},
-		Services: p.states, LogDropped: o.replica.opts.LogDropped,
+		Services: p.states, Mixed: p.peers.mixed, LogDropped: o.replica.opts.LogDropped,
 	}
 	if p.state != nil {
 		live.Broker = p.state.get
@@ -119,6 +123,7 @@ func (o *observation) state() jobs.ReplicaState {
 	s := jobs.ReplicaState{
 		Replica: r.opts.Replica, Pool: r.cfg.Pool, Version: r.opts.Version, Revision: r.opts.Revision, Started: o.started,
 		Phase: r.health.at().String(), Ready: r.health.Report().Ready, Success: -1, Services: []jobs.ServiceState{},
+		Settings: o.common, Digest: o.digest,
 	}
 	o.mu.Lock()
 	p, engine := o.parts, o.engine
@@ -146,7 +151,7 @@ func (o *observation) Status(context.Context) web.Status {
 		At: time.Now(), Replica: o.state(), Checks: o.replica.health.Report().Checks,
 		Seconds: o.recent.Seconds(chartWindow), Batches: o.recent.Batches(), Settings: []web.Setting{},
 	}
-	for _, s := range o.replica.opts.Settings {
+	for _, s := range o.replica.cfg.Effective {
 		status.Settings = append(status.Settings, web.Setting{Name: s.Name, Value: s.Value, Source: s.Source})
 	}
 	o.mu.Lock()

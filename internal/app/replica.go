@@ -16,7 +16,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
 	"rollcall/internal/pool"
-	"rollcall/internal/settings"
 	"rollcall/internal/web"
 )
 
@@ -50,8 +49,6 @@ type Options struct {
 	Replica string
 	// Version of the program, told to services and in the log, and its Revision.
 	Version, Revision string
-	// Settings are shown on the dashboard.
-	Settings []settings.Setting
 	// Traces exports spans as the OTEL_* variables of the process say.
 	Traces bool
 	// LogDropped counts the lines of the log that were lost; nil where none can be.
@@ -146,7 +143,7 @@ func (r *replica) run(ctx context.Context) error {
 	}
 	r.seen.watch(parts, conn, engine)
 	withdraw, err := operate.Announce(conn, operate.Announcement{
-		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version,
+		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version, Digest: r.seen.digest,
 		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) }, Log: r.log,
 	})
 	if err != nil {

@@ -27,6 +27,8 @@ type Config struct {
 
 	// Targets are the services of Services, each with its own settings.
 	Targets []Target `ignored:"true"`
+	// Effective lists every setting as it took effect, secrets masked.
+	Effective []settings.Setting `ignored:"true"`
 }
 
 // Target is one microservice and its settings.
@@ -75,6 +77,7 @@ func load(environ []string, needServices bool) (Config, *settings.Reader) {
 	}
 	r.Note(c.Validate())
 	r.RefuseUnknown(names)
+	c.Effective = r.Settings()
 	return c, r
 }
 

@@ -52,7 +52,7 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	if err := bind(ctx, r, conn); err != nil {
 		return nil, err
 	}
-	p.peers = newPeers(conn, operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool).Replicas)
+	p.peers = newPeers(conn, operate.NewAdmin(conn, r.cfg.Streams, r.cfg.Pool), r.seen.digest, r.log)
 	p.background = append(p.background, p.peers.run)
 	if err := p.addServices(r, conn); err != nil {
 		p.closeServices()

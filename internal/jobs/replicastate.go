@@ -21,4 +21,8 @@ type ReplicaState struct {
 	Rate     float64        `json:"rate"`
 	Success  float64        `json:"success"`
 	Services []ServiceState `json:"services"`
+	// Settings are those that the replicas of a pool should have in common, without secrets, and
+	// Digest sums them up.
+	Settings map[string]string `json:"settings,omitempty"`
+	Digest   string            `json:"digest,omitempty"`
 }

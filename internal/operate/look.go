@@ -50,8 +50,8 @@ func (a *Admin) Known(ctx context.Context) (bool, error) {
 	if _, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool); err == nil {
 		return true, nil
 	}
-	if names, err := a.replicaNames(ctx); err != nil || len(names) > 0 {
-		return len(names) > 0, err
+	if replicas, err := a.Digests(ctx); err != nil || len(replicas) > 0 {
+		return len(replicas) > 0, err
 	}
 	stream, err := a.conn.Stream(ctx, bus.StreamDone)
 	if err != nil {

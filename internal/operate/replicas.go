@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +26,7 @@ const (
 	// metaPool and metaReplica are in the metadata of every replica.
 	metaPool    = "pool"
 	metaReplica = "replica"
+	metaDigest  = "digest"
 
 	endpointStatus = "status"
 	endpointDrain  = "drain"
@@ -45,6 +48,8 @@ func ReplicaSubject(pool, replica, endpoint string) string {
 // Announcement is what a replica tells of itself, and what it can be asked for.
 type Announcement struct {
 	Pool, Replica, Version string
+	// Digest sums up the settings that the replicas of a pool should have in common.
+	Digest string
 	// Status is called for every question.
 	Status func() jobs.ReplicaState
 	// Drain begins the drain of the replica and returns at once.
@@ -65,7 +70,7 @@ func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error)
 	}
 	service, err := micro.AddService(conn.NATS(), micro.Config{
 		Name: ServiceName, Version: version, Description: "Rollcall replica " + a.Replica + " of pool " + a.Pool,
-		Metadata: map[string]string{metaPool: a.Pool, metaReplica: a.Replica},
+		Metadata: map[string]string{metaPool: a.Pool, metaReplica: a.Replica, metaDigest: a.Digest},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("register replica %s as a micro service: %w", a.Replica, err)
@@ -97,10 +102,11 @@ func (a *Announcement) answer(r micro.Request) {
 
 // Replicas asks every replica of the pool how it is, and returns those that answered in time.
 func (a *Admin) Replicas(ctx context.Context) ([]jobs.ReplicaState, error) {
-	names, err := a.replicaNames(ctx)
+	digests, err := a.Digests(ctx)
 	if err != nil {
 		return nil, err
 	}
+	names := slices.Sorted(maps.Keys(digests))
 	states := make([]*jobs.ReplicaState, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
@@ -150,8 +156,9 @@ func (a *Admin) ask(ctx context.Context, replica, endpoint string) (state jobs.R
 	return state, nil
 }
 
-// replicaNames gathers the answers of all replicas to one question.
-func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
+// Digests asks the replicas of the pool for their names and the digests of their settings: one
+// question, one short answer of each.
+func (a *Admin) Digests(ctx context.Context) (digests map[string]string, err error) {
 	subject, err := micro.ControlSubject(micro.PingVerb, ServiceName, "")
 	if err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
@@ -166,6 +173,7 @@ func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
 	if err := nc.PublishRequest(subject, inbox, nil); err != nil {
 		return nil, fmt.Errorf("list replicas: %w", err)
 	}
+	digests = map[string]string{}
 	patience := gatherMost
 	for deadline := time.Now().Add(gatherMost); ; patience = gatherQuiet {
 		wait, cancel := context.WithTimeout(ctx, min(patience, time.Until(deadline)))
@@ -176,13 +184,13 @@ func (a *Admin) replicaNames(ctx context.Context) (names []string, err error) {
 				return nil, fmt.Errorf("list replicas: %w", context.Cause(ctx))
 			}
 			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) {
-				return names, nil
+				return digests, nil
 			}
 			return nil, fmt.Errorf("list replicas: %w", err)
 		}
 		var ping micro.Ping
 		if json.Unmarshal(m.Data, &ping) == nil && ping.Metadata[metaPool] == a.pool {
-			names = append(names, ping.Metadata[metaReplica])
+			digests[ping.Metadata[metaReplica]] = ping.Metadata[metaDigest]
 		}
 	}
 }

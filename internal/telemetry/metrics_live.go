@@ -20,6 +20,8 @@ type Live struct {
 	Services   func() []jobs.ServiceState
 	// LogDropped counts the lines of the log that were lost; nil where none can be.
 	LogDropped func() uint64
+	// Mixed tells whether replicas of the pool have different settings.
+	Mixed func() bool
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)
 }
@@ -53,6 +55,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"nats_reconnects_total", "Connections to NATS that were made again.", nil},
 		{"nats_denied_subjects", "Subjects that the NATS user of this replica may not use and should.", nil},
 		{"log_lines_dropped_total", "Lines of the log that were lost because nobody read them fast enough.", nil},
+		{"pool_mixed", "Whether the replicas of the pool have different services or settings, as far as this one can see.", nil},
 		{"service_inflight", "Calls to a service under way.", []string{"service"}},
 		{"service_inflight_limit", "Calls to a service that may be under way at once.", []string{"service"}},
 		{"service_breaker_state", "Breaker of a service: 0 closed, 1 half-open, 2 open.", []string{"service"}},
@@ -104,6 +107,7 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	if live.LogDropped != nil {
 		s.counter("log_lines_dropped_total", live.LogDropped())
 	}
+	s.gauge("pool_mixed", truth(live.Mixed()))
 	for _, service := range live.Services() {
 		s.gauge("service_inflight", float64(service.InFlight), service.Name)
 		s.gauge("service_inflight_limit", float64(service.Limit), service.Name)

@@ -28,6 +28,7 @@ func live() telemetry.Live {
 		Draining:   func() bool { return false },
 		Connected:  func() bool { return true },
 		Connection: func() telemetry.Connection { return telemetry.Connection{Disconnects: 2, Reconnects: 1} },
+		Mixed:      func() bool { return true },
 		Services: func() []jobs.ServiceState {
 			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32}}
 		},

@@ -56,10 +56,13 @@ func (s *Status) alerts() (all []alert) {
 		})
 	}
 	if len(s.Peers.Mixed) > 0 {
+		lines := make([]string, len(s.Peers.Mixed))
+		for i, d := range s.Peers.Mixed {
+			lines[i] = d.String()
+		}
 		all = append(all, alert{
 			Key: "mixed", Tone: toneFair, Title: "Replicas disagree",
-			Text: "The replicas of this pool run with different settings: " + strings.Join(s.Peers.Mixed, ", ") +
-				". What a job needs depends on which replica takes it.", Command: "worker status",
+			Text: "The replicas of this pool have different settings. What a job needs depends on which of them takes it.", Error: strings.Join(lines, "; "),
 		})
 	}
 	return all

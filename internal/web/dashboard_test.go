@@ -69,7 +69,9 @@ func busy() web.Status {
 			PausedUntil: at.Add(time.Hour), Streams: []jobs.StreamState{{Name: "JOBS", Messages: 9, Bytes: 1536, Replicas: 3, Lagging: 1, Leader: "n1"}},
 		},
 		Peers: web.Peers{
-			ReadAt: at.Add(-4 * time.Second), Mixed: []string{"ROLLCALL_MAX_ATTEMPTS"},
+			ReadAt: at.Add(-4 * time.Second), Mixed: []jobs.Difference{{
+				Setting: "ROLLCALL_MAX_ATTEMPTS", Values: []jobs.DifferentValue{{Value: "20", Replicas: []string{"host-1"}}, {Value: "5", Replicas: []string{"host-2"}}},
+			}},
 			Replicas: []jobs.ReplicaState{{
 				Replica: "host-2", Pool: "mail", Version: "(devel)", Revision: "unknown", Started: at.Add(-time.Minute), Phase: "draining", Success: 0.5, Rate: 75,
 				Services: []jobs.ServiceState{{Name: "billing", Required: true, Breaker: "closed", Limit: 32, LastError: "answered 500", LastErrorAt: at}},
@@ -115,7 +117,7 @@ func TestDashboardShowsThePool(t *testing.T) {
 	s.Replica.Services = nil
 	all := page(t, s)
 	lacks(t, "the page", all, "<title>1\u202f234\u202f567 waiting · mail · Rollcall</title>",
-		"<strong>Paused</strong>", "worker resume", "<strong>Replicas disagree</strong>", "ROLLCALL_MAX_ATTEMPTS")
+		"<strong>Paused</strong>", "worker resume", "<strong>Replicas disagree</strong>", "ROLLCALL_MAX_ATTEMPTS: 20 (host-1), 5 (host-2)")
 	pool := among(t, all, `aria-labelledby="h-pool"`, `aria-labelledby="h-replica"`)
 	lacks(t, "the region of the pool", pool,
 		"The whole pool", "as of <time datetime=\"2026-01-02T03:04:04Z\"", "1\u202f234\u202f567</dd>", ">42</dd>", "1 min 15 s", ">7</dd>", "worker dead ls",

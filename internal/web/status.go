@@ -39,8 +39,8 @@ type Peers struct {
 	ReadAt time.Time `json:"read_at,omitzero"`
 	// Error says why they cannot be asked at the moment.
 	Error string `json:"error,omitempty"`
-	// Mixed names the settings in which the replicas differ; empty if they agree.
-	Mixed []string `json:"mixed,omitempty"`
+	// Mixed are the settings in which the replicas differ; empty if they agree.
+	Mixed []jobs.Difference `json:"mixed,omitempty"`
 }
 
 // Setting is one variable as it took effect, masked where it is a secret.
