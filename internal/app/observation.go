@@ -48,7 +48,7 @@ func (r *replica) observe(ctx context.Context) (*observation, error) {
 	o := &observation{replica: r, started: time.Now(), recent: telemetry.NewRecent(nil)}
 	services := make([]telemetry.ServiceInfo, len(r.cfg.Targets))
 	for i, t := range r.cfg.Targets {
-		services[i] = telemetry.ServiceInfo{Name: t.Name, Timeout: t.Config.Timeout}
+		services[i] = telemetry.ServiceInfo{Name: t.Name, Required: t.Config.Required, Timeout: t.Config.Timeout}
 	}
 	o.common = common(r.cfg.Effective)
 	o.digest = jobs.DigestSettings(o.common)
@@ -103,7 +103,7 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Services: p.states, Mixed: p.peers.mixed, LogDropped: o.replica.opts.LogDropped,
 	}
 	if p.state != nil {
-		live.Broker = p.state.get
+		live.Broker, live.ClockSkew = p.state.get, p.state.clockSkew
 	}
 	o.metrics.Attach(live)
 }
@@ -186,6 +186,9 @@ type poolState struct {
 	// state is the last one that could be read, at readAt.
 	state  jobs.PoolState
 	readAt time.Time
+	// skew is how far this machine's clock is ahead of the broker's, give or take half of the
+	// time that reading took.
+	skew time.Duration
 }
 
 var errAway = errors.New("not connected to NATS")
@@ -212,10 +215,21 @@ func (s *poolState) last() (state jobs.PoolState, readAt time.Time, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
 	defer cancel()
+	began := time.Now()
 	state, s.err = s.read(ctx)
-	s.asked = time.Now()
+	took := time.Since(began)
+	s.asked = began.Add(took)
 	if s.err == nil {
 		s.state, s.readAt = state, s.asked
+		s.skew = began.Add(took / 2).Sub(state.At)
 	}
 	return s.state, s.readAt, s.err
+}
+
+// clockSkew returns how far this machine's clock is ahead of the broker's, and whether that is
+// known.
+func (s *poolState) clockSkew() (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.skew, !s.readAt.IsZero()
 }

@@ -35,6 +35,8 @@ type StreamState struct {
 	Name     string `json:"name"`
 	Messages uint64 `json:"messages"`
 	Bytes    uint64 `json:"bytes"`
+	// MaxBytes is the limit of the stream, 0 for none.
+	MaxBytes uint64 `json:"max_bytes,omitempty"`
 	// Replicas is the configured number, Lagging how many of them are offline or behind.
 	Replicas int    `json:"replicas"`
 	Lagging  int    `json:"lagging"`

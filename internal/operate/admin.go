@@ -113,6 +113,7 @@ func (a *Admin) readLater(ctx context.Context, state *jobs.PoolState) {
 func streamState(info *jetstream.StreamInfo) jobs.StreamState {
 	state := jobs.StreamState{
 		Name: info.Config.Name, Messages: info.State.Msgs, Bytes: info.State.Bytes, Replicas: max(info.Config.Replicas, 1),
+		MaxBytes: uint64(max(info.Config.MaxBytes, 0)),
 	}
 	if info.Cluster == nil {
 		return state

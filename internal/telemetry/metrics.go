@@ -20,10 +20,11 @@ const scrapeTimeout = 8 * time.Second
 // Build names the program in rollcall_build_info.
 type Build struct{ Version, Revision, Go string }
 
-// ServiceInfo is a service with the time-out of its calls.
+// ServiceInfo is what is known of a service by its settings.
 type ServiceInfo struct {
-	Name    string
-	Timeout time.Duration
+	Name     string
+	Required bool
+	Timeout  time.Duration
 }
 
 // Metrics counts what a replica does, in a registry of its own. It implements the pool's

@@ -9,7 +9,7 @@ import (
 )
 
 // Live is what is read at every scrape instead of being counted. All functions may be called
-// from any goroutine; Broker may be nil, where there is no stream, and LogDropped.
+// from any goroutine; Broker and ClockSkew may be nil, where there is no stream, and LogDropped.
 type Live struct {
 	Held     func() jobs.Room
 	Ready    func() bool
@@ -24,6 +24,9 @@ type Live struct {
 	Mixed func() bool
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)
+	// ClockSkew returns how far this machine's clock is ahead of the broker's, and whether that
+	// is known. It is nil where Broker is.
+	ClockSkew func() (time.Duration, bool)
 }
 
 // Connection counts what happened to the connection to NATS.
@@ -71,7 +74,10 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"stream_messages", "Messages in a stream.", []string{"stream"}},
 		{"stream_bytes", "Bytes of a stream.", []string{"stream"}},
 		{"stream_replicas_lagging", "Replicas of a stream that are offline or behind.", []string{"stream"}},
-		{"store_used_ratio", "Part of the account's JetStream storage in use; 0 if it has no limit.", nil},
+		{"stream_limit_bytes", "Most bytes that a stream may hold; missing for a stream without a limit.", []string{"stream"}},
+		{"store_used_bytes", "JetStream storage that the account uses.", nil},
+		{"store_used_ratio", "Part of the account's JetStream storage in use; missing for an account without a limit.", nil},
+		{"clock_skew_seconds", "How far this machine's clock is ahead of the broker's; negative if it is behind.", nil},
 	} {
 		desc := prometheus.NewDesc(prometheus.BuildFQName(prefix, "", d.name), d.help, d.labels, nil)
 		c.names[d.name] = desc
@@ -118,8 +124,12 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	state, err := live.Broker()
 	s.gauge("broker_up", truth(err == nil))
-	if err == nil {
-		s.pool(&state)
+	if err != nil {
+		return
+	}
+	s.pool(&state)
+	if skew, known := live.ClockSkew(); known {
+		s.gauge("clock_skew_seconds", skew.Seconds())
 	}
 }
 
@@ -151,13 +161,15 @@ func (s scrape) pool(state *jobs.PoolState) {
 	for _, stream := range state.Streams {
 		s.gauge("stream_messages", float64(stream.Messages), stream.Name)
 		s.gauge("stream_bytes", float64(stream.Bytes), stream.Name)
+		if stream.MaxBytes > 0 {
+			s.gauge("stream_limit_bytes", float64(stream.MaxBytes), stream.Name)
+		}
 		s.gauge("stream_replicas_lagging", float64(stream.Lagging), stream.Name)
 	}
-	ratio := 0.0
+	s.gauge("store_used_bytes", float64(state.StoreUsed))
 	if state.StoreLimit > 0 {
-		ratio = float64(state.StoreUsed) / float64(state.StoreLimit)
+		s.gauge("store_used_ratio", float64(state.StoreUsed)/float64(state.StoreLimit))
 	}
-	s.gauge("store_used_ratio", ratio)
 }
 
 func truth(b bool) float64 {

@@ -35,9 +35,11 @@ func (m *Metrics) makeServices(f factory, services []ServiceInfo) {
 	retries := f.counters("service_retries_total", "Tries beyond the first within calls to a service.", "service")
 	skipped := f.counters("service_skipped_jobs_total", "Jobs of committed batches that are not routed to a service.", "service")
 	timeouts := f.NewGaugeVec(prometheus.GaugeOpts{Namespace: prefix, Name: "service_timeout_seconds", Help: "Time-out of one try of a call."}, []string{"service"})
+	required := f.NewGaugeVec(prometheus.GaugeOpts{Namespace: prefix, Name: "service_required", Help: "Whether jobs fail or wait for a service (1), or go on without it (0)."}, []string{"service"})
 	m.services = make(map[string]*serviceMetrics, len(services))
 	for _, s := range services {
 		timeouts.WithLabelValues(s.Name).Set(s.Timeout.Seconds())
+		required.WithLabelValues(s.Name).Set(truth(s.Required))
 		series := &serviceMetrics{
 			outcomes: map[string]prometheus.Counter{},
 			duration: duration.WithLabelValues(s.Name),

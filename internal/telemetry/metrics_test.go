@@ -17,7 +17,7 @@ import (
 func newMetrics() *telemetry.Metrics {
 	return telemetry.NewMetrics("mail", telemetry.Build{Version: "v1", Revision: "abc", Go: "go1.26"},
 		map[string]string{"source": "jetstream"},
-		[]telemetry.ServiceInfo{{Name: "billing", Timeout: 10 * time.Second}, {Name: "index", Timeout: time.Second}})
+		[]telemetry.ServiceInfo{{Name: "billing", Required: true, Timeout: 10 * time.Second}, {Name: "index", Timeout: time.Second}})
 }
 
 // live is a replica at rest with something of everything.
@@ -36,9 +36,11 @@ func live() telemetry.Live {
 			at := time.Unix(1_700_000_000, 0)
 			return jobs.PoolState{
 				At: at, Oldest: at.Add(-90 * time.Second), Waiting: 11, InFlight: 5, DeadLetters: 4,
-				StoreUsed: 1, StoreLimit: 4, Streams: []jobs.StreamState{{Name: "JOBS", Messages: 16, Bytes: 160}},
+				StoreUsed: 1, StoreLimit: 4,
+				Streams: []jobs.StreamState{{Name: "JOBS", Messages: 16, Bytes: 160}, {Name: "DONE", Bytes: 30, MaxBytes: 300}},
 			}, nil
 		},
+		ClockSkew: func() (time.Duration, bool) { return -1500 * time.Millisecond, true },
 	}
 }
 
@@ -187,8 +189,31 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_consumer_oldest_age_seconds{pool="mail"} 90`,
 		`rollcall_dlq_messages{pool="mail"} 4`,
 		`rollcall_stream_messages{pool="mail",stream="JOBS"} 16`,
+		`rollcall_store_used_bytes{pool="mail"} 1`,
 		`rollcall_store_used_ratio{pool="mail"} 0.25`,
+		`rollcall_stream_limit_bytes{pool="mail",stream="DONE"} 300`,
+		`rollcall_clock_skew_seconds{pool="mail"} -1.5`,
+		`rollcall_pool_mixed{pool="mail"} 1`,
+		`rollcall_service_required{pool="mail",service="billing"} 1`,
+		`rollcall_service_required{pool="mail",service="index"} 0`,
 	)
+	if page := scrape(t, m); strings.Contains(page, `stream_limit_bytes{pool="mail",stream="JOBS"}`) {
+		t.Error("a stream without a limit has one")
+	}
+}
+
+// TestWithoutALimitThereIsNoRatio: 0 would say that the store is empty.
+func TestWithoutALimitThereIsNoRatio(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	l := live()
+	l.Broker = func() (jobs.PoolState, error) { return jobs.PoolState{StoreUsed: 9 << 30}, nil }
+	m.Attach(l)
+	page := scrape(t, m)
+	if strings.Contains(page, "rollcall_store_used_ratio{") {
+		t.Errorf("without a limit the ratio is %s", grep(page, "store_used_ratio"))
+	}
+	wantSeries(t, page, `rollcall_store_used_bytes{pool="mail"} 9.663676416e+09`)
 }
 
 func TestAnAbsentBrokerLeavesNoOldNumbers(t *testing.T) {

@@ -154,3 +154,19 @@ func TestRulesAreThoseOfTheComposeFile(t *testing.T) {
 		t.Errorf("cp deploy/prometheus/rules.yml deploy/helm/rollcall/files/\n%s", diff)
 	}
 }
+
+func TestRunbookLinksLeadWhereTheyAreTold(t *testing.T) {
+	t.Parallel()
+	v := map[string]any{
+		"services":       []any{map[string]any{"name": "billing", "url": "http://billing/jobs"}},
+		"prometheusRule": map[string]any{"enabled": true, "runbookURL": "https://wiki.corp/rollcall/"},
+	}
+	files, err := render(loadChart(t), v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := files["rollcall/templates/prometheusrule.yaml"]
+	if !strings.Contains(rules, "runbook_url: https://wiki.corp/rollcall/RollcallNoWorkers.md") || strings.Contains(rules, "rollcall.example") {
+		t.Error("the links of the alerts do not lead to runbookURL")
+	}
+}
