@@ -141,6 +141,7 @@ func (r *replica) run(ctx context.Context) error {
 	for _, run := range parts.background {
 		r.inBackground(run)
 	}
+	context.AfterFunc(r.intake, parts.source.Drain)
 	r.seen.watch(parts, conn, engine)
 	withdraw, err := operate.Announce(conn, operate.Announcement{
 		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version, Digest: r.seen.digest,

@@ -20,6 +20,8 @@ import (
 type source interface {
 	pool.Source
 	pool.Settler
+	Run(ctx context.Context) error
+	Drain()
 	Healthy() error
 	Close(ctx context.Context) error
 }
@@ -58,6 +60,7 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 		p.closeServices()
 		return nil, err
 	}
+	p.background = append(p.background, p.source.Run)
 	p.pool.Source, p.pool.Settler = p.source, r.seen.metrics.Settler(p.source)
 	p.pool.Ledger = r.seen.metrics.Ledger(p.pool.Ledger, r.seen.tracing.Tracer())
 	p.pool.Observer = r.seen.observer()

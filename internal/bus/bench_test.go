@@ -19,9 +19,11 @@ func BenchmarkReceiveAndAck(b *testing.B) {
 	setup := ensure(b, conn, streams())
 	source := bus.NewSource(conn, setup, nopLog())
 	intake, stop := context.WithCancel(context.Background())
+	end := runSource(b, source)
 	defer func() {
 		stop()
 		closeSource(b, source)
+		end()
 	}()
 	body := []byte(strings.Repeat("x", 256))
 	const refill = 8192

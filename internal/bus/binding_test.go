@@ -179,6 +179,7 @@ func TestAClosedConnectionEndsTheIntake(t *testing.T) {
 	source := bus.NewSource(conn, setup, nopLog())
 	intake, stop := context.WithCancel(context.Background())
 	defer stop()
+	defer runSource(t, source)()
 	failed := make(chan error, 1)
 	go func() {
 		_, err := source.Receive(intake, jobs.Room{Jobs: 64, Bytes: 8 << 20})

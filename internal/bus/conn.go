@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +38,12 @@ type Conn struct {
 	log zerolog.Logger
 
 	// polite is set at the end, when everything was flushed: see [line].
-	polite      atomic.Bool
+	polite atomic.Bool
+	// inbox is what every inbox of the connection begins with.
+	inbox string
+	// dropped is signalled when the server has dropped a subscription, see [Conn.lost].
+	dropped     chan struct{}
+	parts       sync.WaitGroup
 	closed      chan struct{}
 	connected   atomic.Bool
 	disconnects atomic.Uint64
@@ -49,7 +53,9 @@ type Conn struct {
 	// wanted tells that Close was called; reason is why the connection ended otherwise.
 	wanted bool
 	reason error
-	denied []string
+	denied denials
+	// needed are the subscriptions, besides inboxes, that the worker depends on.
+	needed map[string]struct{}
 	// resumed is called after every reconnect.
 	resumed []func()
 }
@@ -63,7 +69,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, closed: make(chan struct{})}
+	c := &Conn{log: log, inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
 	options = append(options,
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
@@ -95,6 +101,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
 	c.connected.Store(true)
+	c.parts.Go(func() { c.relieve(c.nc) })
 	return c, nil
 }
 
@@ -102,6 +109,15 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 // their own, so that a server can keep users from reading each other's answers; it is still
 // below _INBOX, the right that clients are given where nobody thought of it.
 var inboxName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// inbox is what the inboxes of the connection begin with, without a dot at the end.
+func (c Config) inbox() string {
+	prefix := strings.TrimSuffix(nats.InboxPrefix, ".")
+	if c.Creds == "" && c.NKey == "" && !c.Password.IsZero() && inboxName.MatchString(c.User) {
+		return prefix + "." + c.User
+	}
+	return prefix
+}
 
 // options turns the settings into those of nats.go.
 func (c Config) options() ([]nats.Option, error) {
@@ -119,9 +135,7 @@ func (c Config) options() ([]nats.Option, error) {
 		options = append(options, nats.Token(c.User))
 	case c.User != "":
 		options = append(options, nats.UserInfo(c.User, c.Password.Reveal()))
-		if inboxName.MatchString(c.User) {
-			options = append(options, nats.CustomInboxPrefix("_INBOX."+c.User))
-		}
+		options = append(options, nats.CustomInboxPrefix(c.inbox()))
 	case !c.Token.IsZero():
 		options = append(options, nats.Token(c.Token.Reveal()))
 	}
@@ -190,14 +204,6 @@ func (c *Conn) Healthy() error {
 // online reports whether a server is connected and all were told of the last reconnect.
 func (c *Conn) online() bool { return c.connected.Load() && c.nc.IsConnected() }
 
-// Denied returns the subjects the server refused to let us use, each once, as it named them.
-// A denial looks like a time-out to the one who waits; this list names the missing permission.
-func (c *Conn) Denied() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.denied)
-}
-
 // Disconnects counts how often the connection broke.
 func (c *Conn) Disconnects() uint64 { return c.disconnects.Load() }
 
@@ -218,6 +224,7 @@ func (c *Conn) Close(ctx context.Context) error {
 	}
 	c.nc.Close()
 	<-c.closed
+	c.parts.Wait()
 	if err != nil {
 		return fmt.Errorf("flush the connection: %w", err)
 	}
@@ -285,40 +292,4 @@ func (c *Conn) onClosed(nc *nats.Conn) {
 	}
 	c.mu.Unlock()
 	close(c.closed)
-}
-
-// deniedSubject finds the subject in the server's text, the only place where it is named
-// (client.go, pubPermissionViolation and subPermissionViolation).
-var deniedSubject = regexp.MustCompile(`(?i)(publish|subscription) to "([^"]+)"`)
-
-// DeniedBy returns what a denial is about, in the words of [Conn.Denied]; empty if err is none.
-func DeniedBy(err error) string {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return ""
-	}
-	m := deniedSubject.FindStringSubmatch(err.Error())
-	if m == nil {
-		return ""
-	}
-	return strings.ToLower(m[1]) + " " + m[2]
-}
-
-func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
-	subject := ""
-	if sub != nil {
-		subject = sub.Subject
-	}
-	if errors.Is(err, nats.ErrPermissionViolation) {
-		subject = cmp.Or(DeniedBy(err), subject)
-		c.mu.Lock()
-		known := slices.Contains(c.denied, subject)
-		if !known {
-			c.denied = append(c.denied, subject)
-		}
-		c.mu.Unlock()
-		if known {
-			return
-		}
-	}
-	c.log.Error().Err(err).Str("subject", subject).Msg("NATS reports an error")
 }

@@ -32,40 +32,53 @@ type CoreSource struct {
 	pool    string
 	log     zerolog.Logger
 	arrived chan jobs.Delivery
-	open    sync.Once
-	// drained is closed when nothing more arrives, ended when nothing more is handed out.
-	drained, ended chan struct{}
-	lost           atomic.Int64
+	// draining is closed at the end of the intake, drained when nothing more arrives, ended when
+	// nothing more is handed out.
+	draining, drained, ended chan struct{}
+	drain, end               sync.Once
+	lost                     atomic.Int64
 
 	mu   sync.Mutex
 	subs []*nats.Subscription
-	// stay keeps the subscriptions at the end of the intake; it reports whether that has not
-	// come yet. Nil before the first Receive.
-	stay func() bool
 }
 
-// NewCoreSource returns the source of a pool in core mode. It subscribes when Receive is first
-// called. [CoreSource.Close] must be called.
+// NewCoreSource returns the source of a pool in core mode. It subscribes in [CoreSource.Run]; at
+// the end [CoreSource.Close] must be called.
 func NewCoreSource(conn *Conn, streams Streams, pool string, log zerolog.Logger) (*CoreSource, error) {
 	if err := streams.Validate(); err != nil {
 		return nil, err
 	}
 	return &CoreSource{
 		conn: conn, streams: streams, pool: pool, log: log,
-		arrived: make(chan jobs.Delivery, coreBuffer), drained: make(chan struct{}), ended: make(chan struct{}),
+		arrived:  make(chan jobs.Delivery, coreBuffer),
+		draining: make(chan struct{}), drained: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
-// Receive implements pool.Source. When the context of the first call ends, the subscriptions
-// end too. What has arrived by then is still handed out: nobody else has it, and it cannot be
-// given back. After that Receive returns the cause of ctx.
-func (s *CoreSource) Receive(ctx context.Context, room jobs.Room) (deliveries []jobs.Delivery, err error) {
-	s.open.Do(func() {
-		err = s.subscribe(ctx)
-	})
-	if err != nil {
-		return nil, err
+// Run subscribes, and at the end of the intake, or when ctx is done, unsubscribes. It returns
+// once all that had arrived was handed out, with an error if it could not subscribe.
+func (s *CoreSource) Run(ctx context.Context) error {
+	defer close(s.drained)
+	if err := s.subscribe(); err != nil {
+		return err
 	}
+	select {
+	case <-s.draining:
+	case <-s.ended:
+	case <-ctx.Done():
+	}
+	s.unsubscribe()
+	return nil
+}
+
+// Drain ends the intake, and with it the subscriptions. What has arrived by then is still handed
+// out: nobody else has it, and it cannot be given back.
+func (s *CoreSource) Drain() { s.drain.Do(func() { close(s.draining) }) }
+
+// Receive implements pool.Source. When ctx ends the source drains, and once all was handed out
+// Receive returns the cause of ctx.
+func (s *CoreSource) Receive(ctx context.Context, room jobs.Room) (deliveries []jobs.Delivery, err error) {
+	defer context.AfterFunc(ctx, s.Drain)()
 	select {
 	case d := <-s.arrived:
 		deliveries = append(deliveries, d)
@@ -89,11 +102,12 @@ func (s *CoreSource) Receive(ctx context.Context, room jobs.Room) (deliveries []
 	return deliveries, nil
 }
 
-func (s *CoreSource) subscribe(ctx context.Context) error {
+func (s *CoreSource) subscribe() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.streams.Subjects)
 	for _, subject := range s.streams.Subjects {
+		s.conn.need(subject)
 		sub, err := s.conn.nc.QueueSubscribe(subject, s.pool, s.accept)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
@@ -103,7 +117,6 @@ func (s *CoreSource) subscribe(ctx context.Context) error {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
 		}
 	}
-	s.stay = context.AfterFunc(ctx, s.drain)
 	return nil
 }
 
@@ -121,9 +134,8 @@ func (s *CoreSource) accept(m *nats.Msg) {
 	}
 }
 
-// drain ends the subscriptions and returns when they have handed over what they held.
-func (s *CoreSource) drain() {
-	defer close(s.drained)
+// unsubscribe ends the subscriptions and returns when they have handed over what they held.
+func (s *CoreSource) unsubscribe() {
 	s.mu.Lock()
 	subs := s.subs
 	s.mu.Unlock()
@@ -164,17 +176,19 @@ func (s *CoreSource) Healthy() error {
 	return s.conn.Healthy()
 }
 
-// Close ends the subscriptions. It is called once; what has arrived and was not handed out is
-// lost.
-func (s *CoreSource) Close(context.Context) error {
-	close(s.ended)
+// Close ends the subscriptions and waits until they have, or ctx is done. What has arrived and
+// was not handed out is lost.
+func (s *CoreSource) Close(ctx context.Context) error {
+	s.end.Do(func() { close(s.ended) })
 	s.mu.Lock()
-	stay, subs := s.stay, s.subs
+	subs := s.subs
 	s.mu.Unlock()
-	if stay == nil || stay() {
-		close(s.drained)
+	if len(subs) > 0 {
+		select {
+		case <-s.drained:
+		case <-ctx.Done():
+		}
 	}
-	<-s.drained
 	var errs []error
 	for _, sub := range subs {
 		if n, _, err := sub.Pending(); err == nil {

@@ -26,11 +26,13 @@ func openCore(t *testing.T, conn *bus.Conn) (*bus.CoreSource, context.Context, c
 		t.Fatal(err)
 	}
 	intake, stop := context.WithCancel(context.Background())
+	end := runSource(t, source)
 	t.Cleanup(func() {
 		stop()
 		if err := source.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
+		end()
 	})
 	return source, intake, stop
 }
@@ -38,7 +40,6 @@ func openCore(t *testing.T, conn *bus.Conn) (*bus.CoreSource, context.Context, c
 // listening starts Receive and returns once the server knows of the subscription.
 func listening(t *testing.T, conn *bus.Conn, source *bus.CoreSource, intake context.Context, room jobs.Room) <-chan []jobs.Delivery {
 	t.Helper()
-	before := conn.NATS().NumSubscriptions()
 	received := make(chan []jobs.Delivery, 1)
 	go func() {
 		got, err := source.Receive(intake, room)
@@ -47,7 +48,7 @@ func listening(t *testing.T, conn *bus.Conn, source *bus.CoreSource, intake cont
 		}
 		received <- got
 	}()
-	eventually(t, "the source listens", func() bool { return conn.NATS().NumSubscriptions() > before })
+	eventually(t, "the source listens", func() bool { return source.Healthy() == nil })
 	if err := conn.NATS().FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}

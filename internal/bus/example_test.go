@@ -44,6 +44,8 @@ func Example() {
 	committing := make(chan error)
 	go func() { committing <- l.Run(ctx) }()
 	source := bus.NewSource(conn, setup, zerolog.Nop())
+	receiving := make(chan error)
+	go func() { receiving <- source.Run(ctx) }()
 
 	check(conn.NATS().Publish("jobs.mail.send", []byte(`{"to":"ada"}`)))
 	deliveries, err := source.Receive(ctx, jobs.Room{Jobs: 16, Bytes: 1 << 20})
@@ -65,9 +67,10 @@ func Example() {
 	event, err := told.NextMsgWithContext(ctx)
 	check(err)
 	fmt.Println("event:", event.Subject)
+	check(source.Close(ctx))
 	stop()
 	check(<-committing)
-	check(source.Close(context.Background()))
+	check(<-receiving)
 	// Output:
 	// created: [stream LATER stream JOBS stream DONE stream DEAD consumer JOBS/mail]
 	// job: jobs.mail.send {"to":"ada"}

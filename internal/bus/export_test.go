@@ -35,11 +35,13 @@ type Pulls struct{ p pulls }
 
 // Size is pulls.size.
 func (p *Pulls) Size(room, waiting jobs.Room, minBytes int64) (int, int64) {
-	return p.p.size(room, waiting, minBytes)
+	return p.p.size(room, waiting, minBytes, terms{})
 }
 
 // Begin is pulls.begin.
-func (p *Pulls) Begin(n int, bytes int64, now time.Time) uint64 { return p.p.begin(n, bytes, now) }
+func (p *Pulls) Begin(n int, bytes int64, now time.Time) uint64 {
+	return p.p.begin(n, bytes, now, pullExpiry)
+}
 
 // Arrived is pulls.arrived.
 func (p *Pulls) Arrived(size int64) { p.p.arrived(size) }
@@ -53,7 +55,10 @@ func (p *Pulls) Ended(number uint64, undelivered int, bytes int64, now time.Time
 func (p *Pulls) WriteOff(number uint64) { p.p.writeOff(number) }
 
 // Expire is pulls.expire.
-func (p *Pulls) Expire(now time.Time) time.Time { return p.p.expire(now) }
+func (p *Pulls) Expire(now time.Time) time.Time {
+	next, _ := p.p.expire(now, now)
+	return next
+}
 
 // Turn is pulls.turn.
 func (p *Pulls) Turn(now time.Time, draw func(int) int) int { return p.p.turn(now, draw) }
@@ -70,7 +75,7 @@ func Redact(urls string) string { return redact(urls) }
 // Binding is binding for the tests.
 type Binding struct{ b binding }
 
-// Bound returns a binding that is not doubted, after so many deliveries.
+// Bound returns a binding that need not be looked at, after so many deliveries.
 func Bound(epoch string, lastSeq uint64) *Binding {
 	return &Binding{binding{epoch: epoch, lastSeq: lastSeq}}
 }
@@ -95,6 +100,13 @@ func (s *Source) OverduePulls() {
 	}
 }
 
+// ForgetProof makes the source believe that it saw its stream long ago.
+func (s *Source) ForgetProof() {
+	s.mu.Lock()
+	s.binding.proven = time.Time{}
+	s.mu.Unlock()
+}
+
 // OnResume is onResume.
 func (c *Conn) OnResume(tell func()) { c.onResume(tell) }
 
@@ -104,6 +116,15 @@ func (d *DeadLetters) FailedSince(then time.Time) { d.failures.FailedAt(then, Er
 // Retention is what the settings ask for.
 func (s *Setup) Retention() ledger.Retention {
 	return ledger.Retention{Horizon: s.streams.ZombieHorizon, TTL: s.streams.LedgerTTL}
+}
+
+// Stopped makes what waits look as if the process had been stopped for so long.
+func (s *Source) Stopped(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.ready {
+		s.ready[i].Received = s.ready[i].Received.Add(-d)
+	}
 }
 
 // Looked reports whether the streams were looked at once.

@@ -152,7 +152,13 @@ func TestNothingIsSentBeforeTheBrokerWasLookedAt(t *testing.T) {
 	if _, err := store.Apply(t.Context(), write); !errors.Is(err, ledger.ErrBusy) {
 		t.Errorf("Apply() = %v before the broker was looked at, want ErrBusy", err)
 	}
-	if err := source.Ack(&held[0]); err == nil {
+	if err := source.Ack(&held[0]); err != nil {
+		t.Errorf("Ack() = %v, want it to wait for the look", err)
+	}
+	if err := conn.NATS().FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	if jobsLeft(t, conn) != 1 {
 		t.Error("a job was acked before the broker was looked at")
 	}
 	close(look)
@@ -160,9 +166,7 @@ func TestNothingIsSentBeforeTheBrokerWasLookedAt(t *testing.T) {
 		_, err := store.Apply(t.Context(), write)
 		return err == nil
 	})
-	if err := source.Ack(&held[0]); err != nil {
-		t.Errorf("Ack() = %v after the broker was looked at", err)
-	}
+	eventually(t, "the job is acked", func() bool { return jobsLeft(t, conn) == 0 })
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,9 +37,6 @@ func lookupError(object string, err error) error {
 	}
 	return Explain("look up "+object, err)
 }
-
-// WasDenied reports whether the server refused what, in the words of [Conn.Denied].
-func (c *Conn) WasDenied(what string) bool { return slices.Contains(c.Denied(), what) }
 
 // Explain adds to an error of the JetStream API how to fix it. attempt says what failed.
 func Explain(attempt string, err error) error {

@@ -1,7 +1,13 @@
 package bus
 
 import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/jobs"
 )
@@ -23,6 +29,10 @@ const (
 	// that a trickle of jobs does not become a trickle of pulls: with the eight slots of the
 	// default settings, and two batches taken ahead for each, what one slot holds.
 	pullShare = 24
+	// refusalsBearable and unansweredBearable are how many pulls in a row the broker may refuse,
+	// or not answer at all, before the source is not ready.
+	refusalsBearable   = 3
+	unansweredBearable = 2
 	// ranks is how many ranks a pull can have at the broker; 0 is served first.
 	ranks = 10
 )
@@ -47,18 +57,29 @@ type pulls struct {
 type pull struct {
 	jobs  int
 	bytes int64
+	begun time.Time
 	ends  time.Time
+	// lost is set when the connection broke while the pull was open: nobody will answer it.
+	lost bool
 }
 
 // size returns how much more to ask for, given the room that is neither filled by what waits
-// to be handed out (waiting) nor promised to it. minBytes is what the largest message weighs:
-// a pull for less would be refused again and again when that message is next.
-func (p *pulls) size(room, waiting jobs.Room, minBytes int64) (n int, bytes int64) {
+// to be handed out (waiting) nor promised to it, and what the consumer allows. minBytes is what
+// the largest message weighs: a pull for less would be refused again and again when that
+// message is next.
+func (p *pulls) size(room, waiting jobs.Room, minBytes int64, allowed terms) (n int, bytes int64) {
 	p.capacity = max(p.capacity, room.Jobs)
 	free := room.Jobs - waiting.Jobs - p.jobs
 	bytes = room.Bytes - waiting.Bytes - p.bytes
+	share := max(jobs.PageSize, p.capacity/pullShare)
+	if allowed.maxJobs > 0 {
+		free, share = min(free, allowed.maxJobs), min(share, allowed.maxJobs)
+	}
+	if allowed.maxBytes > 0 {
+		bytes, minBytes = min(bytes, allowed.maxBytes), min(minBytes, allowed.maxBytes)
+	}
 	idle := p.jobs == 0 && waiting.Jobs == 0
-	if free <= 0 || !idle && (free < max(jobs.PageSize, p.capacity/pullShare) || bytes < minBytes) {
+	if free <= 0 || !idle && (free < share || bytes < minBytes) {
 		return 0, 0
 	}
 	if free >= jobs.PageSize {
@@ -81,13 +102,13 @@ func (p *pulls) turn(now time.Time, draw func(n int) int) int {
 	return p.rank
 }
 
-// begin notes a pull and returns its number.
-func (p *pulls) begin(n int, bytes int64, now time.Time) uint64 {
+// begin notes a pull that waits no longer than expiry and returns its number.
+func (p *pulls) begin(n int, bytes int64, now time.Time, expiry time.Duration) uint64 {
 	if p.live == nil {
 		p.live = make(map[uint64]pull)
 	}
 	p.last++
-	p.live[p.last] = pull{jobs: n, bytes: bytes, ends: now.Add(pullExpiry + pullGrace)}
+	p.live[p.last] = pull{jobs: n, bytes: bytes, begun: now, ends: now.Add(expiry + pullGrace)}
 	p.jobs += n
 	p.bytes += bytes
 	return p.last
@@ -146,14 +167,154 @@ func (p *pulls) writeOff(number uint64) {
 	p.bytes = min(p.bytes, bytes)
 }
 
-// expire writes off the pulls whose end is overdue and returns when the next one will be.
-func (p *pulls) expire(now time.Time) (next time.Time) {
+// lose notes that the connection broke: pulls that are open may still be answered, but if they
+// are not, that means nothing.
+func (p *pulls) lose() {
+	for number, pull := range p.live {
+		pull.lost = true
+		p.live[number] = pull
+	}
+}
+
+// expire writes off the pulls whose end is overdue and returns when the next one will be, and
+// how many of those written off should have been answered since answered.
+func (p *pulls) expire(now, answered time.Time) (next time.Time, silent int) {
 	for number, pull := range p.live {
 		if !now.Before(pull.ends) {
+			if number != stragglers && !pull.lost && pull.begun.After(answered) {
+				silent++
+			}
 			p.writeOff(number)
 		} else if next.IsZero() || pull.ends.Before(next) {
 			next = pull.ends
 		}
 	}
-	return next
+	return next, silent
+}
+
+// ask keeps as much asked for at the broker as there is room, and returns when the next
+// pull is overdue.
+func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	due = s.expire(now)
+	if s.draining || s.binding.open() {
+		return due, nil
+	}
+	if !s.conn.online() {
+		// A pull could be answered before the reconnect is known here. The reconnect wakes us,
+		// at the latest the time does.
+		return now.Add(pullGrace), nil
+	}
+	waiting := jobs.Room{Jobs: len(s.ready), Bytes: s.readyBytes}
+	allowed := s.binding.terms
+	n, bytes := s.pulls.size(room, waiting, s.conn.nc.MaxPayload()+messageOverhead, allowed)
+	if n == 0 {
+		return due, nil
+	}
+	if s.sub == nil {
+		if err := s.subscribe(); err != nil {
+			return due, err
+		}
+	}
+	expiry := pullExpiry
+	if allowed.maxExpires > 0 {
+		expiry = min(expiry, allowed.maxExpires)
+	}
+	number := s.pulls.begin(n, bytes, now, expiry)
+	// A consumer without ranks, such as one that a person made, ignores group and priority.
+	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"group":%q,"priority":%d}`,
+		n, bytes, expiry.Nanoseconds(), allowed.group, s.pulls.turn(now, s.draw))
+	err = s.conn.nc.PublishRequest(s.next, s.inbox+strconv.FormatUint(number, 10), request)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		// Nothing was sent. The reconnect wakes us.
+		s.pulls.ended(number, n, bytes, now)
+		return now.Add(pullGrace), nil
+	}
+	if err != nil {
+		return due, fmt.Errorf("ask for jobs: %w", err)
+	}
+	if due.IsZero() {
+		due = s.pulls.live[number].ends
+	}
+	return due, nil
+}
+
+// expire writes overdue pulls off. If the broker does not answer any more, stream and consumer
+// are looked at, and the inbox is opened anew: the server forgets a subscription whose right
+// was taken away for a moment, and says so to nobody who could act on it. The lock is held.
+func (s *Source) expire(now time.Time) (due time.Time) {
+	due, silent := s.pulls.expire(now, s.lastAnswer)
+	if silent == 0 || s.draining {
+		return due
+	}
+	s.unanswered += silent
+	s.binding.reasons++
+	signal(s.check)
+	if s.unanswered < unansweredBearable {
+		return due
+	}
+	s.fail(fmt.Errorf("the broker does not answer pulls to %s%s", s.next, s.conn.denials()))
+	if s.sub != nil {
+		if err := unsubscribe(s.sub); err != nil {
+			s.log.Debug().Err(err).Msg("could not close the inbox of pulls")
+		}
+		s.sub, s.inbox = nil, s.conn.nc.NewInbox()+"."
+	}
+	return due
+}
+
+// subscribe opens the inbox of all pulls. It holds at most what was asked for, so the
+// client's own limits would only lose messages.
+func (s *Source) subscribe() error {
+	sub, err := s.conn.nc.Subscribe(s.inbox+"*", s.accept)
+	if err != nil {
+		return fmt.Errorf("subscribe to the inbox of pulls: %w", err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return fmt.Errorf("lift the limits of the inbox of pulls: %w", errors.Join(err, sub.Unsubscribe()))
+	}
+	s.sub = sub
+	return nil
+}
+
+// endPull reads the status that ends a pull. One that says how much was not delivered is the
+// normal end: time-out, batch completed, bytes used up. Any other means that something
+// happened to the consumer, or that it does not allow such a pull.
+func (s *Source) endPull(m *nats.Msg, number string) {
+	n, ok := parseUint(number)
+	status := m.Header.Get("Status")
+	if !ok || status == "" {
+		return
+	}
+	description := m.Header.Get("Description")
+	undelivered, normal := parseUint(m.Header.Get("Nats-Pending-Messages"))
+	bytes, _ := parseUint(m.Header.Get("Nats-Pending-Bytes"))
+	s.mu.Lock()
+	asked := s.pulls.live[n].bytes
+	if normal {
+		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
+	} else {
+		s.pulls.writeOff(n)
+	}
+	if tooLarge := strings.Contains(description, "Exceeds MaxBytes"); normal && !(tooLarge && int64(bytes) == asked) {
+		s.answered()
+	} else {
+		s.refused(status + " " + description)
+	}
+	s.mu.Unlock()
+	signal(s.wake)
+}
+
+// refused notes that the broker refused a pull. The lock is held.
+func (s *Source) refused(why string) {
+	s.lastAnswer = time.Now()
+	s.binding.reasons++
+	signal(s.check)
+	if s.refusals++; s.refusals >= refusalsBearable {
+		s.fail(fmt.Errorf("the broker refuses pulls of consumer %s: %s", s.setup.pool, why))
+		return
+	}
+	s.log.Debug().Str("status", why).Msg("a pull was refused")
 }

@@ -65,7 +65,7 @@ func connect(t testing.TB, s *server.Server) *bus.Conn {
 func streams() bus.Streams {
 	return bus.Streams{
 		Source: bus.SourceJetStream, Subjects: []string{"jobs.>"}, Stream: "JOBS", Ensure: true, Replicas: 1,
-		AckWait: 2 * time.Second, LedgerTTL: time.Hour, ZombieHorizon: time.Minute, DoneAge: 24 * time.Hour, DeadAge: 720 * time.Hour,
+		AckWait: 2 * time.Second, LedgerTTL: time.Hour, ZombieHorizon: time.Minute, SetMaxAge: 24 * time.Hour, DoneAge: 24 * time.Hour, DeadAge: 720 * time.Hour,
 	}
 }
 

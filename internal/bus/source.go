@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 // Source hands out the deliveries of a JetStream pull consumer. It speaks the pull protocol
@@ -33,75 +33,78 @@ type Source struct {
 	setup  *Setup
 	log    zerolog.Logger
 	next   string
-	inbox  string
-	wake   chan struct{}
+	wake   chan struct{} // something arrived, or there is room to ask again
+	check  chan struct{} // there is a reason to look at stream and consumer
 	bodies bodies
-	intake sync.Once
-	// release ends the renewal of the leases of what waits here, renewing is done when it has.
-	release  context.CancelFunc
-	renewing sync.WaitGroup
 	// draw returns a random number in [0, n), for ranks.
 	draw func(n int) int
-	// missing is since when stream or consumer are, as far as Receive knows.
+	// missing is since when stream or consumer are, as far as watch knows.
 	missing time.Time
 
-	mu         sync.Mutex
-	sub        *nats.Subscription
+	mu    sync.Mutex
+	sub   *nats.Subscription
+	inbox string
+	// draining is set at the end of the intake.
 	draining   bool
 	ready      []jobs.Delivery
 	readyBytes int64
 	pulls      pulls
 	binding    binding
+	// settlements wait until it is certain which stream they would reach.
+	settlements []settlement
+	// refusals and unanswered count the pulls in a row that the broker refused, and those that
+	// it did not answer at all. retry paces what follows from them.
+	refusals, unanswered int
+	retry                retry.Backoff
+	// lastAnswer is when the broker last answered a pull.
+	lastAnswer time.Time
 }
 
-// NewSource returns the source of the pool that setup is for. [Source.Close] must be called.
+// NewSource returns the source of the pool that setup is for. It does nothing before
+// [Source.Run]; at the end [Source.Close] must be called.
 func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 	s := &Source{
 		conn: conn, setup: setup, log: log,
-		next:    NextSubject(setup.streams.Stream, setup.pool),
-		inbox:   conn.nc.NewInbox() + ".",
-		wake:    make(chan struct{}, 1),
-		release: func() {},
-		draw:    rand.IntN,
-		bodies:  newBodies(),
-		binding: newBinding(),
+		next:  NextSubject(setup.streams.Stream, setup.pool),
+		inbox: conn.nc.NewInbox() + ".",
+		wake:  make(chan struct{}, 1), check: make(chan struct{}, 1),
+		draw: rand.IntN, bodies: newBodies(), binding: newBinding(),
+		retry: retry.Backoff{Lo: minRebind, Hi: maxRebind},
 	}
-	conn.onResume(s.doubt)
+	conn.onResume(s.resume)
 	setup.water.onSetBack(s.drop)
 	return s
 }
 
-// Receive implements pool.Source. One goroutine calls it. The context of the first call
-// governs the intake: when it ends, what still arrives is given back at once, whether
-// Receive is called again or not. A missing stream or consumer is no error: Receive waits
-// for it, and with ROLLCALL_ENSURE makes it again after a while.
+// Run finds stream and consumer, keeps an eye on them, and keeps the leases of what was not
+// handed out yet. It returns nil when ctx is done, which must not be before the last
+// settlement and [Source.Close].
+func (s *Source) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	parts.Go(func() { s.renew(ctx) })
+	s.watch(ctx)
+	parts.Wait()
+	return nil
+}
+
+// Receive implements pool.Source. One goroutine calls it. When ctx ends the source drains, see
+// [Source.Drain]. A missing stream or consumer is no error: Receive waits for it, and with
+// ROLLCALL_ENSURE it is made again after a while.
 //
 // The bytes of the room may be exceeded by as much as a message of the server's max payload
 // weighs: a pull for less than that could be refused for ever.
 func (s *Source) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error) {
-	s.intake.Do(func() {
-		context.AfterFunc(ctx, s.drain)
-		held, release := context.WithCancel(ctx)
-		s.release = release
-		s.renewing.Go(func() { s.renew(held) })
-	})
 	for {
 		if ctx.Err() != nil {
-			s.drain()
+			s.Drain()
 			return nil, context.Cause(ctx)
 		}
-		deliveries, doubted := s.take(room.Jobs)
+		deliveries := s.take(room.Jobs)
 		if len(deliveries) > 0 {
 			room.Jobs -= len(deliveries)
 			for i := range deliveries {
 				room.Bytes -= int64(len(deliveries[i].Data))
 			}
-		}
-		if doubted && len(deliveries) == 0 {
-			if err := s.rebind(ctx); err != nil {
-				return nil, err
-			}
-			continue
 		}
 		due, err := s.ask(room)
 		if err != nil {
@@ -136,80 +139,23 @@ func (s *Source) wait(ctx context.Context, due time.Time) error {
 }
 
 // take returns at most n of the deliveries that have arrived.
-func (s *Source) take(n int) (deliveries []jobs.Delivery, doubted bool) {
+func (s *Source) take(n int) (deliveries []jobs.Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropLapsed()
 	if len(s.ready) == 0 {
-		return nil, s.binding.doubted()
+		return nil
 	}
 	if len(s.ready) <= n {
 		deliveries, s.ready, s.readyBytes = s.ready, make([]jobs.Delivery, 0, len(s.ready)), 0
-		return deliveries, s.binding.doubted()
+		return deliveries
 	}
 	deliveries = append(deliveries, s.ready[:n]...)
 	s.ready = append(s.ready[:0], s.ready[n:]...)
 	for i := range deliveries {
 		s.readyBytes -= int64(len(deliveries[i].Data))
 	}
-	return deliveries, s.binding.doubted()
-}
-
-// ask keeps as much asked for at the broker as there is room, and returns when the next
-// pull is overdue.
-func (s *Source) ask(room jobs.Room) (due time.Time, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	due = s.pulls.expire(now)
-	if s.draining || s.binding.doubted() {
-		return due, nil
-	}
-	if !s.conn.online() {
-		// A pull could be answered before the reconnect is known here. The reconnect wakes us,
-		// at the latest the time does.
-		return now.Add(pullGrace), nil
-	}
-	waiting := jobs.Room{Jobs: len(s.ready), Bytes: s.readyBytes}
-	n, bytes := s.pulls.size(room, waiting, s.conn.nc.MaxPayload()+messageOverhead)
-	if n == 0 {
-		return due, nil
-	}
-	if s.sub == nil {
-		if err := s.subscribe(); err != nil {
-			return due, err
-		}
-	}
-	number := s.pulls.begin(n, bytes, now)
-	// A consumer without ranks, such as one that a person made, ignores group and priority.
-	request := fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d,"group":%q,"priority":%d}`,
-		n, bytes, pullExpiry.Nanoseconds(), priorityGroup, s.pulls.turn(now, s.draw))
-	err = s.conn.nc.PublishRequest(s.next, s.inbox+strconv.FormatUint(number, 10), request)
-	if errors.Is(err, nats.ErrReconnectBufExceeded) {
-		// Nothing was sent. The reconnect wakes us.
-		s.pulls.ended(number, n, bytes, now)
-		return now.Add(pullGrace), nil
-	}
-	if err != nil {
-		return due, fmt.Errorf("ask for jobs: %w", err)
-	}
-	if due.IsZero() {
-		due = s.pulls.live[number].ends
-	}
-	return due, nil
-}
-
-// subscribe opens the inbox of all pulls. It holds at most what was asked for, so the
-// client's own limits would only lose messages.
-func (s *Source) subscribe() error {
-	sub, err := s.conn.nc.Subscribe(s.inbox+"*", s.accept)
-	if err != nil {
-		return fmt.Errorf("subscribe to the inbox of pulls: %w", err)
-	}
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return fmt.Errorf("lift the limits of the inbox of pulls: %w", errors.Join(err, sub.Unsubscribe()))
-	}
-	s.sub = sub
-	return nil
+	return deliveries
 }
 
 // accept takes what arrives on the inbox. A delivery keeps the subject of its job; a status
@@ -232,58 +178,88 @@ func (s *Source) accept(m *nats.Msg) {
 	s.setup.water.delivered(ack.streamSeq)
 	s.mu.Lock()
 	s.pulls.arrived(int64(m.Size()))
-	if s.draining {
-		s.mu.Unlock()
-		s.giveBack(&d)
-		return
-	}
+	s.answered()
 	first := len(s.ready) == 0
-	if s.binding.admit(&d, ack.consumerSeq) {
+	admitted := s.binding.admit(&d, ack.consumerSeq)
+	draining := s.draining
+	if admitted && !draining {
 		s.ready = append(s.ready, d)
 		s.readyBytes += int64(len(d.Data))
 	}
 	s.mu.Unlock()
-	if first {
-		s.signal()
+	switch {
+	case !admitted:
+		signal(s.check)
+	case draining:
+		s.giveBack(&d)
+	case first:
+		signal(s.wake)
 	}
 }
 
-// endPull reads the status that ends a pull. One that tells what was not delivered is the
-// normal end: time-out, batch completed, bytes used up. Any other means that something
-// happened to the consumer.
-func (s *Source) endPull(m *nats.Msg, number string) {
-	n, ok := parseUint(number)
-	status := m.Header.Get("Status")
-	if !ok || status == "" {
-		return
+// answered notes that the broker answers pulls as it should. The lock is held.
+func (s *Source) answered() {
+	s.lastAnswer = time.Now()
+	s.retry.Reset()
+	if s.refusals > 0 || s.unanswered > 0 {
+		s.refusals, s.unanswered = 0, 0
+		if !s.binding.open() && s.binding.fault != nil {
+			s.binding.fault, s.binding.logged = nil, false
+			s.log.Info().Msg("the broker answers pulls again")
+		}
 	}
-	undelivered, told := parseUint(m.Header.Get("Nats-Pending-Messages"))
-	bytes, _ := parseUint(m.Header.Get("Nats-Pending-Bytes"))
+}
+
+// Drain ends the intake: nothing more is asked for, and what has arrived or still arrives
+// goes back.
+func (s *Source) Drain() {
 	s.mu.Lock()
-	if told {
-		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
-		s.binding.retry.Reset()
-	} else {
-		s.pulls.writeOff(n)
-		s.binding.doubts++
-	}
+	s.draining = true
+	back := s.ready
+	s.ready, s.readyBytes = nil, 0
 	s.mu.Unlock()
-	if !told {
-		s.log.Debug().Str("status", status).Str("description", m.Header.Get("Description")).Msg("a pull was refused")
+	for i := range back {
+		s.giveBack(&back[i])
 	}
-	s.signal()
+	signal(s.wake)
 }
 
-// drop forgets what has arrived and was not handed out: the broker has lost it.
+// Close ends the intake and waits until every outstanding pull has ended, which takes
+// [pullExpiry] at most while the broker is there: deliveries under way are given back
+// instead of being lost until their lease is over. It waits for the settlements too. It must
+// not be called while Receive may still be.
+func (s *Source) Close(ctx context.Context) error {
+	s.Drain()
+	for {
+		s.mu.Lock()
+		due := s.expire(time.Now())
+		waiting := len(s.settlements) > 0 || len(s.binding.held) > 0
+		s.mu.Unlock()
+		if due.IsZero() && !waiting || s.wait(ctx, due) != nil || ctx.Err() != nil {
+			break
+		}
+	}
+	s.mu.Lock()
+	sub := s.sub
+	s.sub = nil
+	s.mu.Unlock()
+	if sub == nil {
+		return nil
+	}
+	return unsubscribe(sub)
+}
+
+// drop forgets what has arrived and was not handed out, and the settlements that wait: the
+// broker has lost what they are about.
 func (s *Source) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ready, s.readyBytes, s.binding.held = nil, 0, nil
+	s.ready, s.readyBytes, s.binding.held, s.settlements = nil, 0, nil, nil
 }
 
-func (s *Source) signal() {
+func signal(wake chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }

@@ -17,11 +17,27 @@ func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, co
 	t.Helper()
 	source := bus.NewSource(conn, setup, nopLog())
 	intake, stop := context.WithCancel(context.Background())
+	end := runSource(t, source)
 	t.Cleanup(func() {
 		stop()
 		closeSource(t, source)
+		end()
 	})
 	return source, intake, stop
+}
+
+// runSource runs a source until end is called.
+func runSource(t testing.TB, source interface{ Run(context.Context) error }) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- source.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ran; err != nil {
+			t.Errorf("run the source: %v", err)
+		}
+	}
 }
 
 func closeSource(t testing.TB, source *bus.Source) {

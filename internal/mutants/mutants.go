@@ -295,4 +295,31 @@ var mutants = []mutant{
 		"a lost connection is left to the kernel to flush", "each job final in exactly one event",
 		"internal/bus/line.go", "if !l.polite.Load() {", "if false {", []string{"./internal/bus", "-run", "TestNothingGivenUp"},
 	},
+	{
+		"settlements are not bound to their stream", "every accepted job is final or still stored",
+		"internal/bus/ack.go", "case w.epoch != epoch:", "case w.epoch == \"\" && epoch == \"\":",
+		[]string{"./internal/bus", "-run", "TestSettlements"},
+	},
+	{
+		"settlements are sent without a look at the stream", "every accepted job is final or still stored",
+		"internal/bus/ack.go", "case len(s.settlements) > 0 || !s.proven(time.Now()):", "case len(s.settlements) > 0:",
+		[]string{"./internal/bus", "-run", "TestSettlements"},
+	},
+	{
+		"leases are renewed by the settings", "a long call is no crash",
+		"internal/bus/binding.go", "if lease := s.binding.terms.lease; lease > 0 {", "if lease := s.binding.terms.lease; lease < 0 {",
+		[]string{"./internal/bus", "-run", "TestLeases"},
+	},
+	{
+		"a lapsed lease is handed out", "a service that succeeded is not called again",
+		"internal/bus/ack.go", "if elapsed(d.Received) < lease {", "if elapsed(d.Received) < lease || true {", []string{"./internal/bus", "-run", "TestLapsed"},
+	},
+	{
+		"pulls ignore what the consumer allows", "the pool works on a consumer with limits",
+		"internal/bus/pulls.go", "if allowed.maxJobs > 0 {", "if false {", []string{"./internal/bus", "-run", "TestPullsFit"},
+	},
+	{
+		"a refusal that does not pass is kept quiet", "a pool that gets no jobs is not ready",
+		"internal/bus/pulls.go", "if s.refusals++; s.refusals >= refusalsBearable {", "if false {", []string{"./internal/bus", "-run", "TestARefusal"},
+	},
 }

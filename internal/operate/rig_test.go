@@ -140,9 +140,16 @@ func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, co
 	t.Helper()
 	source := bus.NewSource(conn, setup, nopLog())
 	intake, stop := context.WithCancel(context.Background())
+	life, end := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- source.Run(life) }()
 	t.Cleanup(func() {
 		stop()
 		closeSource(t, source)
+		end()
+		if err := <-ran; err != nil {
+			t.Errorf("run the source: %v", err)
+		}
 	})
 	return source, intake, stop
 }
