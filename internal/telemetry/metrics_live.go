@@ -62,6 +62,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"service_inflight", "Calls to a service under way.", []string{"service"}},
 		{"service_inflight_limit", "Calls to a service that may be under way at once.", []string{"service"}},
 		{"service_breaker_state", "Breaker of a service: 0 closed, 1 half-open, 2 open.", []string{"service"}},
+		{"service_misconfigured", "Whether the breaker of a service is not closed because the service, or its settings here, are set up wrongly.", []string{"service"}},
 		{"broker_up", "Whether the broker could be asked for the state of the pool.", nil},
 		{"consumer_pending", "Jobs of the pool that were never delivered.", nil},
 		{"consumer_ack_pending", "Jobs of the pool that were delivered and are not settled, those waiting out a back-off included.", nil},
@@ -117,6 +118,7 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	for _, service := range live.Services() {
 		s.gauge("service_inflight", float64(service.InFlight), service.Name)
 		s.gauge("service_inflight_limit", float64(service.Limit), service.Name)
+		s.gauge("service_misconfigured", truth(service.Misconfigured), service.Name)
 		s.gauge("service_breaker_state", float64(service.Breaker.Level()), service.Name)
 	}
 	if live.Broker == nil {

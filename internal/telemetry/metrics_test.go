@@ -30,7 +30,7 @@ func live() telemetry.Live {
 		Connection: func() telemetry.Connection { return telemetry.Connection{Disconnects: 2, Reconnects: 1} },
 		Mixed:      func() bool { return true },
 		Services: func() []jobs.ServiceState {
-			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32}}
+			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32, Misconfigured: true}}
 		},
 		Broker: func() (jobs.PoolState, error) {
 			at := time.Unix(1_700_000_000, 0)
@@ -184,6 +184,7 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_nats_disconnects_total{pool="mail"} 2`,
 		`rollcall_service_breaker_state{pool="mail",service="billing"} 2`,
 		`rollcall_service_inflight_limit{pool="mail",service="billing"} 32`,
+		`rollcall_service_misconfigured{pool="mail",service="billing"} 1`,
 		`rollcall_broker_up{pool="mail"} 1`,
 		`rollcall_consumer_pending{pool="mail"} 11`,
 		`rollcall_consumer_oldest_age_seconds{pool="mail"} 90`,

@@ -111,6 +111,9 @@ func breakerAlert(s jobs.ServiceState) (alert, bool) {
 	if s.Breaker == jobs.BreakerHalfOpen {
 		a.Tone, a.Text = toneFair, "A few calls try whether the service is back."
 	}
+	if s.Misconfigured {
+		a.Title, a.Text = s.Name+": set up wrongly", "The service, or its settings here, must be changed by a person. Until then its jobs wait and lose no attempt."
+	}
 	if !s.Required {
 		a.Tone, a.Text = toneFair, "Calls are held back. The service is optional: jobs go on without its results."
 	}

@@ -209,6 +209,14 @@ func TestDashboardOfAReplicaThatStarts(t *testing.T) {
 	}
 }
 
+func TestAServiceThatIsSetUpWronglyIsNamedSo(t *testing.T) {
+	t.Parallel()
+	s := busy()
+	s.Replica.Services[0].Misconfigured, s.Replica.Services[0].LastError = true, "answered 401 Unauthorized"
+	alerts := among(t, page(t, s), `id="alerts"`, `aria-labelledby="h-pool"`)
+	lacks(t, "the alerts", alerts, "<strong>billing: set up wrongly</strong>", "answered 401 Unauthorized")
+}
+
 func TestABatchWithoutAnEndSaysThatAllOfItRetries(t *testing.T) {
 	t.Parallel()
 	s := busy()
