@@ -148,13 +148,41 @@ func letterColumns(now time.Time) []table.Column[bus.Letter] {
 	return []table.Column[bus.Letter]{
 		table.Col("number", func(l bus.Letter) string { return strconv.FormatUint(l.Seq, 10) }),
 		table.Col("age", func(l bus.Letter) string { return table.Age(now.Sub(l.FailedAt)) }),
-		table.Col("outcome", func(l bus.Letter) string { return l.Outcome }),
+		table.Col("outcome", letterOutcome),
 		table.Col("subject", func(l bus.Letter) string { return l.Subject }),
-		table.Col("service", func(l bus.Letter) string { return l.Service }),
+		table.Col("service", letterServices),
 		table.Col("attempts", func(l bus.Letter) string { return strconv.Itoa(l.Attempts) }),
 		table.Col("job", func(l bus.Letter) string { return l.UID }),
 		table.Col("reason", func(l bus.Letter) string { return jobs.Clip(l.Reason, 100) }),
 	}
+}
+
+// letterOutcome is how the job ended, by the letter and by what was committed.
+func letterOutcome(l bus.Letter) string {
+	switch l.Elsewhere {
+	case "":
+		return l.Outcome
+	case jobs.Retrying:
+		return l.Outcome + ", but goes on"
+	default:
+		return l.Outcome + ", but " + l.Elsewhere.String() + " elsewhere"
+	}
+}
+
+// letterServices names the services that the job failed at: all of them where the event is
+// stored, else the one that decided.
+func letterServices(l bus.Letter) string {
+	var names []string
+	for name, status := range l.Services {
+		if status != jobs.StatusOK.String() && l.Elsewhere == "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return l.Service
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // fullLetter is a dead letter with everything in it.
@@ -209,9 +237,12 @@ func fullColumns(l *fullLetter) []table.Column[fullLetter] {
 	row("number", strconv.FormatUint(l.Seq, 10))
 	row("job", l.UID)
 	row("subject", l.Subject)
-	row("outcome", l.Outcome)
+	row("outcome", letterOutcome(l.Letter))
+	if l.ElsewhereBatch != "" {
+		row("ended in", l.ElsewhereBatch)
+	}
 	row("reason", l.Reason)
-	row("service", l.Service)
+	row("service", letterServices(l.Letter))
 	row("attempts", strconv.Itoa(l.Attempts))
 	row("batch", l.BatchID)
 	row("failed", table.Moment(l.FailedAt))

@@ -32,6 +32,8 @@ type changeFlags struct {
 	dryRun bool
 	yes    bool
 	rate   float64
+	// even replays letters of jobs that ended elsewhere.
+	even bool
 }
 
 // change is something that can be done to a dead letter.
@@ -41,28 +43,31 @@ type change struct {
 	// destroys tells that it cannot be undone, needsStream that the job stream takes part.
 	destroys, needsStream bool
 	// do does it and returns the uid of the job that was made, if any; try only looks.
-	do  func(ctx context.Context, a *operate.Admin, seq uint64) (job string, err error)
-	try func(ctx context.Context, a *operate.Admin, seq uint64) error
+	do  func(ctx context.Context, a *operate.Admin, f *changeFlags, seq uint64) (job string, err error)
+	try func(ctx context.Context, a *operate.Admin, f *changeFlags, seq uint64) error
 }
 
 func (c *cli) deadReplayCommand() *cobra.Command {
 	replay := change{
 		word: "replayed", needsStream: true,
-		do: func(ctx context.Context, a *operate.Admin, seq uint64) (string, error) {
-			ref, err := a.Replay(ctx, seq)
+		do: func(ctx context.Context, a *operate.Admin, f *changeFlags, seq uint64) (string, error) {
+			ref, err := a.Replay(ctx, seq, f.even)
 			if ref.Seq == 0 {
 				return "", err
 			}
 			return ref.UID(), err
 		},
-		try: func(ctx context.Context, a *operate.Admin, seq uint64) error { return a.Replayable(ctx, seq) },
+		try: func(ctx context.Context, a *operate.Admin, f *changeFlags, seq uint64) error {
+			return a.Replayable(ctx, seq, f.even)
+		},
 	}
 	command := c.changeCommand(replay)
 	command.Use, command.Short = "replay [NUMBER...]", "Publish dead letters again as new jobs"
 	command.Long = `Replay publishes the job of each letter again, body and headers as they were, under a new message
 id and with Rollcall-Replay-Of, waits for NATS to confirm it, and then removes the letter. A
 service may have done part of the job before: it sees a new job. A letter that was cut, or whose
-deadline has passed, is kept. It exits 1 if any is kept.`
+deadline has passed, is kept; so is one of a job that ended in another batch, or goes on: a
+worker that had lost the job wrote it. It exits 1 if any is kept.`
 	command.Example = `  worker dead replay 12 13
   worker dead replay --service billing --newer-than 2h --dry-run
   worker dead replay --all --rate 50`
@@ -72,10 +77,10 @@ deadline has passed, is kept. It exits 1 if any is kept.`
 func (c *cli) deadDiscardCommand() *cobra.Command {
 	discard := change{
 		word: "discarded", destroys: true,
-		do: func(ctx context.Context, a *operate.Admin, seq uint64) (string, error) {
+		do: func(ctx context.Context, a *operate.Admin, _ *changeFlags, seq uint64) (string, error) {
 			return "", a.Discard(ctx, seq)
 		},
-		try: func(ctx context.Context, a *operate.Admin, seq uint64) error {
+		try: func(ctx context.Context, a *operate.Admin, _ *changeFlags, seq uint64) error {
 			_, _, err := a.Letter(ctx, seq)
 			return err
 		},
@@ -121,6 +126,7 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 		flags.BoolVarP(&f.yes, "yes", "y", false, "do it, though it cannot be undone")
 	} else {
 		flags.BoolVarP(&f.yes, "yes", "y", false, "does nothing: a replay asks no question")
+		flags.BoolVar(&f.even, "even-if-succeeded", false, "also letters of jobs that ended in another batch, or have not ended")
 	}
 	return command
 }
@@ -162,44 +168,65 @@ func (c *cli) changeLetters(ctx context.Context, a *operate.Admin, f *changeFlag
 	pace := rate.NewLimiter(limit, 1)
 	out := table.NewRows(c.printer(), 0, changeColumns()...)
 	bar := c.progress(len(seqs), ch.word)
-	kept := 0
+	done, kept := 0, 0
 	var fault error
 	for _, seq := range seqs {
 		if fault = pace.Wait(ctx); fault != nil {
 			break
 		}
 		result, err := f.apply(ctx, a, ch, seq)
+		if ctx.Err() != nil && err != nil {
+			fault = err
+			break
+		}
 		if err != nil {
 			kept++
 			if alone {
 				fault = err
 			}
+		} else {
+			done++
 		}
 		bar()
 		if err := out.Print(result); err != nil {
 			return err
 		}
 	}
-	if len(seqs) == 0 {
-		fmt.Fprintln(c.stderr, "No dead letters.")
-	}
-	if fault == nil && kept > 0 {
+	if ctx.Err() != nil {
+		fault = fmt.Errorf("stopped: %s, the rest is kept", f.count(ch, done, len(seqs)))
+	} else if fault == nil && kept > 0 {
 		were := "were not"
 		if f.dryRun {
 			were = "would not be"
 		}
 		fault = fmt.Errorf("%d of %d dead letters %s %s", kept, len(seqs), were, ch.word)
 	}
-	return errors.Join(fault, out.Close())
+	err := errors.Join(fault, out.Close())
+	if err == nil && !alone && (c.output == table.Table || len(seqs) == 0) {
+		fmt.Fprintln(c.stderr, f.count(ch, done, len(seqs))+".")
+	}
+	return err
+}
+
+// count says how many letters were changed.
+func (f *changeFlags) count(ch *change, done, all int) string {
+	word := ch.word
+	if f.dryRun {
+		word = "would be " + word
+	}
+	if all == 0 {
+		return "No dead letters"
+	}
+	return fmt.Sprintf("%d of %d dead letters %s", done, all, word)
 }
 
 func (f *changeFlags) apply(ctx context.Context, a *operate.Admin, ch *change, seq uint64) (result letterChange, err error) {
 	result = letterChange{Seq: seq, Result: ch.word}
 	if f.dryRun {
 		result.Result = "would be " + ch.word
-		err = ch.try(ctx, a, seq)
+		err = ch.try(ctx, a, f, seq)
 	} else {
-		result.Job, err = ch.do(ctx, a, seq)
+		result.Job, err = ch.do(ctx, a, f, seq)
 	}
 	if err != nil {
 		result.Result, result.Error = "kept", err.Error()

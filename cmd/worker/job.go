@@ -1,6 +1,9 @@
 package main
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,11 +15,12 @@ import (
 func (c *cli) jobCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "job ID",
-		Short: "Where a job is: waiting, in flight, or final in which event",
-		Long: `Job finds a job by its uid, or by the id its producer gave it: delayed, waiting, in flight with
-the number of the attempt, or final with the event and the dead letter. It exits 4 if there is
-no such job, or its event is no longer stored. A uid is found at once while the job is open; an
-id, and the event of a job that is final, are searched for among all that are stored.`,
+		Short: "Where a job is, and what happened to it",
+		Long: `Job finds a job by its uid, or by the id its producer gave it: delayed, waiting, in flight,
+waiting for its next attempt, or final. Below it is a time line: when it was published, what each
+service said at every attempt, how it ended, its dead letter, and what became of replays, as far
+as the events are stored. It exits 4 if there is no such job, or its event is no longer stored. A
+uid is found at once; for an id all stored jobs and then the events, the newest first, are read.`,
 		Example: `  worker job dk3x0q1z7f4w.42
   worker job invoice-2026-0042 -o json`,
 		Args: cobra.ExactArgs(1),
@@ -26,10 +30,42 @@ id, and the event of a job that is final, are searched for among all that are st
 				if err != nil {
 					return err
 				}
-				return table.One(c.printer(), report, jobColumns(&report)...)
+				return c.printJob(&report)
 			})
 		},
 	}
+}
+
+// printJob prints what is known of a job and, in a table, its time line below.
+func (c *cli) printJob(r *operate.JobReport) error {
+	if err := table.One(c.printer(), *r, jobColumns(r)...); err != nil || c.output != table.Table || len(r.History) == 0 {
+		return err
+	}
+	return errors.Join(c.gap(), table.All(c.printer(), r.History,
+		table.Col("time", func(s operate.JobStep) string { return s.At.UTC().Format("2006-01-02T15:04:05.000Z") }),
+		table.Col("what", func(s operate.JobStep) string { return strings.ReplaceAll(string(s.What), "_", " ") }),
+		table.Col("attempt", func(s operate.JobStep) string { return table.Positive(uint64(max(s.Attempt, 0))) }),
+		table.Col("outcome", func(s operate.JobStep) string { return s.Outcome.String() }),
+		table.Col("services", func(s operate.JobStep) string { return saidBy(s.Services) }),
+		table.Col("reason", stepReason),
+	))
+}
+
+// stepReason is the reason, or for a replay the uid of the new job.
+func stepReason(s operate.JobStep) string {
+	if s.What == operate.StepReplayed {
+		return strings.TrimSuffix("as "+s.UID+": "+s.Reason, ": ")
+	}
+	return s.Reason
+}
+
+// saidBy lists what services said, by their names.
+func saidBy(services map[string]string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		all = append(all, name+" "+services[name])
+	}
+	return strings.Join(all, ", ")
 }
 
 // jobColumns are those that have something to tell.
@@ -37,7 +73,7 @@ func jobColumns(r *operate.JobReport) []table.Column[operate.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},
 		{"published", table.Moment(r.Published)}, {"due", r.Due}, {"attempt", table.Positive(uint64(max(r.Attempt, 0)))},
-		{"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", table.Moment(r.SettledAt)},
+		{"next attempt", table.Moment(r.NextAttempt)}, {"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", table.Moment(r.SettledAt)},
 		{"batch", r.BatchID}, {"event", table.Positive(r.EventSeq)}, {"dead letter", table.Positive(r.DeadLetter)},
 	}
 	var columns []table.Column[operate.JobReport]

@@ -58,6 +58,7 @@ type stored struct {
 	subject string
 	seq     uint64
 	time    time.Time
+	header  nats.Header
 	data    []byte
 }
 
@@ -115,7 +116,7 @@ func readStored(m *nats.Msg) (stored, error) {
 	if err != nil {
 		return stored{}, fmt.Errorf("a message without a time: %w", err)
 	}
-	return stored{subject: m.Header.Get("Nats-Subject"), seq: seq, time: at, data: m.Data}, nil
+	return stored{subject: m.Header.Get("Nats-Subject"), seq: seq, time: at, header: m.Header, data: m.Data}, nil
 }
 
 // unsubscribe drops a subscription. One that has ended, or whose connection has, needs no

@@ -28,6 +28,14 @@ type Letter struct {
 	FailedAt  time.Time `json:"failed_at"`
 	Bytes     int       `json:"bytes"`
 	Truncated bool      `json:"truncated,omitempty"`
+	// Services is what each service said of the job in the batch that it ended in, as far as that
+	// event is stored. Rollcall's administration adds it, and what follows.
+	Services map[string]string `json:"services,omitempty"`
+	// Elsewhere is how the job ended in another batch than the letter's, ElsewhereBatch: a worker
+	// that had lost the job wrote the letter. "retrying" is for a job that has not ended. Empty
+	// if the letter is the job's end, as far as is known.
+	Elsewhere      jobs.Outcome `json:"elsewhere,omitempty"`
+	ElsewhereBatch string       `json:"elsewhere_batch,omitempty"`
 }
 
 // ReadLetter reads what a stored dead letter of a pool tells by its subject and headers.

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -36,6 +37,30 @@ func lookupError(object string, err error) error {
 		return fmt.Errorf("%s is %w; 'worker setup' creates it", object, ErrMissing)
 	}
 	return Explain("look up "+object, err)
+}
+
+const (
+	// lookSize and lookBytes bound what one request of ReadFrom is answered with.
+	lookSize  = 1000
+	lookBytes = 8 << 20
+)
+
+// ReadFrom returns the messages of a stream on filter from sequence seq on, in their order, as
+// many as one answer holds; none if there are no more. The stream must allow direct gets.
+func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) (messages []*jetstream.RawStreamMsg, err error) {
+	request, err := json.Marshal(struct {
+		Seq      uint64 `json:"seq"`
+		Next     string `json:"next_by_subj"`
+		Batch    int    `json:"batch"`
+		MaxBytes int    `json:"max_bytes"`
+	}{max(seq, 1), filter, lookSize, lookBytes})
+	if err != nil {
+		return nil, fmt.Errorf("encode a read of %s: %w", stream, err)
+	}
+	_, err = c.directGet(ctx, stream, request, func(m stored) {
+		messages = append(messages, &jetstream.RawStreamMsg{Subject: m.subject, Sequence: m.seq, Time: m.time, Header: m.header, Data: m.data})
+	})
+	return messages, err
 }
 
 // Explain adds to an error of the JetStream API how to fix it. attempt says what failed.

@@ -22,6 +22,7 @@ func (s *Setup) jobsConfig() jetstream.StreamConfig {
 		MaxBytes:    maxBytes(s.streams.StreamBytes),
 		Replicas:    s.streams.Replicas,
 		Duplicates:  duplicateWindow, // a stream with sources has none by default
+		AllowDirect: true,            // jobs are looked for by their ids, many in one request
 	}
 	if s.streams.Delays(s.conn) {
 		config.Sources = []*jetstream.StreamSource{{
@@ -59,6 +60,7 @@ func (s *Setup) laterConfig() jetstream.StreamConfig {
 		Discard:           jetstream.DiscardOld,
 		MaxBytes:          maxBytes(s.streams.LaterBytes),
 		Replicas:          s.streams.Replicas,
+		AllowDirect:       true,
 		AllowMsgSchedules: true,
 		AllowMsgTTL:       true,
 		AllowRollup:       true, // the server demands it for schedules

@@ -152,6 +152,9 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 	}
 	if d < detailNoTexts {
 		b = appendField(b, "reason", r.Reason)
+		if r.Outcome == Retrying && r.Delay > 0 {
+			b = appendTime(b, "retry_at", s.SettledAt.Add(r.Delay))
+		}
 		b = s.appendStatuses(b, i)
 	}
 	if d < detailNoData {

@@ -37,13 +37,15 @@ type EventData struct {
 
 // EventJob is what a completion event says of one job.
 type EventJob struct {
-	ID       string                     `json:"id"`
-	UID      string                     `json:"uid"`
-	Subject  string                     `json:"subject"`
-	Outcome  Outcome                    `json:"outcome"`
-	Attempt  int                        `json:"attempt"`
-	Set      string                     `json:"set,omitempty"`
-	Reason   string                     `json:"reason,omitempty"`
+	ID      string  `json:"id"`
+	UID     string  `json:"uid"`
+	Subject string  `json:"subject"`
+	Outcome Outcome `json:"outcome"`
+	Attempt int     `json:"attempt"`
+	Set     string  `json:"set,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
+	// RetryAt is when a job that is retrying becomes due again.
+	RetryAt  time.Time                  `json:"retry_at,omitzero"`
 	Services map[string]string          `json:"services,omitempty"`
 	Data     map[string]json.RawMessage `json:"data,omitempty"`
 }

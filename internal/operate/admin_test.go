@@ -245,10 +245,10 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 	if got.UID != "epoch.7" || got.Outcome != "failed" || got.Attempts != 10 || got.Service != "billing" || got.Bytes != len("body-jobs.mail") || got.FailedAt.IsZero() {
 		t.Errorf("letter: %+v", got)
 	}
-	if err := admin.Replayable(t.Context(), 1); err != nil {
+	if err := admin.Replayable(t.Context(), 1, false); err != nil {
 		t.Errorf("replayable: %v", err)
 	}
-	ref, err := admin.Replay(t.Context(), 1)
+	ref, err := admin.Replay(t.Context(), 1, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,8 +266,8 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 		t.Errorf("the letter is still there: %v", err)
 	}
 	for name, err := range map[string]error{
-		"replay":     second(admin.Replay(t.Context(), 1)),
-		"replayable": admin.Replayable(t.Context(), 1),
+		"replay":     second(admin.Replay(t.Context(), 1, false)),
+		"replayable": admin.Replayable(t.Context(), 1, false),
 		"discard":    admin.Discard(t.Context(), 1),
 	} {
 		if !errors.Is(err, operate.ErrNotFound) {
@@ -288,7 +288,7 @@ func TestReplayThatBrokeOffMakesNoSecondJob(t *testing.T) {
 	if _, err := js.PublishMsg(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := admin.Replay(t.Context(), 1); err != nil {
+	if _, err := admin.Replay(t.Context(), 1, false); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "there is one job and no letter", func() bool {
@@ -313,7 +313,7 @@ func TestWhatCannotBeReplayedStays(t *testing.T) {
 		}
 	}
 	for seq := uint64(1); seq <= 3; seq++ {
-		if _, err := admin.Replay(t.Context(), seq); err == nil || seq < 3 && !errors.Is(err, operate.ErrNotReplayable) {
+		if _, err := admin.Replay(t.Context(), seq, false); err == nil || seq < 3 && !errors.Is(err, operate.ErrNotReplayable) {
 			t.Errorf("letter %d: %v", seq, err)
 		}
 	}

@@ -23,7 +23,7 @@ func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found
 	if err != nil {
 		return JobReport{}, false, err
 	}
-	m, err := delayedMessage(ctx, stream, id)
+	m, err := a.delayedMessage(ctx, stream, id)
 	if err != nil || m == nil {
 		return JobReport{}, false, err
 	}
@@ -31,7 +31,7 @@ func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found
 }
 
 // delayedMessage returns the schedule of a job, nil if there is none.
-func delayedMessage(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
+func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
 	if uid, ok := strings.CutPrefix(id, bus.LaterSubject("")); ok {
 		if ref, err := jobs.ParseUID(uid); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
 			return storedJob(ctx, stream, ref.Seq)
@@ -43,28 +43,21 @@ func delayedMessage(ctx context.Context, stream jetstream.Stream, id string) (*j
 			return m, err
 		}
 	}
-	seq := max(stream.CachedInfo().State.FirstSeq, 1)
-	for range maxLookedAt {
-		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(bus.LaterSubject(">")))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil, nil
+	var found *jetstream.RawStreamMsg
+	err := a.scan(ctx, stream, bus.LaterSubject(">"), func(m *jetstream.RawStreamMsg) bool {
+		if decodeStored(m, "").ID == id {
+			found = m
 		}
-		if err != nil {
-			return nil, err
-		}
-		if j := decodeStored(m, ""); j.ID == id {
-			return m, nil
-		}
-		seq = m.Sequence + 1
-	}
-	return nil, nil
+		return found == nil
+	})
+	return found, err
 }
 
 // delayedReport tells of a job by its schedule.
 func delayedReport(m *jetstream.RawStreamMsg, epoch string) JobReport {
 	report := JobReport{
 		UID: bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()), ID: decodeStored(m, epoch).ID,
-		Published: m.Time, State: JobDelayed, Due: strings.TrimPrefix(m.Header.Get(bus.HeaderSchedule), "@at "),
+		Published: m.Time, State: JobDelayed, History: []JobStep{{At: m.Time, What: StepPublished}}, Due: strings.TrimPrefix(m.Header.Get(bus.HeaderSchedule), "@at "),
 	}
 	if m.Header.Get("ce-id") == "" && m.Header.Get(jobs.HeaderMsgID) == "" {
 		report.ID = strings.TrimPrefix(m.Subject, bus.LaterSubject(""))

@@ -57,19 +57,29 @@ func (e *Events) Clock(ctx context.Context) (Clock, error) {
 // are read; with follow it goes on until ctx is done and then returns nil. An error of each
 // ends it and is returned as it is; a missing stream is [bus.ErrMissing].
 func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bool, each func(Event) error) error {
+	return e.read(ctx, pool, span{from: from, follow: follow}, each)
+}
+
+// span is a range of sequences: from the first on, before the end. 0 is no bound.
+type span struct {
+	from, end uint64
+	follow    bool
+}
+
+func (e *Events) read(ctx context.Context, pool string, s span, each func(Event) error) error {
 	stream, err := e.conn.Stream(ctx, bus.StreamDone)
 	if err != nil {
 		return err
 	}
 	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{bus.EventsFilter(pool)}}
-	if from > 0 {
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	if s.from > 0 {
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.from
 	}
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
 		return bus.Explain("read stored events", err)
 	}
-	if !follow && consumer.CachedInfo().NumPending == 0 {
+	if !s.follow && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
@@ -80,7 +90,7 @@ func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bo
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			if follow && ctx.Err() != nil {
+			if s.follow && ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("read stored events: %w", err)
@@ -89,15 +99,50 @@ func (e *Events) Stored(ctx context.Context, pool string, from uint64, follow bo
 		if err != nil {
 			return fmt.Errorf("read stored events: %w", err)
 		}
+		if s.end > 0 && meta.Sequence.Stream >= s.end {
+			return nil
+		}
 		if event, ok := readEvent(m.Subject(), bus.EventPrefix, meta.Sequence.Stream, meta.Timestamp, m.Data()); ok {
 			if err := each(event); err != nil {
 				return err
 			}
 		}
-		if !follow && (meta.NumPending == 0 || meta.Sequence.Stream >= stream.CachedInfo().State.LastSeq) {
+		if !s.follow && (meta.NumPending == 0 || meta.Sequence.Stream >= stream.CachedInfo().State.LastSeq) {
 			return nil
 		}
 	}
+}
+
+const (
+	// firstSpan and maxSpan bound the sequences that Backwards reads at once; each span is twice
+	// the one after it.
+	firstSpan = 2_000
+	maxSpan   = 512_000
+)
+
+// Backwards reads stored events of a pool in spans, the newest span first and each in the order
+// of commit, until enough says so after a span or there are no more. end is the first sequence
+// that is too new; 0 for none.
+func (e *Events) Backwards(ctx context.Context, pool string, end uint64, each func(Event) error, enough func() bool) error {
+	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	if end == 0 {
+		end = state.LastSeq + 1
+	}
+	for size := uint64(firstSpan); end > state.FirstSeq && !enough(); size = min(2*size, maxSpan) {
+		from := state.FirstSeq
+		if end > from+size {
+			from = end - size
+		}
+		if err := e.read(ctx, pool, span{from: from, end: end}, each); err != nil {
+			return err
+		}
+		end = from
+	}
+	return nil
 }
 
 // Heard calls each for the events told on the plain subjects from now on, until ctx is done;

@@ -1,11 +1,8 @@
 package operate
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,8 +20,10 @@ const (
 	JobDelayed Whereabouts = "delayed"
 	// JobWaiting jobs were never handed out.
 	JobWaiting Whereabouts = "waiting"
-	// JobInFlight jobs are with a replica, or wait out a back-off.
+	// JobInFlight jobs are with a replica.
 	JobInFlight Whereabouts = "in_flight"
+	// JobRetrying jobs were called and wait for their next attempt.
+	JobRetrying Whereabouts = "waiting_for_retry"
 	// JobFinal jobs ended in an event.
 	JobFinal Whereabouts = "final"
 )
@@ -40,20 +39,22 @@ type JobReport struct {
 	Due string `json:"due,omitempty"`
 	// Attempt under way or next for a job that is not final, else the last.
 	Attempt int `json:"attempt"`
+	// NextAttempt is when a job that waits for a retry becomes due; zero if that is not known.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
 	// Succeeded names the services that are done with a job that is not final.
 	Succeeded []string `json:"succeeded,omitempty"`
 	// The event that the job is final in; empty where it is not.
-	Outcome   jobs.Outcome `json:"outcome,omitempty"`
-	Reason    string       `json:"reason,omitempty"`
-	BatchID   string       `json:"batch_id,omitempty"`
-	EventSeq  uint64       `json:"event_seq,omitempty"`
-	SettledAt time.Time    `json:"settled_at,omitzero"`
+	Outcome jobs.Outcome `json:"outcome,omitempty"`
+	// Reason of the outcome, or of the last attempt that is to be repeated.
+	Reason    string    `json:"reason,omitempty"`
+	BatchID   string    `json:"batch_id,omitempty"`
+	EventSeq  uint64    `json:"event_seq,omitempty"`
+	SettledAt time.Time `json:"settled_at,omitzero"`
 	// DeadLetter is the sequence of its dead letter, 0 for none.
 	DeadLetter uint64 `json:"dead_letter,omitempty"`
+	// History is what happened to the job, the oldest first, as far as it is still stored.
+	History []JobStep `json:"history"`
 }
-
-// maxLookedAt bounds the jobs that are read one by one to find an id.
-const maxLookedAt = 10_000
 
 // Job finds a job of the pool by its uid or by the id its producer gave it. An id that was
 // used more than once finds the job that is not final, else the last. The error wraps
@@ -66,13 +67,7 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	if report, found, err := a.delayed(ctx, id); found || err != nil {
 		return report, err
 	}
-	find := a.byID
-	if ref, err := jobs.ParseUID(id); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
-		find = func(ctx context.Context, stream jetstream.Stream, _ string) (*jetstream.RawStreamMsg, error) {
-			return storedJob(ctx, stream, ref.Seq)
-		}
-	}
-	m, err := find(ctx, stream, id)
+	m, err := a.stored(ctx, stream, id)
 	switch {
 	case err != nil:
 		return JobReport{}, bus.Explain("look for job "+id, err)
@@ -81,6 +76,26 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	default:
 		return a.final(ctx, id)
 	}
+}
+
+// stored finds a job in the job stream by its uid or id; nil if it is not there.
+func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
+	if ref, err := jobs.ParseUID(id); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
+		return storedJob(ctx, stream, ref.Seq)
+	}
+	var found *jetstream.RawStreamMsg
+	for _, filter := range a.streams.Subjects {
+		err := a.scan(ctx, stream, filter, func(m *jetstream.RawStreamMsg) bool {
+			if decodeStored(m, "").ID == id {
+				found = m
+			}
+			return found == nil
+		})
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	return nil, nil
 }
 
 // storedJob reads one job; nil if it is not there.
@@ -92,25 +107,50 @@ func storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetst
 	return m, err
 }
 
-// byID reads jobs until one has the id; nil if none of the first [maxLookedAt] has.
-func (a *Admin) byID(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
-	for _, filter := range a.streams.Subjects {
-		seq := stream.CachedInfo().State.FirstSeq
-		for range maxLookedAt {
-			m, err := stream.GetMsg(ctx, max(seq, 1), jetstream.WithGetMsgSubject(filter))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				break
-			}
-			if err != nil {
-				return nil, err
-			}
-			if j := decodeStored(m, ""); j.ID == id {
-				return m, nil
-			}
-			seq = m.Sequence + 1
-		}
+// maxLookedAt bounds the messages that are read one by one, where a stream allows nothing else.
+const maxLookedAt = 10_000
+
+// scan calls each for the messages of a stream on filter, until it returns false: many in one
+// request where the stream allows direct gets, else one by one, the first [maxLookedAt] of them.
+func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, each func(*jetstream.RawStreamMsg) bool) error {
+	info := stream.CachedInfo()
+	if !info.Config.AllowDirect {
+		return scanSlowly(ctx, stream, filter, each)
 	}
-	return nil, nil
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
+		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
+		if err != nil {
+			return err
+		}
+		if len(messages) == 0 {
+			return nil
+		}
+		for _, m := range messages {
+			if !each(m) {
+				return nil
+			}
+		}
+		seq = messages[len(messages)-1].Sequence + 1
+	}
+	return nil
+}
+
+func scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, each func(*jetstream.RawStreamMsg) bool) error {
+	seq := max(stream.CachedInfo().State.FirstSeq, 1)
+	for range maxLookedAt {
+		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !each(m) {
+			return nil
+		}
+		seq = m.Sequence + 1
+	}
+	return nil
 }
 
 func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {
@@ -123,6 +163,7 @@ func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {
 func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.RawStreamMsg) (JobReport, error) {
 	j := decodeStored(m, jobs.Epoch(stream.CachedInfo().Created))
 	report := JobReport{UID: j.UID, ID: j.ID, Subject: j.Subject, Published: m.Time, State: JobWaiting, Attempt: 1}
+	report.History = []JobStep{{At: m.Time, What: StepPublished}}
 	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
 	if err != nil {
 		return report, err
@@ -130,7 +171,7 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 	if m.Sequence > consumer.Delivered.Stream {
 		return report, nil
 	}
-	record, err := a.record(ctx, j.Ref)
+	record, _, err := a.lookUp(ctx, j.Ref)
 	if err != nil {
 		return report, err
 	}
@@ -139,83 +180,16 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 		return a.final(ctx, j.UID)
 	}
 	report.State, report.Attempt, report.Succeeded = JobInFlight, record.Attempts+1, record.OK
-	return report, nil
-}
-
-// record reads what the ledger knows of a job.
-func (a *Admin) record(ctx context.Context, ref jobs.Ref) (jobs.Record, error) {
-	_, offset := ref.Page()
-	subject := a.ledger().Page(ref)
-	entries, err := bus.NewDoneStore(a.conn).Read(ctx, []string{subject})
-	if err != nil || len(entries) == 0 {
-		return jobs.Record{}, err
-	}
-	page, err := jobs.DecodePage(entries[0].Data)
+	steps, err := a.attempts(ctx, &report)
 	if err != nil {
-		return jobs.Record{}, fmt.Errorf("%s: %w", subject, err)
-	}
-	return page.Record(offset), nil
-}
-
-// errEnough ends a search.
-var errEnough = errors.New("found")
-
-// written returns what of an id must stand in its event as it is: all of it, or nothing where
-// JSON escapes some of it.
-func written(id string) []byte {
-	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
-		return nil
-	}
-	return []byte(id)
-}
-
-// final looks for the event that a job is final in. There is no index: the events are read
-// from the oldest on. For a uid the first hit is the only one.
-func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
-	_, notUID := jobs.ParseUID(id)
-	needle := written(id)
-	var report JobReport
-	err := NewEvents(a.conn).Stored(ctx, a.pool, 0, false, func(e Event) error {
-		if !bytes.Contains(e.Data, needle) {
-			return nil
-		}
-		event, err := jobs.DecodeEvent(e.Data)
-		if err != nil {
-			return nil //nolint:nilerr // not an event of ours; others may follow
-		}
-		for i := range event.Data.Jobs {
-			j := &event.Data.Jobs[i]
-			if j.UID != id && j.ID != id || !j.Final() {
-				continue
-			}
-			report = JobReport{
-				UID: j.UID, ID: j.ID, Subject: j.Subject, State: JobFinal, Attempt: j.Attempt, Outcome: j.Outcome,
-				Reason: j.Reason, BatchID: event.Data.BatchID, EventSeq: e.Seq, SettledAt: event.Data.SettledAt,
-			}
-			if notUID == nil && j.UID == id {
-				return errEnough
-			}
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return JobReport{}, err
-	}
-	if report.UID == "" {
-		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.pool, ErrNotFound, bus.StreamDone)
-	}
-	if report.Outcome == jobs.Succeeded {
-		return report, nil
-	}
-	err = a.Letters(ctx, LetterFilter{Outcome: report.Outcome.String()}, func(l bus.Letter) error {
-		if l.UID == report.UID {
-			report.DeadLetter = l.Seq
-			return errEnough
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, errEnough) {
 		return report, err
+	}
+	report.History = append(report.History, steps...)
+	if last := len(steps) - 1; last >= 0 {
+		report.Reason = steps[last].Reason
+		if at := steps[last].RetryAt; at.After(consumer.TimeStamp) {
+			report.State, report.NextAttempt = JobRetrying, at
+		}
 	}
 	return report, nil
 }

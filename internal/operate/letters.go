@@ -35,6 +35,15 @@ type LetterFilter struct {
 // Empty reports whether the filter chooses all.
 func (f *LetterFilter) Empty() bool { return *f == LetterFilter{} }
 
+// stored is what the subjects of the letters that the filter chooses have in common behind the
+// pool. Longer subjects than a job may have are cut in a letter's.
+func (f *LetterFilter) stored() string {
+	if f.Subject == "" || jobs.CheckFilter(f.Subject) != nil {
+		return ">"
+	}
+	return f.Subject
+}
+
 func (f *LetterFilter) matches(l *bus.Letter) bool {
 	return (f.Outcome == "" || f.Outcome == l.Outcome) &&
 		(f.Service == "" || f.Service == l.Service) &&
@@ -45,15 +54,43 @@ func (f *LetterFilter) matches(l *bus.Letter) bool {
 }
 
 // Letters calls each for the pool's dead letters that filter chooses, the oldest first, as they
-// are stored at the call. Bodies are not read. An error of each ends it and is returned as it is.
+// are stored at the call, compared with what was committed. Bodies are not read. An error of each
+// ends it and is returned as it is.
 func (a *Admin) Letters(ctx context.Context, filter LetterFilter, each func(bus.Letter) error) error {
+	block := make([]bus.Letter, 0, verifyBlock)
+	flush := func() error {
+		if err := a.verify(ctx, block); err != nil {
+			return err
+		}
+		for _, l := range block {
+			if err := each(l); err != nil {
+				return err
+			}
+		}
+		block = block[:0]
+		return nil
+	}
+	err := a.letters(ctx, filter, func(l bus.Letter) error {
+		if block = append(block, l); len(block) < verifyBlock {
+			return nil
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// letters is Letters without the comparison.
+func (a *Admin) letters(ctx context.Context, filter LetterFilter, each func(bus.Letter) error) error {
 	stream, err := a.conn.Stream(ctx, bus.StreamDead)
 	if err != nil {
 		return err
 	}
 	last := stream.CachedInfo().State.LastSeq
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{bus.DeadSubject(a.pool, ">")}, HeadersOnly: true,
+		FilterSubjects: []string{bus.DeadSubject(a.pool, filter.stored())}, HeadersOnly: true,
 	})
 	if err != nil {
 		return bus.Explain("read dead letters", err)
@@ -103,19 +140,24 @@ func (a *Admin) Letter(ctx context.Context, seq uint64) (bus.Letter, *nats.Msg, 
 	}
 	l := bus.ReadLetter(a.pool, raw.Subject, raw.Sequence, raw.Time, raw.Header)
 	l.Bytes = len(raw.Data)
-	return l, &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}, nil
+	one := []bus.Letter{l}
+	if err := a.verify(ctx, one); err != nil {
+		return bus.Letter{}, nil, err
+	}
+	return one[0], &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}, nil
 }
 
 // Replay publishes the job of a dead letter again, body and headers as they were, under a new
 // message id, and removes the letter once the broker holds the job. It returns the new job. If
 // only the removal fails, a second try within the stream's duplicate window makes no second
-// job. The error wraps [ErrNotFound] or [ErrNotReplayable].
-func (a *Admin) Replay(ctx context.Context, seq uint64) (jobs.Ref, error) {
+// job. A letter whose job ended elsewhere, or goes on, is replayed only evenIfElsewhere. The
+// error wraps [ErrNotFound] or [ErrNotReplayable].
+func (a *Admin) Replay(ctx context.Context, seq uint64, evenIfElsewhere bool) (jobs.Ref, error) {
 	letter, m, err := a.Letter(ctx, seq)
 	if err != nil {
 		return jobs.Ref{}, err
 	}
-	if err := replayable(&letter, m); err != nil {
+	if err := a.replayable(ctx, &letter, m, evenIfElsewhere); err != nil {
 		return jobs.Ref{}, fmt.Errorf("dead letter %d %w: %w", seq, ErrNotReplayable, err)
 	}
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
@@ -136,31 +178,50 @@ func (a *Admin) Replay(ctx context.Context, seq uint64) (jobs.Ref, error) {
 
 // Replayable tells why a dead letter could not be replayed, nil if it could. The error wraps
 // [ErrNotFound] or [ErrNotReplayable].
-func (a *Admin) Replayable(ctx context.Context, seq uint64) error {
+func (a *Admin) Replayable(ctx context.Context, seq uint64, evenIfElsewhere bool) error {
 	letter, m, err := a.Letter(ctx, seq)
 	if err != nil {
 		return err
 	}
-	if err := replayable(&letter, m); err != nil {
+	if err := a.replayable(ctx, &letter, m, evenIfElsewhere); err != nil {
 		return fmt.Errorf("dead letter %d %w: %w", seq, ErrNotReplayable, err)
 	}
 	return nil
 }
 
-func replayable(l *bus.Letter, m *nats.Msg) error {
-	if l.Truncated {
+func (a *Admin) replayable(ctx context.Context, l *bus.Letter, m *nats.Msg, evenIfElsewhere bool) error {
+	switch {
+	case l.Truncated:
 		return errors.New("its body or headers were cut when it was stored")
+	case evenIfElsewhere || l.Elsewhere == "":
+	case l.Elsewhere == jobs.Retrying:
+		return fmt.Errorf("its job has not ended: a worker that had lost it wrote the letter; %s replays it all the same", evenFlag)
+	default:
+		return fmt.Errorf("its job %s in batch %s; %s replays it all the same", l.Elsewhere, l.ElsewhereBatch, evenFlag)
 	}
+	now := time.Time{}
 	for name, values := range m.Header {
 		if !strings.EqualFold(name, jobs.HeaderDeadline) || len(values) == 0 {
 			continue
 		}
-		if at, err := time.Parse(time.RFC3339Nano, values[0]); err == nil && at.Before(time.Now()) {
+		at, err := time.Parse(time.RFC3339Nano, values[0])
+		if err != nil {
+			continue
+		}
+		if now.IsZero() {
+			if now, err = a.Now(ctx); err != nil {
+				return err
+			}
+		}
+		if at.Before(now) {
 			return fmt.Errorf("its %s, %s, has passed: it would expire at once", jobs.HeaderDeadline, values[0])
 		}
 	}
 	return nil
 }
+
+// evenFlag is the flag of the command that replays letters of jobs that ended elsewhere.
+const evenFlag = "--even-if-succeeded"
 
 // Discard removes a dead letter for ever. The error wraps [ErrNotFound].
 func (a *Admin) Discard(ctx context.Context, seq uint64) error {
