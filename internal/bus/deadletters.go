@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +38,9 @@ const (
 	maxDeadSubject = 3 << 10
 	// letterTimeout is how long a PubAck is waited for before the letter is sent again.
 	letterTimeout = 5 * time.Second
+	// refusedFor is how long a letter is offered to a stream that does not take it, because it is
+	// full or missing: longer than an election lasts.
+	refusedFor = 5 * time.Second
 )
 
 // DeadLetters stores copies of jobs that ended badly in the DEAD stream.
@@ -54,56 +56,74 @@ func NewDeadLetters(conn *Conn, pool string, log zerolog.Logger) *DeadLetters {
 }
 
 // Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
-// sent again until ctx ends. Within the stream's duplicate window (two minutes unless set
-// otherwise) the message id keeps the second copy out.
+// sent again until ctx ends, but what their stream does not take no longer than a moment. Within
+// the stream's duplicate window (two minutes unless set otherwise) the message id keeps the second
+// copy out.
 func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
-	now := time.Now()
-	open := make([]*nats.Msg, len(letters))
+	began := time.Now()
+	open := make(map[int]*nats.Msg, len(letters))
 	for i := range letters {
-		open[i] = deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
+		open[i] = deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), began)
 	}
 	again := retry.Backoff{Lo: 50 * time.Millisecond, Hi: 2 * time.Second}
 	for {
-		var err error
-		if open, err = d.publish(ctx, open); len(open) == 0 {
+		refused, err := d.publish(ctx, open)
+		if len(open) == 0 {
 			d.failures.Ended()
 			return nil
 		}
 		d.failures.Failed(err)
+		if refused == len(open) && time.Since(began) >= refusedFor {
+			e := &jobs.LettersError{Refused: make([]bool, len(letters)), Err: err}
+			for i := range open {
+				e.Refused[i] = true
+			}
+			return e
+		}
 		if cause := retry.Wait(ctx, again.Next()); cause != nil {
 			return fmt.Errorf("publish %d dead letters: %w: %w", len(open), cause, err)
 		}
 	}
 }
 
-// publish sends letters and returns those that were not confirmed, with the reasons. It does
-// without the asynchronous publisher of nats.go, whose goroutine may outlive a short use.
-func (d *DeadLetters) publish(ctx context.Context, letters []*nats.Msg) (open []*nats.Msg, err error) {
+// publish sends the open letters and strikes those off that are confirmed. It returns how many of
+// the others the broker answered but did not take, with a reason. It does without the asynchronous
+// publisher of nats.go, whose goroutine may outlive a short use.
+func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refused int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, letterTimeout)
 	defer cancel()
 	inbox := d.conn.nc.NewInbox() + "."
 	sub, err := d.conn.nc.SubscribeSync(inbox + "*")
 	if err != nil {
-		return letters, fmt.Errorf("subscribe to the inbox of dead letters: %w", err)
+		return 0, fmt.Errorf("subscribe to the inbox of dead letters: %w", err)
 	}
 	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
-	waiting := make(map[string]*nats.Msg, len(letters))
-	for i, letter := range letters {
+	waiting := make(map[string]int, len(open))
+	for i, letter := range open {
 		letter.Reply = inbox + strconv.Itoa(i)
 		if err := d.conn.nc.PublishMsg(letter); err != nil {
-			return letters, err
+			return 0, err
 		}
-		waiting[letter.Reply] = letter
+		waiting[letter.Reply] = i
 	}
-	for len(waiting) > 0 && err == nil {
-		var answer *nats.Msg
-		if answer, err = sub.NextMsgWithContext(ctx); err == nil {
-			if err = readStoredLetter(answer); err == nil {
-				delete(waiting, answer.Subject)
-			}
+	var refusal error
+	for len(waiting) > 0 {
+		answer, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return refused, errors.Join(refusal, err)
 		}
+		i, asked := waiting[answer.Subject]
+		if !asked {
+			continue
+		}
+		delete(waiting, answer.Subject)
+		if err := readStoredLetter(answer); err != nil {
+			refused, refusal = refused+1, err
+			continue
+		}
+		delete(open, i)
 	}
-	return slices.Collect(maps.Values(waiting)), err
+	return refused, refusal
 }
 
 // readStoredLetter returns nil if the answer to a letter tells that it is stored.

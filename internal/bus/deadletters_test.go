@@ -144,6 +144,37 @@ func TestDeadLettersAreRepeatedUntilConfirmed(t *testing.T) {
 	}
 }
 
+// TestLettersThatTheirStreamDoesNotTakeAreNamed: a full stream must not hold up the mates of the jobs
+// that failed, so the caller has to know whose letters are not stored.
+func TestLettersThatTheirStreamDoesNotTakeAreNamed(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	_, err := jetStream(t, conn).CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: bus.StreamDead, Subjects: []string{"dead.>"}, Discard: jetstream.DiscardNew, MaxMsgs: 2,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead := bus.NewDeadLetters(conn, pool, nopLog())
+	var letters []jobs.DeadLetter
+	for seq := range uint64(5) {
+		letters = append(letters, letterOf(seq, "jobs.a", []byte("x"), nil))
+	}
+	refused, ok := errors.AsType[*jobs.LettersError](dead.Publish(patient(t), letters))
+	if !ok {
+		t.Fatal("a full stream is no LettersError")
+	}
+	n := 0
+	for _, r := range refused.Refused {
+		if r {
+			n++
+		}
+	}
+	if n != 3 || !strings.Contains(refused.Error(), "maximum messages exceeded") {
+		t.Errorf("%d of 5 letters are refused by a stream with room for 2: %v", n, refused)
+	}
+}
+
 // lines takes what is logged, a line each.
 type lines chan string
 

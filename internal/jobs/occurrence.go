@@ -19,6 +19,8 @@ const (
 	CommitRefused
 	// DeadLettered jobs.
 	DeadLettered
+	// Unburied: failed jobs that wait, because their dead letters cannot be stored.
+	Unburied
 	// HandedBack: nak'd unstarted, by a drain.
 	HandedBack
 	// LeaseLost: given up because the broker could not be reached for longer than the lease.

@@ -99,6 +99,20 @@ func (p Policy) Rule(j *Job, specs []Spec, answers Answers, now time.Time) Rulin
 	return r
 }
 
+// Postpone rules anew on a job that cannot end yet, for a reason that is not its own: its dead
+// letter cannot be stored. Nothing is burnt, and its lone runs stay on record.
+func (p Policy) Postpone(j *Job, specs []Spec, answers Answers, reason string, now time.Time) Ruling {
+	r := Ruling{
+		Outcome: Retrying, Attempt: j.Record.Attempts, Delivered: j.Delivered, Reason: reason,
+		Group: j.Record.Group, Lone: j.Record.Lone, OK: succeeded(specs, answers),
+	}
+	r.Delay = p.delay(j, &r, answers, now)
+	if past := !j.Deadline.IsZero() && !now.Before(j.Deadline); past {
+		r.Delay = p.Backoff(j.Record.Waits(j.Delivered))
+	}
+	return r
+}
+
 // read goes through the answers and sets Failed if a required service failed the job. pending
 // reports whether a required service is still missing, tried whether one of those answered, so that
 // an attempt was burnt: a service that cannot be reached never uses up a job's attempts.

@@ -72,14 +72,11 @@ func (x *executor) encodeEvent(s *jobs.Settlement) {
 	s.EncodeEvent(x.maxEvent())
 }
 
-// commit finishes a settlement in the one order that loses nothing: dead letters confirmed,
-// commit confirmed, then acks and naks. Jobs that another replica finished first are dropped
+// commit finishes a settlement whose dead letters are confirmed, in the one order that loses
+// nothing: commit confirmed, then acks and naks. Jobs that another replica finished first are dropped
 // and acked, and the rest is committed. With an error it returns the jobs that are still open.
 func (x *executor) commit(ctx context.Context, f *flight, s *jobs.Settlement) (end jobs.BatchEnd, open []*jobs.Job, err error) {
 	end.Result = jobs.BatchAborted
-	if err := x.bury(ctx, s); err != nil {
-		return end, s.Batch.Jobs, err
-	}
 	for {
 		if x.leases.lapsed(s.Batch.Jobs, time.Now()) {
 			f.move(stateLost)
@@ -108,26 +105,42 @@ func (x *executor) commit(ctx context.Context, f *flight, s *jobs.Settlement) (e
 	}
 }
 
-// bury has the dead letters of a settlement confirmed.
+// bury has the dead letters of a settlement confirmed. Jobs whose letters cannot be stored for now
+// are not held against their mates: they wait and come back, and their service is asked again.
 func (x *executor) bury(ctx context.Context, s *jobs.Settlement) error {
-	letters := deadLetters(s)
+	letters, at := deadLetters(s)
 	if len(letters) == 0 {
 		return nil
 	}
-	if err := x.deadLetters.Publish(ctx, letters); err != nil {
+	stored := len(letters)
+	err := x.deadLetters.Publish(ctx, letters)
+	if refused, ok := errors.AsType[*jobs.LettersError](err); ok {
+		reason := jobs.Clip(refused.Error(), maxReasonText)
+		for k, i := range at {
+			if refused.Refused[k] {
+				stored--
+				s.Rulings[i] = x.policy.Postpone(s.Batch.Jobs[i], x.specs, s.Answers[i], reason, time.Now())
+			}
+		}
+		x.log.Warn().Err(refused.Err).Str("batch_id", s.Batch.ID).Int("jobs", len(letters)-stored).
+			Msg("jobs that failed wait, because their dead letters cannot be stored")
+		x.observer.Event(jobs.Unburied, len(letters)-stored)
+	} else if err != nil {
 		return err
 	}
-	x.observer.Event(jobs.DeadLettered, len(letters))
+	x.observer.Event(jobs.DeadLettered, stored)
 	return nil
 }
 
-func deadLetters(s *jobs.Settlement) (letters []jobs.DeadLetter) {
+// deadLetters returns the letters of a settlement, and which of its jobs they are for.
+func deadLetters(s *jobs.Settlement) (letters []jobs.DeadLetter, at []int) {
 	for i := range s.Rulings {
-		if s.Rulings[i].Outcome.Dead() {
-			letters = append(letters, jobs.DeadLetter{Job: s.Batch.Jobs[i], Ruling: &s.Rulings[i], BatchID: s.Batch.ID})
+		if r := &s.Rulings[i]; r.Outcome.Dead() {
+			letters = append(letters, jobs.DeadLetter{Job: s.Batch.Jobs[i], Ruling: r, BatchID: s.Batch.ID})
+			at = append(at, i)
 		}
 	}
-	return letters
+	return letters, at
 }
 
 // dropFinished acks jobs that are final in another replica's event.

@@ -67,6 +67,9 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 	}
 	s := x.rule(batch, columns)
 	called(s.DataSize())
+	if err := x.bury(settling, s); err != nil {
+		return x.giveUp(work, settling, f, batch.Jobs, err)
+	}
 	if s.Idle() {
 		end.Result = x.wait(settling, f, s)
 		return false

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -269,9 +270,16 @@ func (l *ledger) settlements() []*jobs.Settlement {
 }
 
 // letters is an in-memory dead letter store.
-type letters struct{ log *journal }
+type letters struct {
+	log *journal
+	// full refuses every letter.
+	full atomic.Bool
+}
 
-func (l letters) Publish(_ context.Context, dead []jobs.DeadLetter) error {
+func (l *letters) Publish(_ context.Context, dead []jobs.DeadLetter) error {
+	if l.full.Load() {
+		return &jobs.LettersError{Refused: slices.Repeat([]bool{true}, len(dead)), Err: errors.New("maximum bytes exceeded")}
+	}
 	for _, d := range dead {
 		l.log.add("dead %d", d.Job.Ref.Seq)
 	}

@@ -45,8 +45,9 @@ type Ledger interface {
 
 // DeadLetters stores copies of jobs that ended badly.
 type DeadLetters interface {
-	// Publish returns when every letter is confirmed by the broker. Publishing the same
-	// letter again is harmless.
+	// Publish returns when every letter is confirmed by the broker. A *[jobs.LettersError] names
+	// those that cannot be stored for now; the others are confirmed. Other errors mean that ctx
+	// ended. Publishing the same letter again is harmless.
 	Publish(ctx context.Context, letters []jobs.DeadLetter) error
 }
 

@@ -17,6 +17,7 @@ import (
 type rig struct {
 	*broker
 	ledger  *ledger
+	letters *letters
 	journal *journal
 	counter *counter
 	pool    *pool.Pool
@@ -42,7 +43,7 @@ func start(t *testing.T, cfg pool.Config, services ...pool.Service) *rig {
 func prepare(t *testing.T) *rig {
 	t.Helper()
 	log := &journal{}
-	r := &rig{broker: newBroker(log), ledger: newLedger(log), journal: log, counter: &counter{n: map[jobs.Occurrence]int{}, results: map[jobs.BatchResult]int{}}, ended: make(chan error, 1)}
+	r := &rig{broker: newBroker(log), ledger: newLedger(log), letters: &letters{log: log}, journal: log, counter: &counter{n: map[jobs.Occurrence]int{}, results: map[jobs.BatchResult]int{}}, ended: make(chan error, 1)}
 	return r
 }
 
@@ -71,7 +72,7 @@ func (r *rig) start(t *testing.T, cfg pool.Config, services ...pool.Service) *ri
 	var ids int
 	var mu sync.Mutex
 	p, err := pool.New(cfg, pool.Parts{
-		Source: r.broker, Settler: r.broker, Ledger: r.ledger, DeadLetters: letters{r.journal},
+		Source: r.broker, Settler: r.broker, Ledger: r.ledger, DeadLetters: r.letters,
 		Services: services, Observer: r.counter, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
 		NewID: func() string {
 			mu.Lock()

@@ -147,6 +147,7 @@ func (m *Metrics) makeJobs(f factory) {
 		jobs.LeaseLost:            f.counter("jobs_lease_lost_total", "Jobs let go because their lease could not be renewed."),
 		jobs.Panics:               f.counter("panics_total", "Panics recovered in calls."),
 		jobs.LoneRuns:             f.counter("lone_runs_total", "Calls for groups of suspects: jobs that may be crashing their workers."),
+		jobs.Unburied:             f.counter("dlq_refused_total", "Jobs that failed and wait, because their dead letters cannot be stored."),
 		jobs.Waited:               f.counter("jobs_waited_total", "Jobs given back without an event, because a service holds them back."),
 		jobs.CrashLoops:           f.counter("crash_loops_total", "Jobs failed because they seem to crash their workers."),
 	}
