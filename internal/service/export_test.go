@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -62,3 +63,12 @@ func Sign(secret, id string, at time.Time, body []byte) (timestamp, signature st
 
 // Broken describes an error of a request.
 func Broken(ctx context.Context, err error) *jobs.Failure { return broken(ctx, "billing:80", err) }
+
+// FillURL returns the function that fills the holes of a URL.
+func FillURL(raw string) func(*jobs.Job) (*url.URL, error) {
+	t, err := parseTarget(raw)
+	if err != nil {
+		panic(err)
+	}
+	return t.fill
+}

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -69,3 +70,6 @@ func TestCallSucceeds(t *testing.T) {
 		}
 	}
 }
+
+// jsonOf encodes v without escapes for HTML.
+func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }

@@ -1,0 +1,508 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+// callOf returns a call for jobs made of deliveries, in the way the pool makes one.
+func callOf(deliveries ...jobs.Delivery) *jobs.Call {
+	c := &jobs.Call{BatchID: "0190b0c4-0000-7000-8000-000000000001", Pool: "default", Service: "billing", Key: "b:billing"}
+	for i, d := range deliveries {
+		if d.Subject == "" {
+			d.Subject = "jobs.order.eu"
+		}
+		d.Source, d.Ref = "/rollcall/JOBS/e", jobs.Ref{Epoch: "e", Seq: uint64(i + 1)}
+		d.Published = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+		j := jobs.Decode(d, 0)
+		c.Jobs = append(c.Jobs, &j)
+	}
+	return c
+}
+
+// formatted returns settings of a format.
+func formatted(format service.Format, edit ...func(*service.Config)) service.Config {
+	cfg := config()
+	cfg.Format = format
+	for _, e := range edit {
+		e(&cfg)
+	}
+	return cfg
+}
+
+// arrived is a request as a service saw it.
+type arrived struct {
+	Method, URI, Host string
+	Header            http.Header
+	Body              string
+}
+
+// collector is a service that says 200 and remembers what it got.
+type collector struct {
+	mu  sync.Mutex
+	got []arrived
+}
+
+func (c *collector) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.got = append(c.got, arrived{r.Method, r.RequestURI, r.Host, r.Header, string(body)})
+}
+
+// one returns the only request.
+func (c *collector) one(t *testing.T) arrived {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.got) != 1 {
+		t.Fatalf("%d requests, want 1", len(c.got))
+	}
+	return c.got[0]
+}
+
+// TestWhatARequestForOneJobCarries has the rows of the table of formats.
+func TestWhatARequestForOneJobCarries(t *testing.T) {
+	t.Parallel()
+	delivery := jobs.Delivery{Data: []byte(`{"order":{"id":17}}`), Header: map[string][]string{
+		"Content-Type": {"application/vnd.order+json"}, "ce-id": {"order 17"}, "ce-source": {"/shop"}, "ce-type": {"order.placed"}, "ce-tenant": {"acme"},
+		"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "tracestate": {"a=b"}, "Rollcall-Deadline": {"2099-01-01T00:00:00Z"}, "Rollcall-Set": {"import-7"},
+	}}
+	common := map[string]string{
+		"Idempotency-Key": `"e.1:billing"`, "Rollcall-Batch": "0190b0c4-0000-7000-8000-000000000001", "Rollcall-Pool": "default",
+		"Rollcall-Uid": "e.1", "Rollcall-Attempt": "1", "Rollcall-Deadline": "2099-01-01T00:00:00Z", "Content-Type": "application/vnd.order+json",
+		"Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Tracestate": "a=b", "Authorization": "Bearer tok", "X-Api-Key": "key-17", "Webhook-Id": "e.1:billing",
+	}
+	event := map[string]string{
+		"Ce-Specversion": "1.0", "Ce-Id": "order%2017", "Ce-Source": "/shop", "Ce-Type": "order.placed", "Ce-Subject": "jobs.order.eu", "Ce-Time": "2026-01-31T12:00:00Z",
+		"Ce-Tenant": "acme", "Ce-Rollcalluid": "e.1", "Ce-Rollcallsubject": "jobs.order.eu", "Ce-Rollcallattempt": "1", "Ce-Rollcalldeadline": "2099-01-01T00:00:00Z", "Ce-Rollcallset": "import-7",
+		"Ce-Traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Ce-Tracestate": "a=b",
+	}
+	for format, ce := range map[service.Format]bool{service.FormatEvent: true, service.FormatPlain: false} {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			var got collector
+			cfg := formatted(format, func(c *service.Config) {
+				c.Token, c.Secret, c.Headers = jobs.NewSecret("tok"), jobs.NewSecret(secretA), jobs.NewSecret("X-Api-Key:key-{data:/order/id}")
+			})
+			r := newService(t, serve(t, got.ServeHTTP)+"/v1/{type}/{subject:3}?id={id}", cfg, service.Deps{Version: "1.2.3"}).Call(t.Context(), callOf(delivery))
+			if r.Failure != nil || r.Replies[0].Status != ok || r.Tries != 1 {
+				t.Fatalf("%+v", r)
+			}
+			a := got.one(t)
+			if a.Method != http.MethodPost || a.URI != "/v1/order.placed/eu?id=order%2017" || a.Body != string(delivery.Data) {
+				t.Errorf("%s %s with %s", a.Method, a.URI, a.Body)
+			}
+			for name, want := range common {
+				if got := a.Header.Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			for name, want := range event {
+				if !ce {
+					want = ""
+				}
+				if got := a.Header.Get(name); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			if !strings.HasPrefix(a.Header.Get("Webhook-Signature"), "v1,") {
+				t.Errorf("signature %q", a.Header.Get("Webhook-Signature"))
+			}
+		})
+	}
+}
+
+func TestMethodsWithoutABody(t *testing.T) {
+	t.Parallel()
+	for method, sends := range map[string]bool{http.MethodGet: false, http.MethodDelete: false, http.MethodPut: true, http.MethodPatch: true} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			var got collector
+			cfg := formatted(service.FormatPlain, func(c *service.Config) { c.Method = method })
+			r := newService(t, serve(t, got.ServeHTTP)+"/{uid}", cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{Data: []byte("text")}))
+			if a := got.one(t); r.Failure != nil || a.Method != method || (a.Body == "text") != sends || (a.Header.Get("Content-Type") == "text/plain") != sends {
+				t.Errorf("%+v: %+v", r, a)
+			}
+		})
+	}
+}
+
+// TestTheKeyOfAJobStaysTheSame compares two attempts in different batches.
+func TestTheKeyOfAJobStaysTheSame(t *testing.T) {
+	t.Parallel()
+	var got collector
+	s := newService(t, serve(t, got.ServeHTTP), formatted(service.FormatPlain), service.Deps{})
+	c := callOf(jobs.Delivery{Data: []byte("1")})
+	s.Call(t.Context(), c)
+	c.BatchID = "0190b0c4-0000-7000-8000-000000000002"
+	c.Jobs[0].Record.Attempts = 3
+	s.Call(t.Context(), c)
+	if len(got.got) != 2 || got.got[0].Header.Get("Idempotency-Key") != got.got[1].Header.Get("Idempotency-Key") || got.got[0].Body != got.got[1].Body {
+		t.Errorf("%+v", got.got)
+	}
+	if got.got[1].Header.Get("Rollcall-Attempt") != "4" {
+		t.Errorf("attempt %q", got.got[1].Header.Get("Rollcall-Attempt"))
+	}
+}
+
+// corpus are values that want out of the place where they are put.
+var corpus = []string{
+	"plain", "a/b", "/", "//evil.example/x", "..", ".", "../..", "%2e%2e", "%2E.", "%2f", "\\..\\", "a b", "a+b", "x?y=1", "x#y", "x&y=1", "=", ";v=1", ":8080", "@evil.example",
+	"http://evil.example/", "evil.example:80", "é€😀", "{id}", "{data:/sku}", "%", "%zz", "\x00", "a\r\nX-Evil: 1", "a\nb", "\x7f", "\t", "\"'<>", "HTTP/1.1", strings.Repeat("x", 5000), "\u202e", "*", ">", "a.b", "$JS.API", "~-_.",
+}
+
+// TestNothingAJobContainsLeavesItsPlace puts every value of the corpus into every hole there is.
+func TestNothingAJobContainsLeavesItsPlace(t *testing.T) {
+	t.Parallel()
+	for _, format := range []service.Format{service.FormatEvent, service.FormatPlain} {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			for _, value := range corpus {
+				checkInPlace(t, format, value)
+			}
+		})
+	}
+}
+
+// checkInPlace sends a job that has value wherever a job can have one.
+func checkInPlace(t *testing.T, format service.Format, value string) {
+	t.Helper()
+	var got collector
+	url := serve(t, got.ServeHTTP)
+	s := newService(t, url+"/a/{data:/sku}/b/{header:x-v}?q={data:/sku}&r={id}", formatted(format, func(c *service.Config) {
+		c.Headers = jobs.NewSecret("X-Sku:{header:x-v}")
+	}), service.Deps{})
+	body, _ := jsonOf(map[string]string{"sku": value})
+	c := callOf(jobs.Delivery{Data: body, Header: map[string][]string{
+		"x-v": {value}, "ce-id": {value}, "ce-type": {value}, "ce-subject": {value}, "ce-x": {value}, "Content-Type": {"application/json; v=" + value}, "traceparent": {value}, "tracestate": {value},
+	}})
+	r := s.Call(t.Context(), c)
+	if r.Failure != nil {
+		t.Fatalf("%q: %v", value, r.Failure)
+	}
+	if r.Replies[0].Status == fail {
+		// Refused without a request: a line break cannot stand in a header.
+		if len(got.got) != 0 || !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			t.Errorf("%q: %+v after %d requests", value, r.Replies[0], len(got.got))
+		}
+		return
+	}
+	a := got.one(t)
+	path, query, _ := strings.Cut(a.URI, "?")
+	segments := strings.Split(path, "/")
+	if a.Host != strings.TrimPrefix(url, "http://") || len(segments) != 5 || segments[1] != "a" || segments[3] != "b" || strings.Contains(query, "#") ||
+		strings.Count(query, "&") != 1 || strings.Count(query, "=") != 2 || !strings.HasPrefix(query, "q=") {
+		t.Errorf("%q: %s at %s", value, a.URI, a.Host)
+	}
+	for _, segment := range segments {
+		if segment == "." || segment == ".." || strings.ContainsAny(segment, "?#\\ ") {
+			t.Errorf("%q: segment %q", value, segment)
+		}
+	}
+	if a.Header.Get("X-Evil") != "" || a.Header.Get("X-Sku") != strings.Trim(value, "\t ") || a.Body != string(body) {
+		t.Errorf("%q: headers %v", value, a.Header)
+	}
+}
+
+// FuzzHoles looks for a value that changes more of a request than its place.
+func FuzzHoles(f *testing.F) {
+	for _, value := range corpus {
+		f.Add(value)
+	}
+	target := service.FillURL("http://billing.example:8080/a/{header:v}/b.{header:v}?q={header:v}")
+	f.Fuzz(func(t *testing.T, value string) {
+		c := callOf(jobs.Delivery{Header: map[string][]string{"v": {value}}})
+		u, err := target(c.Jobs[0])
+		if err != nil {
+			if value != "" {
+				t.Errorf("%q: %v", value, err)
+			}
+			return
+		}
+		if u.Scheme != "http" || u.Host != "billing.example:8080" || u.User != nil || u.Fragment != "" || u.Opaque != "" {
+			t.Errorf("%q leads to %v", value, u)
+		}
+		uri := u.RequestURI()
+		path, query, _ := strings.Cut(uri, "?")
+		segments := strings.Split(path, "/")
+		if len(segments) != 4 || segments[1] != "a" || segments[2] == "." || segments[2] == ".." || strings.ContainsAny(uri, "# \r\n\\") {
+			t.Errorf("%q gives %q", value, uri)
+		}
+		if got := u.Query(); len(got) != 1 || got.Get("q") != value || strings.ContainsAny(query, "&;+") {
+			t.Errorf("%q gives the query %q", value, query)
+		}
+	})
+}
+
+func TestAHoleThatCannotBeFilledFailsItsJobAlone(t *testing.T) {
+	t.Parallel()
+	var got collector
+	s := newService(t, serve(t, got.ServeHTTP)+"/orders/{data:/order/id}", formatted(service.FormatPlain), service.Deps{})
+	r := s.Call(t.Context(), callOf(
+		jobs.Delivery{Data: []byte(`{"order":{"id":1}}`)}, jobs.Delivery{Data: []byte(`{"order":{}}`)}, jobs.Delivery{Data: []byte(`{"order":{"id":""}}`)},
+		jobs.Delivery{Data: []byte(`{"order":{"id":null}}`)}, jobs.Delivery{Data: []byte(`{"order":{"id":{}}}`)}, jobs.Delivery{Data: []byte(`text`)}, jobs.Delivery{Data: []byte(`{"order":{"id":true}}`)},
+	))
+	if r.Failure != nil || r.Tries != 2 {
+		t.Fatalf("%+v", r)
+	}
+	if diff := cmp.Diff([]jobs.Status{ok, fail, fail, fail, fail, fail, ok}, statuses(r.Replies)); diff != "" {
+		t.Error(diff)
+	}
+	for i := 1; i < 6; i++ {
+		if reply := r.Replies[i]; !strings.Contains(reply.Error, "{data:/order/id}") || !reply.Unsent {
+			t.Errorf("job %d: %+v", i, reply)
+		}
+	}
+	if st := s.State(); st.Breaker != jobs.BreakerClosed || st.LastError != "" {
+		t.Errorf("state %+v", st)
+	}
+}
+
+func TestFaultsOfHolesAndFormats(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		url  string
+		edit func(*service.Config)
+		says string
+	}{
+		"batch with a hole":          {"http://h/{id}", func(c *service.Config) { c.Format = service.FormatBatch }, "ROLLCALL_SVC_BILLING_FORMAT"},
+		"batch with a hole on NATS":  {"nats://svc.{type}", func(c *service.Config) { c.Format = service.FormatBatch }, "ROLLCALL_SVC_BILLING_FORMAT"},
+		"batch with a header's hole": {"http://h/", func(c *service.Config) { c.Format, c.Headers = service.FormatBatch, jobs.NewSecret("X-A:{id}") }, "_HEADERS"},
+		"a hole in the host":         {"http://{id}/", nil, "scheme, host or port"},
+		"a hole in the port":         {"http://h:{id}/", nil, "ROLLCALL_SERVICES"},
+		"a hole in the scheme":       {"{id}://h/", nil, "ROLLCALL_SERVICES"},
+		"a hole in the user":         {"http://{id}@h/", nil, "ROLLCALL_SERVICES"},
+		"a hole in the fragment":     {"http://h/#{id}", nil, "ROLLCALL_SERVICES"},
+		"an unknown hole":            {"http://h/{name}", nil, "{subject:2}"},
+		"a hole without an end":      {"http://h/{id", nil, "has no end"},
+		"token zero":                 {"http://h/{subject:0}", nil, "counted from 1"},
+		"a pointer without a slash":  {"http://h/{data:id}", nil, "{data:/order/id}"},
+		"PUT with events":            {"http://h/", func(c *service.Config) { c.Format, c.Method = service.FormatEvent, "PUT" }, "_METHOD"},
+		"an unknown method":          {"http://h/", func(c *service.Config) { c.Method = "FETCH" }, "_METHOD"},
+		"KEEP with batch":            {"http://h/", func(c *service.Config) { c.Format, c.Keep = service.FormatBatch, true }, "_KEEP"},
+		"a reserved header":          {"http://h/", func(c *service.Config) { c.Headers = jobs.NewSecret("content-length:7") }, "Content-Length"},
+		"an event's header":          {"http://h/", func(c *service.Config) { c.Headers = jobs.NewSecret("ce-id:7") }, "Ce-Id"},
+		"no name":                    {"http://h/", func(c *service.Config) { c.Headers = jobs.NewSecret("secret-value") }, "entry 1"},
+		"a header twice":             {"http://h/", func(c *service.Config) { c.Headers = jobs.NewSecret("X-A:1,x-a:2") }, "twice"},
+		"a status in two lists": {"http://h/", func(c *service.Config) {
+			_ = c.OK.UnmarshalText([]byte("200-299"))
+			_ = c.Fail.UnmarshalText([]byte("204"))
+		}, "204"},
+		"two tokens": {"http://h/", func(c *service.Config) {
+			c.Token, c.Headers = jobs.NewSecret("t"), jobs.NewSecret("Authorization:Basic eA==")
+		}, "Authorization"},
+		"a bad route":            {"http://h/", func(c *service.Config) { c.Subjects = []string{"jobs..x"} }, "_SUBJECTS"},
+		"OAuth without a secret": {"https://h/", func(c *service.Config) { c.OAuthURL, c.OAuthID = "https://login/token", "id" }, "_OAUTH_SECRET"},
+		"OAuth and a token": {"https://h/", func(c *service.Config) {
+			c.OAuthURL, c.OAuthID, c.OAuthSecret, c.Token = "https://login/token", "id", jobs.NewSecret("s"), jobs.NewSecret("t")
+		}, "keep one"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := formatted(service.FormatPlain)
+			if test.edit != nil {
+				test.edit(&cfg)
+			}
+			err := cfg.Validate("billing", test.url)
+			if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "secret-value") {
+				t.Errorf("got %v, want it to say %s", err, test.says)
+			}
+		})
+	}
+}
+
+// TestRequestsForJobsGoSideBySide has one call of many jobs meet the concurrency of its service.
+func TestRequestsForJobsGoSideBySide(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var now, most atomic.Int32
+		cfg := formatted(service.FormatPlain)
+		cfg.Concurrency = 4
+		s := service.NewFake(cfg, deps(), func(_ context.Context, c *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			most.Store(max(most.Load(), now.Add(1)))
+			defer now.Add(-1)
+			time.Sleep(time.Second)
+			if len(c.Jobs) != 1 || c.Key != c.Jobs[0].UID+":billing" {
+				t.Errorf("a request for %d jobs under the key %s", len(c.Jobs), c.Key)
+			}
+			return []jobs.Reply{{Status: ok}}, nil
+		})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if r := s.Call(t.Context(), call(40)); r.Failure != nil || r.Tries != 40 {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		begun := time.Now()
+		wg.Wait()
+		if took := time.Since(begun); most.Load() != 4 || took != 30*time.Second {
+			t.Errorf("%d at once, %v in all; want 4, 30s", most.Load(), took)
+		}
+	})
+}
+
+// TestOneOfManyRequestsFails has trouble of single requests stay theirs.
+func TestOneOfManyRequestsFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := formatted(service.FormatPlain)
+		cfg.Tries = 2
+		s := service.NewFake(cfg, deps(), func(_ context.Context, c *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			switch c.Jobs[0].ID {
+			case "a1":
+				return nil, &jobs.Failure{Reason: jobs.ReasonHTTP4xx, Code: 422, Final: true, Err: fmt.Errorf("answered 422: no customer")}
+			case "a2":
+				return nil, unavailable()
+			}
+			return []jobs.Reply{{Status: ok}}, nil
+		})
+		r := s.Call(t.Context(), call(4))
+		if r.Failure != nil || r.Tries != 5 {
+			t.Fatalf("%+v", r)
+		}
+		if diff := cmp.Diff([]jobs.Status{ok, fail, retry, ok}, statuses(r.Replies)); diff != "" {
+			t.Error(diff)
+		}
+		if r.Replies[1].Free || r.Replies[2].Free || !strings.Contains(r.Replies[1].Error, "no customer") {
+			t.Errorf("%+v", r.Replies)
+		}
+	})
+}
+
+// TestNothingSentIsNoAttempt has an open breaker: the call says so as a whole.
+func TestNothingSentIsNoAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int32
+		s := service.NewFake(formatted(service.FormatPlain), deps(), func(context.Context, *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			sent.Add(1)
+			return nil, &jobs.Failure{Reason: jobs.ReasonHTTP4xx, Code: 401, Misconfigured: true, Err: fmt.Errorf("answered 401")}
+		})
+		r := s.Call(t.Context(), call(50))
+		for i, reply := range r.Replies {
+			if reply.Status != retry || !reply.Free {
+				t.Fatalf("job %d: %+v", i, reply)
+			}
+		}
+		if n := sent.Load(); n > 8 {
+			t.Errorf("%d requests at a concurrency of 8", n)
+		}
+		r = s.Call(t.Context(), call(50))
+		if r.Failure == nil || r.Tries != 0 || !r.Failure.Free || !r.Failure.Misconfigured || r.Replies != nil {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestAReplyOfOneJobNeverMakesASuccessUnreadable has bodies that no reply of a batch could be.
+func TestAReplyOfOneJobNeverMakesASuccessUnreadable(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"HTML": "<html>", "cut": `{"status":`, "our own words": `{"results":[{"id":"zz","status":"ok"}]}`, "binary": "\xff\x00", "long": strings.Repeat("x", 1<<20+1), "short": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := formatted(service.FormatPlain, func(c *service.Config) {
+				c.Keep = true
+				_ = c.FailIf.UnmarshalText([]byte("/status=error"))
+			})
+			url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+			if r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{})); r.Failure != nil || r.Replies[0].Status != ok || r.Tries != 1 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+func TestWhatIsKeptOfReplies(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "\ufeff{\n \"invoice\": \""+strings.Repeat(r.URL.Path[1:], 30)+"\"}\n")
+	})
+	cfg := formatted(service.FormatPlain, func(c *service.Config) { c.Keep, c.MaxReply, c.Concurrency = true, 100, 1 })
+	r := newService(t, url+"/{subject:2}", cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{Subject: "jobs.a"}, jobs.Delivery{Subject: "jobs.b"}, jobs.Delivery{Subject: "jobs.c"}))
+	if r.Failure != nil {
+		t.Fatal(r.Failure)
+	}
+	kept := 0
+	for i, reply := range r.Replies {
+		if reply.Status != ok {
+			t.Errorf("job %d: %+v", i, reply)
+		}
+		if kept += len(reply.Data); strings.ContainsAny(string(reply.Data), "\n\ufeff") {
+			t.Errorf("kept %q", reply.Data)
+		}
+	}
+	if kept == 0 || kept > 100 {
+		t.Errorf("%d bytes kept of three replies, want some and at most 100", kept)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]jobs.Status{
+		`{"status":"error","message":"no such card"}`: fail, `{"status":"ok"}`: ok, `{"code":"busy"}`: retry, `{"code":"locked"}`: retry, `{"code":7}`: retry,
+		`{"code":"busy","status":"error"}`: fail, `{"code":["busy"]}`: ok, `[1]`: ok, `{"nested":{"status":"error"}}`: ok,
+	} {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			cfg := formatted(service.FormatEvent, func(c *service.Config) {
+				_ = c.FailIf.UnmarshalText([]byte("/status=error"))
+				_ = c.RetryIf.UnmarshalText([]byte("/code=busy|locked|7"))
+			})
+			url := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) })
+			r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{}))
+			if r.Failure != nil || r.Replies[0].Status != want || want == fail && !strings.Contains(r.Replies[0].Error, "/status=error") {
+				t.Errorf("%+v, want %v", r, want)
+			}
+		})
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	cfg := config()
+	if !newService(t, "http://h", cfg, service.Deps{}).Takes("jobs.mail") {
+		t.Error("a service without a route does not take everything")
+	}
+	cfg.Subjects = []string{"jobs.mail.>", "jobs.*.eu"}
+	s := newService(t, "http://h", cfg, service.Deps{})
+	for subject, want := range map[string]bool{"jobs.mail.x": true, "jobs.order.eu": true, "jobs.mail": false, "jobs.order.us": false, "jobs.order.eu.x": false} {
+		if s.Takes(subject) != want {
+			t.Errorf("%s: %v", subject, !want)
+		}
+	}
+}
+
+// TestAServiceThatSendsBackOurSecrets has an error body that quotes the request.
+func TestAServiceThatSendsBackOurSecrets(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, r.Header.Get("Authorization")+" "+r.Header.Get("X-Api-Key"))
+	})
+	cfg := formatted(service.FormatPlain, func(c *service.Config) {
+		c.Token, c.Headers = jobs.NewSecret("tok-123"), jobs.NewSecret("X-Api-Key:key-123")
+	})
+	s := newService(t, url, cfg, service.Deps{})
+	r := s.Call(t.Context(), callOf(jobs.Delivery{}))
+	if text := r.Replies[0].Error + s.State().LastError; strings.Contains(text, "tok-123") || strings.Contains(text, "key-123") || !strings.Contains(text, "***") {
+		t.Error(text)
+	}
+}
