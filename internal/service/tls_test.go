@@ -205,3 +205,28 @@ func TestClientCertificate(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAuthorityThatIsReplacedIsReadAgain has a service whose certificate is of an authority that
+// its file names only later.
+func TestAnAuthorityThatIsReplacedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	old, next := newAuthority(t), newAuthority(t)
+	cert, key := issue(t, next, unchanged)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	writePEM(t, file, "CERTIFICATE", old.cert.Raw)
+	cfg := config()
+	cfg.CA = file
+	s := newService(t, serveTLS(t, cert, key, asIs, fine), cfg, service.Deps{})
+	want{reason: jobs.ReasonTLS, wrong: true}.check(t, s.Call(t.Context(), call(1)))
+	writePEM(t, file+".new", "CERTIFICATE", next.cert.Raw)
+	if err := os.Rename(file+".new", file); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); s.Call(t.Context(), call(1)).Failure != nil; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", s.State())
+		}
+	}
+}

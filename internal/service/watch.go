@@ -17,14 +17,9 @@ const watchEvery = time.Second
 // for it; the caller makes sure that nobody else asks meanwhile.
 type watch struct {
 	paths  []string
-	stamps []stamp
+	// stamps are what was last seen of each file, nil for one that was not there.
+	stamps []os.FileInfo
 	looked time.Time
-}
-
-// stamp is what changes with a file.
-type stamp struct {
-	modified time.Time
-	size     int64
 }
 
 func newWatch(paths ...string) watch {
@@ -38,12 +33,19 @@ func newWatch(paths ...string) watch {
 	return w
 }
 
-func stampOf(path string) stamp {
+// stampOf looks at a file; nil if it is not there.
+func stampOf(path string) os.FileInfo {
 	info, err := os.Stat(path)
 	if err != nil {
-		return stamp{}
+		return nil
 	}
-	return stamp{info.ModTime(), info.Size()}
+	return info
+}
+
+// differ reports whether two looks saw different files: orchestrators put another one in place,
+// people write into the one that is there.
+func differ(a, b os.FileInfo) bool {
+	return a == nil || !os.SameFile(a, b) || !a.ModTime().Equal(b.ModTime()) || a.Size() != b.Size()
 }
 
 // changed reports whether a file is another one than when it was last asked. A file that is
@@ -55,7 +57,7 @@ func (w *watch) changed(now time.Time) bool {
 	w.looked = now
 	changed := false
 	for i, path := range w.paths {
-		if s := stampOf(path); s != (stamp{}) && s != w.stamps[i] {
+		if s := stampOf(path); s != nil && differ(w.stamps[i], s) {
 			w.stamps[i], changed = s, true
 		}
 	}

@@ -1,0 +1,187 @@
+package service_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/service"
+)
+
+// issuer is a token endpoint that counts the tokens that it gave.
+type issuer struct {
+	given  atomic.Int32
+	life   int
+	status int
+}
+
+func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id, secret, _ := r.BasicAuth()
+	if i.status != 0 {
+		w.WriteHeader(i.status)
+		_, _ = io.WriteString(w, `{"error":"invalid_client","error_description":"who is `+secret+`?"}`)
+		return
+	}
+	if err := r.ParseForm(); err != nil || r.Form.Get("grant_type") != "client_credentials" || r.Form.Get("scope") != "jobs orders" || id != "rollcall" || secret != "s3cret" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"bearer","expires_in":%d}`, i.given.Add(1), i.life)
+}
+
+// granted returns settings with the grant.
+func granted(t *testing.T, i *issuer, edit ...func(*service.Config)) service.Config {
+	return formatted(service.FormatPlain, append([]func(*service.Config){func(c *service.Config) {
+		c.OAuthURL, c.OAuthID, c.OAuthSecret, c.OAuthScopes = serve(t, i.ServeHTTP), "rollcall", jobs.NewSecret("s3cret"), []string{"jobs", "orders"}
+	}}, edit...)...)
+}
+
+func TestAllCallsShareOneToken(t *testing.T) {
+	t.Parallel()
+	i := &issuer{life: 3600}
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer token-1" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	s := newService(t, url, granted(t, i), service.Deps{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if r := s.Call(t.Context(), callOf(make([]jobs.Delivery, 10)...)); r.Failure != nil || r.Replies[0].Status != ok {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+	wg.Wait()
+	if n := i.given.Load(); n != 1 {
+		t.Errorf("%d tokens for one service", n)
+	}
+}
+
+// TestATokenThatIsRefusedIsReplacedOnce has a service that forgets a token: the job notices
+// nothing of it.
+func TestATokenThatIsRefusedIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	i := &issuer{life: 3600}
+	var requests atomic.Int32
+	valid := "Bearer token-2"
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if r.Header.Get("Authorization") != valid {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	s := newService(t, url, granted(t, i), service.Deps{})
+	if r := s.Call(t.Context(), callOf(jobs.Delivery{})); r.Failure != nil || r.Replies[0].Status != ok || r.Tries != 1 {
+		t.Errorf("%+v, want a success in one try", r)
+	}
+	if i.given.Load() != 2 || requests.Load() != 2 {
+		t.Errorf("%d tokens, %d requests", i.given.Load(), requests.Load())
+	}
+	valid = "none"
+	r := s.Call(t.Context(), callOf(jobs.Delivery{}))
+	if r.Failure != nil || r.Replies[0].Status != retry || !r.Replies[0].Free || requests.Load() != 4 {
+		t.Errorf("%+v after %d requests, want one more token and then nobody's fault", r, requests.Load())
+	}
+	if st := s.State(); !st.Misconfigured || st.Breaker != jobs.BreakerOpen {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestATokenIsReplacedBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	i := &issuer{life: 1}
+	s := newService(t, serve(t, fine), granted(t, i), service.Deps{})
+	for deadline := time.Now().Add(10 * time.Second); i.given.Load() < 2; {
+		if r := s.Call(t.Context(), callOf(jobs.Delivery{})); r.Failure != nil || r.Replies[0].Status != ok {
+			t.Fatalf("%+v", r)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the token was never replaced")
+		}
+	}
+}
+
+func TestNoTokenIsNobodysJob(t *testing.T) {
+	t.Parallel()
+	for status, wrong := range map[int]bool{http.StatusUnauthorized: true, http.StatusServiceUnavailable: false} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			var called atomic.Int32
+			url := serve(t, func(http.ResponseWriter, *http.Request) { called.Add(1) })
+			s := newService(t, url, granted(t, &issuer{status: status}, func(c *service.Config) { c.Tries = 1 }), service.Deps{})
+			r := s.Call(t.Context(), callOf(jobs.Delivery{}))
+			if r.Failure == nil || r.Tries != 0 || !r.Failure.Free || r.Failure.Misconfigured != wrong || r.Failure.Reason != jobs.ReasonToken || called.Load() != 0 {
+				t.Errorf("%+v after %d requests", r, called.Load())
+			}
+			if text := r.Failure.Error(); strings.Contains(text, "s3cret") || !strings.Contains(text, "invalid_client") {
+				t.Error(text)
+			}
+		})
+	}
+}
+
+// secretFile returns a secret that lives in a file, and a function that changes it.
+func secretFile(t *testing.T, text string) (jobs.Secret, func(string)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	write := func(text string) {
+		// As orchestrators do: another file takes the name.
+		if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(text)
+	secret, err := jobs.ReadSecret(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret, write
+}
+
+// TestFilesOfSecretsAreReadAgain rotates a token, a signing secret and a certificate while the
+// service is called.
+func TestFilesOfSecretsAreReadAgain(t *testing.T) {
+	t.Parallel()
+	token, rotate := secretFile(t, "first\n")
+	secret, _ := secretFile(t, secretA)
+	var last atomic.Pointer[http.Header]
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) { last.Store(&r.Header) })
+	cfg := config()
+	cfg.Token, cfg.Secret = token, secret
+	s := newService(t, url, cfg, service.Deps{})
+	seen := func(want string) bool {
+		if r := s.Call(t.Context(), call(1)); r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+		return last.Load().Get("Authorization") == want
+	}
+	if !seen("Bearer first") {
+		t.Fatalf("got %v", *last.Load())
+	}
+	rotate("second, longer\n") // a comma and a blank: no token
+	for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; {
+		if !seen("Bearer first") {
+			t.Fatalf("a file that cannot be used counted: %v", *last.Load())
+		}
+	}
+	rotate("third-one\n")
+	for deadline := time.Now().Add(10 * time.Second); !seen("Bearer third-one"); {
+		if time.Now().After(deadline) {
+			t.Fatalf("still %s", last.Load().Get("Authorization"))
+		}
+	}
+}
