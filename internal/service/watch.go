@@ -16,7 +16,7 @@ const watchEvery = time.Second
 // watch notices that files were replaced. It looks at them when it is asked, so nothing runs
 // for it; the caller makes sure that nobody else asks meanwhile.
 type watch struct {
-	paths  []string
+	paths []string
 	// stamps are what was last seen of each file, nil for one that was not there.
 	stamps []os.FileInfo
 	looked time.Time
