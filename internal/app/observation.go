@@ -26,7 +26,7 @@ const (
 	chartWindow = 300
 )
 
-// observation is everything that a replica tells of itself. It implements [web.Viewer].
+// observation is everything that a replica reports of itself. It implements [web.Viewer].
 type observation struct {
 	replica *replica
 	started time.Time
@@ -78,10 +78,10 @@ func (c *Config) info(digest string) map[string]string {
 }
 
 // observer is what the pool reports to. Traces come first: the others read what they set.
-func (o *observation) observer() telemetry.Chain {
-	chain := telemetry.Chain{telemetry.NewLogObserver(o.replica.log), o.metrics, o.recent}
+func (o *observation) observer() pool.Observers {
+	chain := pool.Observers{telemetry.NewLogObserver(o.replica.log), o.metrics, o.recent}
 	if o.tracing.Enabled() {
-		chain = append(telemetry.Chain{telemetry.NewTraceObserver(o.tracing.Tracer())}, chain...)
+		chain = append(pool.Observers{telemetry.NewTraceObserver(o.tracing.Tracer())}, chain...)
 	}
 	return chain
 }
@@ -117,7 +117,7 @@ func (p *parts) states() []jobs.ServiceState {
 	return states
 }
 
-// state is what the replica tells whoever asks.
+// state is what the replica answers to a status request.
 func (o *observation) state() jobs.ReplicaState {
 	r := o.replica
 	s := jobs.ReplicaState{

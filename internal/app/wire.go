@@ -61,8 +61,8 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 		return nil, err
 	}
 	p.background = append(p.background, p.source.Run)
-	p.pool.Source, p.pool.Settler = p.source, r.seen.metrics.Settler(p.source)
-	p.pool.Ledger = r.seen.metrics.Ledger(p.pool.Ledger, r.seen.tracing.Tracer())
+	p.pool.Source, p.pool.Settler = p.source, measuredSettler{p.source, r.seen.metrics}
+	p.pool.Ledger = measuredLedger{p.pool.Ledger, r.seen.metrics, r.seen.tracing.Tracer()}
 	p.pool.Observer = r.seen.observer()
 	p.pool.Log = r.log
 	p.pool.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }

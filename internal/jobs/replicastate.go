@@ -2,7 +2,7 @@ package jobs
 
 import "time"
 
-// ReplicaState is what a replica tells of itself.
+// ReplicaState is what a replica reports of itself.
 type ReplicaState struct {
 	Replica  string    `json:"replica"`
 	Pool     string    `json:"pool"`
@@ -11,7 +11,7 @@ type ReplicaState struct {
 	Started  time.Time `json:"started"`
 	// Phase is starting, working, draining or ended.
 	Phase string `json:"phase"`
-	// Ready tells that it takes jobs.
+	// Ready is true while it takes jobs.
 	Ready bool `json:"ready"`
 	// HeldJobs and HeldBytes are what it has taken and not settled.
 	HeldJobs  int   `json:"held_jobs"`

@@ -20,7 +20,7 @@ const scrapeTimeout = 8 * time.Second
 // Build names the program in rollcall_build_info.
 type Build struct{ Version, Revision, Go string }
 
-// ServiceInfo is what is known of a service by its settings.
+// ServiceInfo is the part of a service's settings that is measured against.
 type ServiceInfo struct {
 	Name     string
 	Required bool
@@ -51,7 +51,7 @@ type Metrics struct {
 	batchCommit   prometheus.Histogram
 
 	services map[string]*serviceMetrics
-	acks     map[string]settlements
+	acks     map[Ack]acks
 
 	sets map[jobs.SetOutcome]prometheus.Counter
 
@@ -166,10 +166,10 @@ func (m *Metrics) makeJobs(f factory) {
 	// No native buckets here: finding one costs memory for every job.
 	m.wait = f.NewHistogram(prometheus.HistogramOpts{Namespace: prefix, Name: "job_wait_seconds", Help: "Time from the publication of a job to its first dispatch.", Buckets: durations()})
 	m.duration = f.NewHistogram(prometheus.HistogramOpts{Namespace: prefix, Name: "job_duration_seconds", Help: "Time from the publication of a job to the event it is final in.", Buckets: durations()})
-	acks := f.counters("acks_total", "Settlements of deliveries, by kind and whether they could be sent.", "kind", "result")
-	m.acks = map[string]settlements{}
-	for _, kind := range []string{kindAck, kindNak, kindProgress} {
-		m.acks[kind] = settlements{acks.WithLabelValues(kind, "sent"), acks.WithLabelValues(kind, "failed")}
+	total := f.counters("acks_total", "Answers to the broker about deliveries, by kind and whether they could be sent.", "kind", "result")
+	m.acks = map[Ack]acks{}
+	for _, kind := range []Ack{Acked, Nacked, InProgress} {
+		m.acks[kind] = acks{total.WithLabelValues(string(kind), "sent"), total.WithLabelValues(string(kind), "failed")}
 	}
 }
 
@@ -206,7 +206,7 @@ func (m *Metrics) SetEnded(_ string, outcome jobs.SetOutcome, _ int) { m.sets[ou
 // SetBack counts that the broker's data was found to be set back.
 func (m *Metrics) SetBack() { m.setBack.Inc() }
 
-// CommitGroup tells of one atomic publish of so many batches.
+// CommitGroup counts one atomic publish of so many batches.
 func (m *Metrics) CommitGroup(batches int, took time.Duration, err error) {
 	m.groupResults[err == nil].Inc()
 	m.groupDuration.Observe(took.Seconds())

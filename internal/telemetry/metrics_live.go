@@ -8,19 +8,19 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Live is what is read at every scrape instead of being counted. All functions may be called
+// Live has the functions that every scrape calls. All functions may be called
 // from any goroutine; Broker and ClockSkew may be nil, where there is no stream, and LogDropped.
 type Live struct {
 	Held     func() jobs.Room
 	Ready    func() bool
 	Draining func() bool
-	// Connected tells whether a NATS server is there; Connection counts what happened since.
+	// Connected reports whether a NATS server is there; Connection counts disconnects since the start.
 	Connected  func() bool
 	Connection func() Connection
 	Services   func() []jobs.ServiceState
 	// LogDropped counts the lines of the log that were lost; nil where none can be.
 	LogDropped func() uint64
-	// Mixed tells whether replicas of the pool have different settings.
+	// Mixed reports whether replicas of the pool have different settings.
 	Mixed func() bool
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)

@@ -235,23 +235,16 @@ func TestAnAbsentBrokerLeavesNoOldNumbers(t *testing.T) {
 	}
 }
 
-// failing settles nothing.
-type failing struct{ err error }
-
-func (f failing) Ack(*jobs.Delivery) error                { return f.err }
-func (f failing) Nak(*jobs.Delivery, time.Duration) error { return f.err }
-func (f failing) Extend(*jobs.Delivery) error             { return f.err }
-
-func TestSettlementsAreCountedAndPassedOn(t *testing.T) {
+func TestAcksAreCountedAndTheirErrorsPassedOn(t *testing.T) {
 	t.Parallel()
 	m := newMetrics()
 	gone := errors.New("gone")
-	for _, inner := range []failing{{}, {gone}} {
-		s := m.Settler(inner)
-		for _, err := range []error{s.Ack(nil), s.Nak(nil, 0), s.Extend(nil)} {
-			if !errors.Is(err, inner.err) {
-				t.Errorf("got %v, want %v", err, inner.err)
-			}
+	for _, kind := range []telemetry.Ack{telemetry.Acked, telemetry.Nacked, telemetry.InProgress} {
+		if err := m.Ack(kind, nil); err != nil {
+			t.Errorf("a sent %s: %v", kind, err)
+		}
+		if err := m.Ack(kind, gone); !errors.Is(err, gone) {
+			t.Errorf("a failed %s: %v, want %v", kind, err, gone)
 		}
 	}
 	for _, kind := range []string{"ack", "nak", "progress"} {
@@ -282,14 +275,13 @@ func TestNoMemoryPerJob(t *testing.T) {
 			outcomes[i] = jobs.Succeeded
 		}
 		s := settled("b1", outcomes...)
-		settler := m.Settler(failing{})
 		ctx := t.Context()
 		return testing.AllocsPerRun(100, func() {
 			m.Event(jobs.Received, n)
 			_, end := m.Batch(ctx, s.Batch)
 			end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
-			for _, j := range s.Batch.Jobs {
-				_ = settler.Ack(&j.Delivery)
+			for range s.Batch.Jobs {
+				_ = m.Ack(telemetry.Acked, nil)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
 	"rollcall/internal/telemetry"
 )
 
@@ -26,7 +27,7 @@ func settled(id string, outcomes ...jobs.Outcome) *jobs.Settlement {
 }
 
 // play tells an observer of a whole batch.
-func play(t *testing.T, o telemetry.Observer, s *jobs.Settlement) {
+func play(t *testing.T, o pool.Observer, s *jobs.Settlement) {
 	t.Helper()
 	_, end := o.Batch(t.Context(), s.Batch)
 	end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})

@@ -42,7 +42,7 @@ func TracingWanted(environ []string) bool {
 	return wanted
 }
 
-// Origin tells whose spans they are. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, where
+// Origin identifies the process in its spans. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, where
 // set, take precedence.
 type Origin struct{ Pool, Replica, Version string }
 
@@ -88,7 +88,7 @@ func (t *Tracing) Tracer() trace.Tracer {
 	return t.provider.Tracer(scope)
 }
 
-// Shutdown exports what is left, within ctx, and ends the export.
+// Shutdown exports the remaining spans, within ctx, and ends the export.
 func (t *Tracing) Shutdown(ctx context.Context) error {
 	if !t.Enabled() {
 		return nil

@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
 	"rollcall/internal/telemetry"
 )
 
@@ -100,9 +101,8 @@ func attribute(s *tracetest.SpanStub, key string) string {
 	return ""
 }
 
-// committer is a ledger whose commits all end alike.
+// committer commits with the same end every time.
 type committer struct {
-	telemetry.Ledger
 	err  error
 	seen trace.SpanContext
 }
@@ -131,7 +131,7 @@ func lifeOfABatch(t *testing.T, tr *telemetry.Tracing, ledger *committer) (s *jo
 		done(r)
 		sent = append(sent, c.Traceparent)
 	}
-	_ = newMetrics().Ledger(ledger, tr.Tracer()).Commit(ctx, s)
+	_ = newMetrics().Commit(ctx, tr.Tracer(), s, ledger.Commit)
 	end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 	return s, sent
 }
@@ -212,7 +212,7 @@ func TestLogLinesCarryTheTrace(t *testing.T) {
 	tr, stop := tracing(t, kept, zerolog.Nop())
 	var out bytes.Buffer
 	log := telemetry.NewLogger(telemetry.Config{Level: "debug", Format: telemetry.FormatJSON}, &out)
-	play(t, telemetry.Chain{telemetry.NewTraceObserver(tr.Tracer()), telemetry.NewLogObserver(log)}, settled("b1", jobs.Succeeded))
+	play(t, pool.Observers{telemetry.NewTraceObserver(tr.Tracer()), telemetry.NewLogObserver(log)}, settled("b1", jobs.Succeeded))
 	stop()
 	if want := `"trace_id":"` + kept.named(t, "process jobs").SpanContext.TraceID().String() + `"`; !strings.Contains(out.String(), want) {
 		t.Errorf("the line %q lacks %s", out.String(), want)

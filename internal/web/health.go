@@ -12,9 +12,9 @@ import (
 // Prober knows how the worker is.
 type Prober interface {
 	// Alive reports whether the worker's loop runs. It says nothing of the broker: a restart
-	// would not bring that back.
+	// would not bring it back.
 	Alive() bool
-	// Report tells whether the worker takes jobs, and why not.
+	// Report says whether the worker takes jobs, and why not.
 	Report() Report
 }
 
@@ -95,5 +95,5 @@ func answer(w http.ResponseWriter, code int, contentType string, body []byte) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // the client is gone; nobody is left to tell
+	_, _ = w.Write(body) // an error means that the client is gone
 }

@@ -7,10 +7,10 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// view is a status with what has to be worked out for the page.
+// view is a status and everything that the page derives from it.
 type view struct {
 	Status
-	// Title of the page tells the state at a glance, also from another tab.
+	// Title of the page shows the state, also in another tab.
 	Title  string
 	State  pill
 	Alerts []alert
@@ -26,7 +26,7 @@ type view struct {
 	Success               string
 	PoolSuccessTone       string
 	Version               string
-	// Core tells that the pool has no stream by its settings.
+	// Core is true for a pool without a stream (core mode).
 	Core bool
 }
 
@@ -135,7 +135,7 @@ func (v *view) addPeers() {
 	}
 }
 
-// Stale tells that the replicas other than this one are shown as they were.
+// Stale reports whether the other replicas are shown as they were.
 func (v *view) Stale() bool { return v.Peers.Error != "" }
 
 func serviceRows(services []jobs.ServiceState) []serviceRow {

@@ -1,0 +1,45 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
+	"rollcall/internal/telemetry"
+)
+
+// measuredSettler counts what is answered to the broker.
+type measuredSettler struct {
+	pool.Settler
+	metrics *telemetry.Metrics
+}
+
+// Ack counts and passes on.
+func (s measuredSettler) Ack(d *jobs.Delivery) error {
+	return s.metrics.Ack(telemetry.Acked, s.Settler.Ack(d))
+}
+
+// Nak counts and passes on.
+func (s measuredSettler) Nak(d *jobs.Delivery, delay time.Duration) error {
+	return s.metrics.Ack(telemetry.Nacked, s.Settler.Nak(d, delay))
+}
+
+// Extend counts and passes on.
+func (s measuredSettler) Extend(d *jobs.Delivery) error {
+	return s.metrics.Ack(telemetry.InProgress, s.Settler.Extend(d))
+}
+
+// measuredLedger times commits, each in a span.
+type measuredLedger struct {
+	pool.Ledger
+	metrics *telemetry.Metrics
+	tracer  trace.Tracer
+}
+
+// Commit times and passes on.
+func (l measuredLedger) Commit(ctx context.Context, s *jobs.Settlement) error {
+	return l.metrics.Commit(ctx, l.tracer, s, l.Ledger.Commit)
+}
