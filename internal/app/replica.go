@@ -160,7 +160,6 @@ func (r *replica) run(ctx context.Context) error {
 func (r *replica) engineConfig() pool.Config {
 	c := r.cfg.Engine
 	c.Pool, c.Replica = r.cfg.Pool, r.opts.Replica
-	c.AckWait = r.cfg.Streams.AckWait
 	c.Once = r.cfg.Streams.Source == bus.SourceCore
 	return c
 }

@@ -22,6 +22,7 @@ type source interface {
 	pool.Settler
 	Run(ctx context.Context) error
 	Drain()
+	Lease() time.Duration
 	Healthy() error
 	Close(ctx context.Context) error
 }
@@ -67,6 +68,7 @@ func (r *replica) assemble(ctx context.Context, conn *bus.Conn) (*parts, error) 
 	p.pool.Log = r.log
 	p.pool.NewID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	p.pool.MaxPayload = func() int { return int(conn.NATS().MaxPayload()) }
+	p.pool.Lease, p.pool.Now = p.source.Lease, conn.Clock().Now
 	p.pool.Probe = r.opts.Probe
 	return p, nil
 }
@@ -87,7 +89,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	}
 	sets := ledger.NewSets(store, ledger.SetsConfig{
 		Names: names, MaxAge: r.cfg.Streams.SetMaxAge, EventTTL: r.cfg.Streams.DoneAge, EventSubject: bus.SetEventSubject,
-		MaxEvent: func() int { return int(conn.NATS().MaxPayload()) - eventHeaders }, Now: time.Now, OnEnd: r.seen.metrics.SetEnded,
+		MaxEvent: func() int { return int(conn.NATS().MaxPayload()) - eventHeaders }, Now: conn.Clock().Now, OnEnd: r.seen.metrics.SetEnded,
 	}, r.log)
 	l := ledger.New(store, ledger.Config{
 		Names: names, TTL: retentions.TTL, EventTTL: r.cfg.Streams.DoneAge, EventSubject: bus.EventSubject,

@@ -36,6 +36,8 @@ type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log zerolog.Logger
+	// clock is an estimate of the broker's.
+	clock *Clock
 
 	// polite is set at the end, when everything was flushed: see [line].
 	polite atomic.Bool
@@ -69,7 +71,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
+	c := &Conn{log: log, clock: newClock(log), inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
 	options = append(options,
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),

@@ -165,6 +165,9 @@ func (s *CoreSource) Nak(*jobs.Delivery, time.Duration) error { return nil }
 // Extend implements pool.Settler; there is no lease.
 func (s *CoreSource) Extend(*jobs.Delivery) error { return nil }
 
+// Lease is nobody else's concern: what has arrived is not handed to others.
+func (s *CoreSource) Lease() time.Duration { return s.streams.AckWait }
+
 // Healthy returns nil while the source is subscribed and the connection is well.
 func (s *CoreSource) Healthy() error {
 	s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
@@ -135,3 +136,16 @@ func (h *HighWater) Current() error { return h.current() }
 
 // Delivered is delivered.
 func (h *HighWater) Delivered(seq uint64) { h.delivered(seq) }
+
+// NewClock is newClock.
+func NewClock(log zerolog.Logger) *Clock { return newClock(log) }
+
+// Observe is observe.
+func (c *Clock) Observe(asked, stamped, received time.Time) { c.observe(asked, stamped, received) }
+
+// Wrong makes this machine's wall clock wrong.
+func (c *Clock) Wrong(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = func() time.Time { return time.Now().Add(by).Round(0) }
+}

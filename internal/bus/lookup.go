@@ -15,19 +15,23 @@ func (c *Conn) JetStream() jetstream.JetStream { return c.js }
 
 // Stream looks a stream up. The error wraps [ErrMissing] if there is none.
 func (c *Conn) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	asked := c.clock.now()
 	stream, err := c.js.Stream(ctx, name)
 	if err != nil {
 		return nil, lookupError("stream "+name, err)
 	}
+	c.clock.observe(asked, stream.CachedInfo().TimeStamp, c.clock.now())
 	return stream, nil
 }
 
 // Consumer looks a consumer of a stream up. The error wraps [ErrMissing] if there is none.
 func (c *Conn) Consumer(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
+	asked := c.clock.now()
 	consumer, err := c.js.Consumer(ctx, stream, name)
 	if err != nil {
 		return nil, lookupError("consumer "+stream+"/"+name, err)
 	}
+	c.clock.observe(asked, consumer.CachedInfo().TimeStamp, c.clock.now())
 	return consumer.CachedInfo(), nil
 }
 

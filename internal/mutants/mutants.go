@@ -322,4 +322,12 @@ var mutants = []mutant{
 		"a refusal that does not pass is kept quiet", "a pool that gets no jobs is not ready",
 		"internal/bus/pulls.go", "if s.refusals++; s.refusals >= refusalsBearable {", "if false {", []string{"./internal/bus", "-run", "TestARefusal"},
 	},
+	{
+		"a job's age goes by the clock of the machine", "a fresh job is not expired",
+		"internal/pool/executor.go", "x.route(batch.Jobs, x.now())", "x.route(batch.Jobs, time.Now())", poolPkg,
+	},
+	{
+		"the broker's clock is not asked for", "a fresh job is not expired",
+		"internal/bus/clock.go", "return best.offset, true", "return 0, true", []string{"./internal/bus", "-run", "Clock"},
+	},
 }

@@ -10,7 +10,7 @@ import (
 
 // rule decides on every job of the batch.
 func (x *executor) rule(b *jobs.Batch, columns []column) *jobs.Settlement {
-	now := time.Now()
+	now := x.now()
 	s := &jobs.Settlement{
 		Batch:     b,
 		Rulings:   make([]jobs.Ruling, len(b.Jobs)),

@@ -68,8 +68,6 @@ type Config struct {
 	// Pool and Replica name this process in batches and events.
 	Pool    string `ignored:"true"`
 	Replica string `ignored:"true"`
-	// AckWait is how long the broker waits for a settlement before it delivers again.
-	AckWait time.Duration `ignored:"true"`
 	// Once means that a job cannot come back: what would be retried is failed. Core mode.
 	Once bool `ignored:"true"`
 }

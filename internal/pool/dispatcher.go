@@ -55,7 +55,7 @@ func newDispatcher(p *Pool, work context.Context) *dispatcher {
 func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 	linger := time.NewTimer(0)
 	defer linger.Stop()
-	renewal := time.NewTicker(d.pool.cfg.AckWait / 3)
+	renewal := time.NewTimer(d.pool.parts.Lease() / 3)
 	defer renewal.Stop()
 	for arrivals != nil || len(d.flying) > 0 {
 		if d.takeOrSealIdle(&arrivals) {
@@ -72,6 +72,7 @@ func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 			d.advance(s)
 		case <-renewal.C:
 			d.renew(time.Now())
+			renewal.Reset(d.pool.parts.Lease() / 3)
 		}
 	}
 	d.tasks.Wait()

@@ -26,6 +26,7 @@ type executor struct {
 	log         zerolog.Logger
 	leases      *leases
 	maxPayload  func() int
+	now         func() time.Time
 	probe       func(point string)
 }
 
@@ -53,12 +54,11 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 		end.Result = jobs.BatchSuperseded
 		return false
 	}
-	now := time.Now()
-	if x.leases.lapsed(batch.Jobs, now) {
+	if x.leases.lapsed(batch.Jobs, time.Now()) {
 		f.move(stateLost)
 		return x.giveUp(work, settling, f, batch.Jobs, errLeaseLost)
 	}
-	x.route(batch.Jobs, now)
+	x.route(batch.Jobs, x.now())
 	columns := x.fanOut(ctx, batch)
 	f.move(stateSettling)
 	if ctx.Err() != nil && !x.conclusive(batch, columns) {
@@ -165,7 +165,7 @@ func (x *executor) account(ctx context.Context, members []*jobs.Job) {
 // accountLater is account for jobs whose lease is lost: the broker is away, or was. It waits for
 // it as long as a lease lasts, but not beyond the hard deadline.
 func (x *executor) accountLater(work context.Context, members []*jobs.Job) {
-	ctx, cancel := context.WithTimeout(work, x.leases.length)
+	ctx, cancel := context.WithTimeout(work, x.leases.length())
 	defer cancel()
 	x.account(ctx, members)
 }

@@ -116,7 +116,7 @@ func (p *Pool) load(ctx context.Context, again []*jobs.Job) ([]jobs.Record, erro
 	for i, j := range again {
 		refs[i] = j.Ref
 	}
-	ctx, cancel := context.WithDeadline(ctx, again[0].Received.Add(p.cfg.AckWait))
+	ctx, cancel := context.WithDeadline(ctx, again[0].Received.Add(p.parts.Lease()))
 	defer cancel()
 	return p.parts.Ledger.Load(ctx, refs)
 }

@@ -10,8 +10,8 @@ import (
 // leases knows when the leases of what is held run out. All are renewed together, so one moment
 // stands for them all; a job that came later counts from when it was received.
 type leases struct {
-	// length is how long the broker waits for a settlement.
-	length time.Duration
+	// length is how long the broker waits for a settlement, at the moment.
+	length func() time.Duration
 
 	mu      sync.Mutex
 	renewed time.Time
@@ -40,7 +40,7 @@ func (l *leases) over(received, now time.Time) bool {
 	if received.After(since) {
 		since = received
 	}
-	return elapsed(since, now) >= l.length
+	return elapsed(since, now) >= l.length()
 }
 
 func (l *leases) renew(now time.Time) {

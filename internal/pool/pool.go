@@ -39,6 +39,10 @@ type Parts struct {
 	// MaxPayload is how long a message may be, in bytes, as the server has it now; an event stays
 	// under it.
 	MaxPayload func() int
+	// Lease is how long a delivery stays ours unless it is extended, as the consumer stands now.
+	Lease func() time.Duration
+	// Now is the time by the broker's clock: jobs are dated by it.
+	Now func() time.Time
 	// Probe is called at named points of every batch's life: before_call, first_reply,
 	// before_commit, after_commit, between_acks. Fault tests kill the process there.
 	Probe func(point string)
@@ -61,11 +65,11 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	if parts.Probe == nil {
 		parts.Probe = func(string) {}
 	}
-	p := &Pool{cfg: cfg, parts: parts, gate: newGate(cfg.intake(), cfg.settle()), leases: &leases{length: cfg.AckWait}}
+	p := &Pool{cfg: cfg, parts: parts, gate: newGate(cfg.intake(), cfg.settle()), leases: &leases{length: parts.Lease}}
 	p.executor = &executor{
 		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
 		deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
-		leases: p.leases, maxPayload: parts.MaxPayload, probe: parts.Probe,
+		leases: p.leases, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
 			Once: cfg.Once, Random: rand.Int64N,

@@ -291,6 +291,34 @@ func TestExpiredJobIsNotCalledFor(t *testing.T) {
 	})
 }
 
+// TestAJobsAgeGoesByTheBrokersClock: with a machine five minutes ahead, every fresh job was
+// expired as soon as it arrived.
+func TestAJobsAgeGoesByTheBrokersClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.JobMaxAge = time.Minute
+		r := prepare(t)
+		r.ahead = -5 * time.Minute
+		r.start(t, cfg, service{name: "a", answer: allOK})
+		fresh, old := delivery(1), delivery(2)
+		fresh.Published = time.Now().Add(r.ahead)
+		old.Published = time.Now().Add(r.ahead - 2*time.Minute)
+		r.push(fresh, old)
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		s := r.ledger.settlements()[0]
+		if s.Rulings[0].Outcome != jobs.Succeeded || s.Rulings[1].Outcome != jobs.Expired {
+			t.Errorf("rulings %+v, want the fresh job succeeded and the old one expired", s.Rulings)
+		}
+		if late := time.Now().Add(r.ahead).Sub(s.SettledAt); late < 0 || late > time.Minute {
+			t.Errorf("settled %v ago by the broker's clock", late)
+		}
+	})
+}
+
 func TestRefusedBatchIsBisectedToTheCulprit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

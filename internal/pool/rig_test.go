@@ -13,8 +13,13 @@ import (
 	"rollcall/internal/pool"
 )
 
+// lease is that of every delivery.
+const lease = 30 * time.Second
+
 // rig is a pool on fakes.
 type rig struct {
+	// ahead is how far the broker's clock is ahead of this machine's.
+	ahead time.Duration
 	*broker
 	ledger  *ledger
 	letters *letters
@@ -30,7 +35,7 @@ type rig struct {
 func settings() pool.Config {
 	return pool.Config{
 		BatchSize: 2, BatchBytes: jobs.MiB, BatchLinger: 10 * time.Millisecond, BatchesInFlight: 2, MaxAttempts: 3,
-		RetryMin: time.Second, RetryMax: time.Minute, Pool: "test", Replica: "r1", AckWait: 30 * time.Second,
+		RetryMin: time.Second, RetryMax: time.Minute, Pool: "test", Replica: "r1",
 	}
 }
 
@@ -74,6 +79,7 @@ func (r *rig) start(t *testing.T, cfg pool.Config, services ...pool.Service) *ri
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r.broker, Settler: r.broker, Ledger: r.ledger, DeadLetters: r.letters,
 		Services: services, Observer: r.counter, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
+		Lease: func() time.Duration { return lease }, Now: func() time.Time { return time.Now().Add(r.ahead) },
 		NewID: func() string {
 			mu.Lock()
 			defer mu.Unlock()

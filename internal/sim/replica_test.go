@@ -50,7 +50,7 @@ func launch(w *world, name string) *replica {
 		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
 		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
 		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 6, RetryMin: time.Second, RetryMax: 20 * time.Second,
-		Pool: "sim", Replica: name, AckWait: ackWait,
+		Pool: "sim", Replica: name,
 	}
 	r.limit = cfg.Capacity()
 	sets := r.newSets()
@@ -60,6 +60,7 @@ func launch(w *world, name string) *replica {
 	}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
+		Lease: func() time.Duration { return ackWait }, Now: time.Now,
 		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
 		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
 	})

@@ -1,0 +1,112 @@
+package bus
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+const (
+	// clockSamples are kept to choose the best from.
+	clockSamples = 8
+	// sampleLife is how long a sample counts: clocks drift, and are set.
+	sampleLife = 5 * time.Minute
+	// clockStep is how far the wall clock may move against the monotonic one before the samples
+	// from before count as taken by another clock.
+	clockStep = time.Second
+	// skewBearable is the skew above which the log says so.
+	skewBearable = 2 * time.Second
+)
+
+// Clock estimates the clock of the broker from the times that its answers carry. Jobs are dated
+// by it, so their ages and every relative time are judged by it too; the clock of this machine
+// may be wrong. It is safe for concurrent use.
+type Clock struct {
+	log zerolog.Logger
+	// now is this machine's clock.
+	now func() time.Time
+
+	mu      sync.Mutex
+	samples []clockSample
+	// warned is set while the skew is above what is bearable.
+	warned bool
+}
+
+// clockSample says that the broker's clock was offset ahead of ours at a moment, give or take
+// doubt.
+type clockSample struct {
+	at            time.Time
+	offset, doubt time.Duration
+}
+
+func newClock(log zerolog.Logger) *Clock { return &Clock{log: log, now: time.Now} }
+
+// observe takes in an answer that the broker stamped between the moments when it was asked for
+// and received, both by our clock.
+func (c *Clock) observe(asked, stamped, received time.Time) {
+	if stamped.IsZero() {
+		return
+	}
+	took := received.Sub(asked)
+	sample := clockSample{at: received, offset: stamped.Sub(asked.Round(0).Add(took / 2)), doubt: took / 2}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.samples) == clockSamples {
+		c.samples = append(c.samples[:0], c.samples[1:]...)
+	}
+	c.samples = append(c.samples, sample)
+	skew, _ := c.skew()
+	switch bad := skew.Abs() > skewBearable; {
+	case bad && !c.warned:
+		c.log.Warn().Stringer("ahead", -skew.Round(time.Millisecond)).
+			Msg("the clock of this machine differs from the broker's; relative times go by the broker's, set this one right")
+		c.warned = true
+	case !bad && c.warned:
+		c.log.Info().Msg("the clock of this machine agrees with the broker's again")
+		c.warned = false
+	}
+}
+
+// Skew returns how far the broker's clock is ahead of ours, by the answer that took the least
+// time; false if no answer is recent enough to tell. What an answer cannot tell, half of the
+// time it took, counts as no skew.
+func (c *Clock) Skew() (ahead time.Duration, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.skew()
+}
+
+func (c *Clock) skew() (time.Duration, bool) {
+	now := c.now()
+	var best *clockSample
+	for i := range c.samples {
+		s := &c.samples[i]
+		passed := now.Sub(s.at)
+		stepped := now.Round(0).Sub(s.at.Round(0)) - passed
+		if passed > sampleLife || stepped.Abs() > clockStep {
+			continue
+		}
+		if best == nil || s.doubt <= best.doubt {
+			best = s
+		}
+	}
+	switch {
+	case best == nil:
+		return 0, false
+	case best.offset.Abs() <= best.doubt:
+		return 0, true
+	default:
+		return best.offset, true
+	}
+}
+
+// Now returns the time by the broker's clock; by ours where the broker's is not known.
+func (c *Clock) Now() time.Time {
+	ahead, _ := c.Skew()
+	return c.now().Round(0).Add(ahead)
+}
+
+// Clock returns the estimate of the broker's clock. It learns from every look at a stream or a
+// consumer; a worker looks at its own every few seconds.
+func (c *Conn) Clock() *Clock { return c.clock }

@@ -1,0 +1,59 @@
+package bus_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+)
+
+// TestTheBrokersClockIsKnown: with a machine five minutes ahead, every fresh job would be five
+// minutes old.
+func TestTheBrokersClockIsKnown(t *testing.T) {
+	t.Parallel()
+	for name, wrong := range map[string]time.Duration{"ahead": 5 * time.Minute, "behind": -time.Hour, "right": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log syncBuffer
+			s := startServer(t)
+			conn, err := bus.Connect(t.Context(), bus.Config{URL: "nats://127.0.0.1:4222"}, t.Name(), zerolog.New(&log), nats.InProcessServer(s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close(t.Context()) }()
+			conn.Clock().Wrong(wrong)
+			if skew, known := conn.Clock().Skew(); known || skew != 0 {
+				t.Errorf("a skew of %v is known before the broker said anything", skew)
+			}
+			ensure(t, conn, streams())
+			if _, err := conn.Stream(t.Context(), "JOBS"); err != nil {
+				t.Fatal(err)
+			}
+			if off := conn.Clock().Now().Sub(time.Now()).Abs(); off > time.Second {
+				t.Errorf("the broker's clock is off by %v", off)
+			}
+			if warned := strings.Contains(log.String(), "clock of this machine differs"); warned != (wrong != 0) {
+				t.Errorf("warned: %v, with a clock that is wrong by %v", warned, wrong)
+			}
+		})
+	}
+}
+
+// TestASlowAnswerSaysLittleAboutTheClock: what an answer that took long cannot tell is no skew.
+func TestASlowAnswerSaysLittleAboutTheClock(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	clock := bus.NewClock(nopLog())
+	clock.Observe(start.Add(-20*time.Second), start.Add(-time.Second), start)
+	if skew, known := clock.Skew(); !known || skew != 0 {
+		t.Errorf("the skew is %v (known: %v), want 0 of an answer that took 20 s", skew, known)
+	}
+	clock.Observe(start.Add(-2*time.Second), start.Add(59*time.Second), start)
+	if skew, _ := clock.Skew(); skew != time.Minute {
+		t.Errorf("the skew is %v, want that of the answer that took the least time", skew)
+	}
+}
