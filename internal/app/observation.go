@@ -98,7 +98,10 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Draining:  func() bool { return health.at() == draining },
 		Connected: func() bool { return conn.Healthy() == nil },
 		Connection: func() telemetry.Connection {
-			return telemetry.Connection{Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied())}
+			skew, _ := conn.Clock().Skew()
+			return telemetry.Connection{
+				Disconnects: conn.Disconnects(), Reconnects: conn.Reconnects(), Denied: len(conn.Denied()), ClockSkew: skew,
+			}
 		},
 		Services: p.states, Mixed: p.peers.mixed, LogDropped: o.replica.opts.LogDropped,
 	}

@@ -34,6 +34,8 @@ type Connection struct {
 	Disconnects, Reconnects uint64
 	// Denied is how many subjects the server refused.
 	Denied int
+	// ClockSkew is how far the broker's clock is ahead of this machine's.
+	ClockSkew time.Duration
 }
 
 // liveCollector reads [Live] at a scrape.
@@ -57,6 +59,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"nats_disconnects_total", "Connections to NATS that broke.", nil},
 		{"nats_reconnects_total", "Connections to NATS that were made again.", nil},
 		{"nats_denied_subjects", "Subjects that the NATS user of this replica may not use and should.", nil},
+		{"nats_clock_skew_seconds", "How far the broker's clock is ahead of this machine's; relative times go by the broker's.", nil},
 		{"log_lines_dropped_total", "Lines of the log that were lost because nobody read them fast enough.", nil},
 		{"pool_mixed", "Whether the replicas of the pool have different services or settings, as far as this one can see.", nil},
 		{"service_inflight", "Calls to a service under way.", []string{"service"}},
@@ -111,6 +114,7 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	s.counter("nats_disconnects_total", connection.Disconnects)
 	s.counter("nats_reconnects_total", connection.Reconnects)
 	s.gauge("nats_denied_subjects", float64(connection.Denied))
+	s.gauge("nats_clock_skew_seconds", connection.ClockSkew.Seconds())
 	if live.LogDropped != nil {
 		s.counter("log_lines_dropped_total", live.LogDropped())
 	}

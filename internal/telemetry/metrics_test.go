@@ -23,12 +23,14 @@ func newMetrics() *telemetry.Metrics {
 // live is a replica at rest with something of everything.
 func live() telemetry.Live {
 	return telemetry.Live{
-		Held:       func() jobs.Room { return jobs.Room{Jobs: 7, Bytes: 2*new(jobs.Delivery).Size() + 700} },
-		Ready:      func() bool { return true },
-		Draining:   func() bool { return false },
-		Connected:  func() bool { return true },
-		Connection: func() telemetry.Connection { return telemetry.Connection{Disconnects: 2, Reconnects: 1} },
-		Mixed:      func() bool { return true },
+		Held:      func() jobs.Room { return jobs.Room{Jobs: 7, Bytes: 2*new(jobs.Delivery).Size() + 700} },
+		Ready:     func() bool { return true },
+		Draining:  func() bool { return false },
+		Connected: func() bool { return true },
+		Connection: func() telemetry.Connection {
+			return telemetry.Connection{Disconnects: 2, Reconnects: 1, ClockSkew: -300 * time.Second}
+		},
+		Mixed: func() bool { return true },
 		Services: func() []jobs.ServiceState {
 			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32, Misconfigured: true}}
 		},
@@ -182,6 +184,7 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_worker_ready{pool="mail"} 1`,
 		`rollcall_draining{pool="mail"} 0`,
 		`rollcall_nats_disconnects_total{pool="mail"} 2`,
+		`rollcall_nats_clock_skew_seconds{pool="mail"} -300`,
 		`rollcall_service_breaker_state{pool="mail",service="billing"} 2`,
 		`rollcall_service_inflight_limit{pool="mail",service="billing"} 32`,
 		`rollcall_service_misconfigured{pool="mail",service="billing"} 1`,
