@@ -135,7 +135,7 @@ func busy() web.Status {
 // batch is a batch that ended n times 400 ms ago; every fifth is partial.
 func batch(n int) jobs.BatchSummary {
 	b := jobs.BatchSummary{
-		ID: batchID(100 - n), Seal: jobs.SealSize, Committed: true, Outcome: jobs.BatchSucceeded, EndedAt: noon.Add(time.Duration(-n) * 400 * time.Millisecond),
+		ID: batchID(100 - n), Seal: jobs.SealSize, Result: jobs.BatchCommitted, Outcome: jobs.BatchSucceeded, EndedAt: noon.Add(time.Duration(-n) * 400 * time.Millisecond),
 		Duration: jobs.Millis(61 * time.Millisecond), Counts: jobs.Counts{Total: 96, Succeeded: 96}, TraceID: "0af7651916cd43dd8448eb211c80319c",
 		Services: []jobs.ServiceReport{{Name: "billing", OK: 96, Duration: jobs.Millis(40 * time.Millisecond)}, {Name: "index", OK: 96, Duration: jobs.Millis(52 * time.Millisecond)}},
 	}
