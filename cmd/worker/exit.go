@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
 	"rollcall/internal/operate"
 	"rollcall/internal/settings"
 	"rollcall/internal/table"
@@ -55,7 +56,7 @@ func exitCode(err error) int {
 		return codeOK
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.As(err, &faults):
+	case errors.As(err, &faults), errors.Is(err, bus.ErrSetting):
 		return codeUsage
 	case errors.Is(err, app.ErrDrainDeadline):
 		return codeDrainDeadline

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"rollcall/internal/devkit"
 	"rollcall/internal/settings"
@@ -230,5 +231,24 @@ func TestCompletion(t *testing.T) {
 	}
 	if got := worker(t, nil, "__complete", "set"); !strings.Contains(got.stdout, "setup") {
 		t.Errorf("completing set: got %q", got.stdout)
+	}
+}
+
+func TestAFileForNATSThatCannotBeUsedIsAMistakeInTheSettings(t *testing.T) {
+	t.Parallel()
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{"NATS_CREDS=/nope", "NATS_CREDS=" + empty, "NATS_NKEY=/nope", "NATS_CA=" + empty} {
+		name, _, _ := strings.Cut(setting, "=")
+		begun := time.Now()
+		r := worker(t, []string{"NATS_URL=nats://127.0.0.1:1", setting}, "status")
+		if r.code != codeUsage || !strings.Contains(r.stderr, name) || time.Since(begun) > clientPatience/2 {
+			t.Errorf("%s: exit %d after %v, %q; want 2 at once, naming it", setting, r.code, time.Since(begun), r.stderr)
+		}
+		if r := worker(t, []string{setting}, "config"); r.code != codeUsage || !strings.Contains(r.stderr, name+":") {
+			t.Errorf("config with %s: exit %d, %q", setting, r.code, r.stderr)
+		}
 	}
 }

@@ -52,9 +52,10 @@ func LoadRun(environ []string) (Config, error) {
 }
 
 // Settings lists every setting as it took effect, secrets masked. The error is that of
-// [LoadRun]; the list is complete all the same.
+// [LoadRun], and what is wrong with the files for NATS; the list is complete all the same.
 func Settings(environ []string) ([]settings.Setting, error) {
-	_, r := load(environ, true)
+	c, r := load(environ, true)
+	r.Note(c.NATS.CheckFiles())
 	return r.Settings(), r.Err()
 }
 
@@ -81,6 +82,9 @@ func load(environ []string, needServices bool) (Config, *settings.Reader) {
 	return c, r
 }
 
+// maxDrain bounds the time that a stop may take.
+const maxDrain = 24 * time.Hour
+
 // poolName is what a pool may be called: it is the name of a consumer and a token of subjects.
 const poolName = `^[A-Za-z0-9_-]{1,64}$`
 
@@ -95,7 +99,10 @@ func (c *Config) Validate() error {
 		}
 	}
 	check(regexp.MustCompile(poolName).MatchString(c.Pool), "ROLLCALL_POOL is %q: want 1 to 64 letters, digits, _ and -", c.Pool)
-	check(c.DrainTimeout > 0, "ROLLCALL_DRAIN_TIMEOUT is %v: want more than 0, or a stop would cut off every call", c.DrainTimeout)
+	check(c.DrainTimeout > 0 && c.DrainTimeout <= maxDrain, "ROLLCALL_DRAIN_TIMEOUT is %v: want more than 0, or a stop would cut off every call, and at most %v", c.DrainTimeout, maxDrain)
+	if errors.Join(faults...) != nil {
+		return errors.Join(faults...) // what follows compares settings that must be sound
+	}
 	check(c.Streams.ZombieHorizon >= c.Streams.AckWait,
 		"ROLLCALL_ZOMBIE_HORIZON is %v: want at least ROLLCALL_ACK_WAIT (%v), or a worker that lost its lease could double what it finishes", c.Streams.ZombieHorizon, c.Streams.AckWait)
 	check(c.Streams.LedgerTTL > c.Engine.RetryMax,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -294,6 +295,59 @@ func TestSecretsAreMaskedEverywhere(t *testing.T) {
 		all, _ := app.Settings([]string{"NATS_URL=" + url})
 		if shown := fmt.Sprintf("%+v", all); strings.Contains(shown, canary) {
 			t.Errorf("NATS_URL=%s shows as %s", url, shown)
+		}
+	}
+}
+
+// TestEverySettingHasAnUpperBound sets each number, duration and size to more than anybody can
+// mean: that is one fault, of that setting.
+func TestEverySettingHasAnUpperBound(t *testing.T) {
+	t.Parallel()
+	huge := map[string]string{"duration": "2562047h", "size": "2000000000GiB", "number": "1000000000"}
+	all, err := app.Settings([]string{services})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := 0
+	for _, s := range all {
+		kind := ""
+		switch {
+		case regexp.MustCompile(`^[0-9.]+(ms|s|m|h)$`).MatchString(s.Default):
+			kind = "duration"
+		case strings.HasSuffix(s.Default, "iB"), strings.HasSuffix(s.Name, "_BYTES"):
+			kind = "size"
+		case regexp.MustCompile(`^[0-9]+$`).MatchString(s.Default):
+			kind = "number"
+		default:
+			continue
+		}
+		bounded++
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			got := faults(t, services, s.Name+"="+huge[kind])
+			if len(got) != 1 || !strings.Contains(got[0], s.Name) {
+				t.Errorf("%s=%s has %d faults, want one that names it: %q", s.Name, huge[kind], len(got), got)
+			}
+		})
+	}
+	if bounded < 25 {
+		t.Errorf("only %d settings were tried", bounded)
+	}
+}
+
+func TestValuesThatWereMeantForAShellAreExplained(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("\ufeffhunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{
+		{`NATS_URL="nats://host:4222"`, "quotes"}, {`ROLLCALL_POOL='mail'`, "quotes"},
+		{"NATS_PASSWORD=hunter2\n", "line break"}, {"NATS_PASSWORD_FILE=" + file, "byte order mark"},
+	} {
+		got := faults(t, services, "NATS_USER=ann", c[0])
+		if len(got) != 1 || !strings.Contains(got[0], c[1]) || strings.Contains(got[0], "hunter2") {
+			t.Errorf("%q: %q, want one fault that says %q", c[0], got, c[1])
 		}
 	}
 }

@@ -85,6 +85,9 @@ const (
 	minStreamBytes = 1 * jobs.KiB
 	maxStreamBytes = 1 << 20 * jobs.GiB
 	minHorizon     = time.Second
+	maxAckWait     = time.Hour
+	maxHorizon     = 7 * 24 * time.Hour
+	maxLedgerTTL   = 365 * 24 * time.Hour
 	// maxName bounds stream names; the server takes longer ones, files named after them do not.
 	maxName = 64
 )
@@ -121,14 +124,13 @@ func (s Streams) Validate() error {
 		fault("ROLLCALL_REPLICAS is %d, want 1, 3 or 5", s.Replicas)
 	}
 	faults = append(faults, s.validateLimits())
-	if s.AckWait < minAckWait {
-		fault("ROLLCALL_ACK_WAIT is %v, want at least %v", s.AckWait, minAckWait)
+	if s.AckWait < minAckWait || s.AckWait > maxAckWait {
+		fault("ROLLCALL_ACK_WAIT is %v, want %v to %v", s.AckWait, minAckWait, maxAckWait)
 	}
-	if s.ZombieHorizon < minHorizon {
-		fault("ROLLCALL_ZOMBIE_HORIZON is %v, want at least %v", s.ZombieHorizon, minHorizon)
-	}
-	if s.LedgerTTL < s.ZombieHorizon {
-		fault("ROLLCALL_LEDGER_TTL is %v, want at least ROLLCALL_ZOMBIE_HORIZON (%v)", s.LedgerTTL, s.ZombieHorizon)
+	if s.ZombieHorizon < minHorizon || s.ZombieHorizon > maxHorizon {
+		fault("ROLLCALL_ZOMBIE_HORIZON is %v, want %v to %v", s.ZombieHorizon, minHorizon, maxHorizon)
+	} else if s.LedgerTTL < s.ZombieHorizon || s.LedgerTTL > maxLedgerTTL {
+		fault("ROLLCALL_LEDGER_TTL is %v, want ROLLCALL_ZOMBIE_HORIZON (%v) to %v", s.LedgerTTL, s.ZombieHorizon, maxLedgerTTL)
 	}
 	return errors.Join(faults...)
 }

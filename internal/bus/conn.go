@@ -15,6 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
+	"rollcall/internal/jobs"
+
 	"rollcall/internal/retry"
 )
 
@@ -63,10 +65,13 @@ type Conn struct {
 }
 
 // Connect dials one of cfg's servers and retries until one answers or ctx is done; then the
-// error wraps [ErrUnreachable]. A refused login is returned at once. name is shown by the
+// error wraps [ErrUnreachable]. Files that cannot be used are [ErrSetting]. A refused login is returned at once. name is shown by the
 // server's monitoring. With extra options, for example [nats.InProcessServer], the
 // connection can be made to an embedded server.
 func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, extra ...nats.Option) (*Conn, error) {
+	if err := cfg.CheckFiles(); err != nil {
+		return nil, err
+	}
 	options, err := cfg.options()
 	if err != nil {
 		return nil, err
@@ -89,13 +94,13 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 			break
 		}
 		if !worthRedialling(err) {
-			return nil, fmt.Errorf("connect to %s: %w", redact(cfg.URL), err)
+			return nil, fmt.Errorf("connect to %s: %w", jobs.MaskURLs(cfg.URL), err)
 		}
 		if !told {
-			log.Warn().Err(err).Str("url", redact(cfg.URL)).Msg("NATS is not reachable yet, retrying")
+			log.Warn().Err(err).Str("url", jobs.MaskURLs(cfg.URL)).Msg("NATS is not reachable yet, retrying")
 		}
 		if retry.Wait(ctx, retry.Jitter(reconnectWait)) != nil {
-			return nil, fmt.Errorf("connect to %s (NATS_URL): %w: %w", redact(cfg.URL), ErrUnreachable, err)
+			return nil, fmt.Errorf("connect to %s (NATS_URL): %w: %w", jobs.MaskURLs(cfg.URL), ErrUnreachable, err)
 		}
 	}
 	if c.js, err = jetstream.New(c.nc); err != nil {
@@ -156,25 +161,6 @@ func worthRedialling(err error) bool {
 	var network interface{ Timeout() bool }
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrStaleConnection) ||
 		errors.Is(err, nats.ErrConnectionClosed) || errors.As(err, &network)
-}
-
-// redact hides passwords and tokens in a comma separated list of URLs.
-func redact(urls string) string {
-	parts := strings.Split(urls, ",")
-	for i, part := range parts {
-		part = strings.TrimSpace(part)
-		if at := strings.LastIndex(part, "@"); at >= 0 {
-			scheme, _, found := strings.Cut(part[:at], "://")
-			if found {
-				scheme += "://"
-			} else {
-				scheme = ""
-			}
-			part = scheme + "***" + part[at:]
-		}
-		parts[i] = part
-	}
-	return strings.Join(parts, ",")
 }
 
 // NATS returns the connection itself, for services called over NATS. It must not be closed.

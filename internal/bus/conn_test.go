@@ -177,21 +177,6 @@ func TestDeniedSubjectsAreNamedOnce(t *testing.T) {
 	}
 }
 
-func TestRedact(t *testing.T) {
-	t.Parallel()
-	for urls, want := range map[string]string{
-		"nats://127.0.0.1:4222":              "nats://127.0.0.1:4222",
-		"nats://a:b@host:4222, tls://t@x":    "nats://***@host:4222,tls://***@x",
-		"user:pa@ss@host":                    "***@host",
-		"nats://user:%zz@host":               "nats://***@host",
-		"nats://host,nats://u:p@other:4222/": "nats://host,nats://***@other:4222/",
-	} {
-		if got := bus.Redact(urls); got != want {
-			t.Errorf("redact(%q) = %q, want %q", urls, got, want)
-		}
-	}
-}
-
 func TestConnectionSettingsNameEveryFault(t *testing.T) {
 	t.Parallel()
 	if err := (bus.Config{URL: "nats://127.0.0.1:4222"}).Validate(); err != nil {

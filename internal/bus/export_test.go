@@ -70,9 +70,6 @@ func (s *Source) Draw(draw func(n int) int) { s.draw = draw }
 // Outstanding is what was asked for and may still come.
 func (p *Pulls) Outstanding() (int, int64) { return p.p.jobs, p.p.bytes }
 
-// Redact is redact for the tests.
-func Redact(urls string) string { return redact(urls) }
-
 // Binding is binding for the tests.
 type Binding struct{ b binding }
 

@@ -10,6 +10,9 @@ import (
 // maxSecretFile bounds what is read of a secret's file: a wrong path may name anything.
 const maxSecretFile = 64 << 10
 
+// byteOrderMark is what some editors begin a file with; no secret does.
+const byteOrderMark = "\ufeff"
+
 // ReadSecret reads a secret from a file, without the one line end that editors and echo add.
 func ReadSecret(path string) (Secret, error) {
 	f, err := os.Open(path)
@@ -23,6 +26,9 @@ func ReadSecret(path string) (Secret, error) {
 		return Secret{}, fmt.Errorf("read %s: %w", path, err)
 	case len(text) > maxSecretFile:
 		return Secret{}, fmt.Errorf("%s has more than %d bytes: this cannot be the secret", path, maxSecretFile)
+	}
+	if bytes.HasPrefix(text, []byte(byteOrderMark)) {
+		return Secret{}, fmt.Errorf("%s begins with a byte order mark (BOM): save it as UTF-8 without one", path)
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	text = bytes.TrimSuffix(text, []byte("\r"))

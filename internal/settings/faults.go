@@ -46,8 +46,13 @@ func spread(err error) []error {
 		return []error{err}
 	}
 	var all []error
+	var lines []string
 	for _, e := range joined.Unwrap() {
 		all = append(all, spread(e)...)
+		lines = append(lines, e.Error())
+	}
+	if strings.Join(lines, "\n") != err.Error() {
+		return []error{err} // one fault with several causes
 	}
 	return all
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -93,7 +92,7 @@ func (r *Reader) Fill(spec any) {
 	for _, v := range variables(spec) {
 		r.known[v.name] = true
 		text, source := r.lookup(v)
-		if err := parse(v, text); err != nil {
+		if err := firstOf(misquoted(v, text, source), parse(v, text)); err != nil {
 			r.Fault("%s is %s: %w", v.name, shown(v, text), err)
 			text, source = v.byDefault, sourceDefault
 			if err := parse(v, text); err != nil {
@@ -181,31 +180,38 @@ func explain(t reflect.Type, err error) error {
 	}
 }
 
-func shown(v variable, text string) string { return strconv.Quote(mask(v, text)) }
+// firstOf returns the first error of two.
+func firstOf(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
 
-// query matches the query of a URL in a list; it may hold a key.
-var query = regexp.MustCompile(`\?[^\s,]+`)
+// misquoted returns what a value holds that was meant for somebody else: quotes that no shell
+// took away, and the line end of a secret.
+func misquoted(v variable, text, source string) error {
+	if source == sourceDefault || len(text) < 2 {
+		return nil
+	}
+	first, last := text[0], text[len(text)-1]
+	switch {
+	case v.secret() && source == sourceEnv && (last == '\n' || last == '\r'):
+		return errors.New("a secret that ends with a line break: echo adds one, printf does not")
+	case !v.secret() && first == last && (first == '"' || first == '\''):
+		return errors.New("in quotes, which are part of the value here: env files and compose files pass them on; take them away")
+	}
+	return nil
+}
+
+func shown(v variable, text string) string { return strconv.Quote(mask(v, text)) }
 
 // mask hides secrets: whole ones, and user:password and queries in URLs.
 func mask(v variable, text string) string {
 	if v.secret() {
 		return jobs.NewSecret(text).String()
 	}
-	return query.ReplaceAllString(maskUserInfo(text), "?***")
-}
-
-// maskUserInfo hides user:password@ in one or more URLs. It hides too much rather than too
-// little: passwords hold commas and slashes, and a NATS URL needs no scheme.
-func maskUserInfo(text string) string {
-	at := strings.LastIndexByte(text, '@')
-	if at < 0 {
-		return text
-	}
-	start := 0
-	if scheme := strings.Index(text[:at], "://"); scheme >= 0 && !strings.Contains(text[:scheme], "@") {
-		start = scheme + len("://")
-	}
-	return text[:start] + "***" + text[at:]
+	return jobs.MaskURLs(text)
 }
 
 // Note adds the faults of err, each of them if they are joined.
