@@ -2,8 +2,11 @@ package main
 
 import (
 	"errors"
+	"math"
 	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
@@ -38,6 +41,7 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 			}
 			log := telemetry.OpenLog(cfg.Log, c.stderr)
 			defer log.Close(logPatience)
+			limitMemory(log.Logger)
 			options := c.runOptions()
 			options.LogDropped = log.Dropped
 			if err := app.Run(cmd.Context(), cfg, log.Logger, options); err != nil {
@@ -53,6 +57,22 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 		panic(err) // the flag is defined one line above
 	}
 	return command
+}
+
+// memoryShare is how much of a container's memory the Go runtime may use before it collects more
+// often; the rest is for what it does not count: the binary, the kernel's buffers of connections.
+const memoryShare = 0.8
+
+// limitMemory makes the limit of the container known to the Go runtime, which would otherwise let
+// garbage grow to the size of what lives, and be killed for it. GOMEMLIMIT overrides it.
+func limitMemory(log zerolog.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryShare))
+	switch {
+	case err != nil:
+		log.Debug().Err(err).Msg("the memory limit of the container is not known")
+	case limit < math.MaxInt64:
+		log.Info().Int64("bytes", limit).Msg("memory limit")
+	}
 }
 
 // runOptions is what this process knows of itself.
