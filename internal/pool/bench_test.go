@@ -41,7 +41,7 @@ func newMachine(tb testing.TB, services int) *machine {
 	cfg := settings()
 	cfg.BatchSize, cfg.BatchesInFlight = benchBatch, 8
 	parts := pool.Parts{
-		Source: m, Settler: m, Ledger: m, DeadLetters: m, Observer: &counter{n: map[jobs.Occurrence]int{}, results: map[jobs.BatchResult]int{}}, MaxPayload: fixed(1 << 20),
+		Source: m, Settler: m, Ledger: m, DeadLetters: m, Observer: newCounter(), MaxPayload: fixed(1 << 20),
 		Lease: func() time.Duration { return lease }, Now: time.Now,
 		Log: zerolog.Nop(), NewID: func() string { return "0190a6e0-0000-7000-8000-000000000000" },
 	}

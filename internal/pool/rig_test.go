@@ -48,7 +48,7 @@ func start(t *testing.T, cfg pool.Config, services ...pool.Service) *rig {
 func prepare(t *testing.T) *rig {
 	t.Helper()
 	log := &journal{}
-	r := &rig{broker: newBroker(log), ledger: newLedger(log), letters: &letters{log: log}, journal: log, counter: &counter{n: map[jobs.Occurrence]int{}, results: map[jobs.BatchResult]int{}}, ended: make(chan error, 1)}
+	r := &rig{broker: newBroker(log), ledger: newLedger(log), letters: &letters{log: log}, journal: log, counter: newCounter(), ended: make(chan error, 1)}
 	return r
 }
 
