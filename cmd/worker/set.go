@@ -28,7 +28,7 @@ ended, whatever their outcomes, the set ends in one event, sets.<pool>.<outcome>
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	command.AddCommand(c.setListCommand(), c.setShowCommand(), c.setWaitCommand(), c.setCloseCommand())
+	command.AddCommand(c.setListCommand(), c.setShowCommand(), c.setWaitCommand(), c.setCloseCommand(), c.setCancelCommand())
 	return command
 }
 

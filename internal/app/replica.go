@@ -145,7 +145,7 @@ func (r *replica) run(ctx context.Context) error {
 	r.seen.watch(parts, conn, engine)
 	withdraw, err := operate.Announce(conn, operate.Announcement{
 		Pool: r.cfg.Pool, Replica: r.opts.Replica, Version: r.opts.Version, Digest: r.seen.digest,
-		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) }, Log: r.log,
+		Status: r.seen.state, Drain: func() { r.stopIntake(errDrainAsked) }, Cancel: engine.Cancel, Log: r.log,
 	})
 	if err != nil {
 		return err

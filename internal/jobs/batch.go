@@ -13,6 +13,7 @@ const (
 	SealIdle   Seal = "idle"
 	SealDrain  Seal = "drain"
 	SealLone   Seal = "lone"
+	SealCancel Seal = "cancel"
 )
 
 // Batch is the jobs that one replica sealed together. Membership never changes after the seal;

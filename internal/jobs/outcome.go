@@ -33,4 +33,5 @@ func (o Outcome) Dead() bool { return o == Failed || o == Expired || o == Invali
 const (
 	ReasonDeadline  = "deadline"
 	ReasonCrashLoop = "crash_loop"
+	ReasonCancelled = "cancelled"
 )

@@ -53,6 +53,18 @@ var mutants = []mutant{
 		"internal/ledger/group.go", "if found.events[c.event.Subject] {", "if false {", ledgerPkg,
 	},
 	{
+		"a cancelled job is called for", "a job is cancelled or otherwise final, never both",
+		"internal/pool/executor.go", "batch = x.dropCancelled(batch)", "", poolPkg,
+	},
+	{
+		"a cancelled job gets a dead letter", "a job is cancelled or otherwise final, never both",
+		"internal/pool/executor.go", "if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {", "if len(s.Batch.Jobs) == 0 {", poolPkg,
+	},
+	{
+		"a call for a cancelled job is not cut", "no call of a cancelled job begins later",
+		"internal/pool/cancelled.go", "call.cut(errCancelled)", "_ = call", poolPkg,
+	},
+	{
 		"a member that is retried counts", "each member of a set is counted once",
 		"internal/ledger/group.go", "if j.Set == \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" {", ledgerPkg,
 	},

@@ -44,7 +44,7 @@ func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id 
 		}
 	}
 	var found *jetstream.RawStreamMsg
-	err := a.scan(ctx, stream, bus.LaterSubject(">"), func(m *jetstream.RawStreamMsg) bool {
+	err := a.scan(ctx, stream, bus.LaterSubject(">"), maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
 		if decodeStored(m, "").ID == id {
 			found = m
 		}

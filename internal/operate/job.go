@@ -85,7 +85,7 @@ func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) 
 	}
 	var found *jetstream.RawStreamMsg
 	for _, filter := range a.streams.Subjects {
-		err := a.scan(ctx, stream, filter, func(m *jetstream.RawStreamMsg) bool {
+		err := a.scan(ctx, stream, filter, maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
 			if decodeStored(m, "").ID == id {
 				found = m
 			}
@@ -107,15 +107,16 @@ func storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetst
 	return m, err
 }
 
-// maxLookedAt bounds the messages that are read one by one, where a stream allows nothing else.
+// maxLookedAt bounds the messages that are read one by one to find a job, where a stream allows
+// nothing else.
 const maxLookedAt = 10_000
 
 // scan calls each for the messages of a stream on filter, until it returns false: many in one
-// request where the stream allows direct gets, else one by one, the first [maxLookedAt] of them.
-func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, each func(*jetstream.RawStreamMsg) bool) error {
+// request where the stream allows direct gets, else one by one, the first most of them.
+func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
 	info := stream.CachedInfo()
 	if !info.Config.AllowDirect {
-		return scanSlowly(ctx, stream, filter, each)
+		return scanSlowly(ctx, stream, filter, most, each)
 	}
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
 		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
@@ -135,9 +136,9 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	return nil
 }
 
-func scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, each func(*jetstream.RawStreamMsg) bool) error {
+func scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
 	seq := max(stream.CachedInfo().State.FirstSeq, 1)
-	for range maxLookedAt {
+	for range most {
 		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil

@@ -30,6 +30,7 @@ const (
 
 	endpointStatus = "status"
 	endpointDrain  = "drain"
+	endpointCancel = "cancel"
 
 	// gatherQuiet is how long replicas are waited for after the last that answered, and
 	// gatherMost how long for the first, and for all. Where there is none, the server says so
@@ -40,7 +41,7 @@ const (
 	replicaTimeout = 5 * time.Second
 )
 
-// ReplicaSubject is where a replica is asked to do something: status or drain.
+// ReplicaSubject is where a replica is asked to do something: status, drain or cancel.
 func ReplicaSubject(pool, replica, endpoint string) string {
 	return "rollcall." + pool + "." + replica + "." + endpoint
 }
@@ -54,7 +55,9 @@ type Announcement struct {
 	Status func() jobs.ReplicaState
 	// Drain begins the drain of the replica and returns at once.
 	Drain func()
-	Log   zerolog.Logger
+	// Cancel drops jobs that somebody cancelled and returns at once.
+	Cancel func([]jobs.Ref)
+	Log    zerolog.Logger
 }
 
 // semantic is what the micro protocol takes for a version (semver.org).
@@ -81,6 +84,7 @@ func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error)
 			a.answer(r)
 			a.Drain()
 		},
+		endpointCancel: func(r micro.Request) { a.cancel(r) },
 	}
 	for name, handle := range endpoints {
 		if err := service.AddEndpoint(name, handle, micro.WithEndpointSubject(ReplicaSubject(a.Pool, a.Replica, name))); err != nil {
@@ -92,6 +96,19 @@ func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error)
 		a.Log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
 	}
 	return service.Stop, nil
+}
+
+// cancel drops the jobs that a request names.
+func (a *Announcement) cancel(r micro.Request) {
+	var request cancelRequest
+	if err := json.Unmarshal(r.Data(), &request); err != nil {
+		if err := r.Error("400", `want {"uids":["…"]}`, nil); err != nil {
+			a.Log.Debug().Err(err).Str("subject", r.Subject()).Msg("a question could not be answered")
+		}
+		return
+	}
+	a.Cancel(request.refs())
+	a.answer(r)
 }
 
 func (a *Announcement) answer(r micro.Request) {

@@ -121,7 +121,7 @@ func TestTheStockToolFindsReplicas(t *testing.T) {
 	if err := json.Unmarshal(m.Data, &info); err != nil {
 		t.Fatal(err)
 	}
-	if info.Name != "rollcall" || info.Version != "1.2.3" || info.Metadata["pool"] != pool || info.Metadata["replica"] != "r1" || len(info.Endpoints) != 2 {
+	if info.Name != "rollcall" || info.Version != "1.2.3" || info.Metadata["pool"] != pool || info.Metadata["replica"] != "r1" || len(info.Endpoints) != 3 {
 		t.Errorf("info: %+v", info)
 	}
 }

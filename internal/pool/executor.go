@@ -25,6 +25,7 @@ type executor struct {
 	observer    Observer
 	log         zerolog.Logger
 	leases      *leases
+	cancelled   *cancelled
 	maxPayload  func() int
 	now         func() time.Time
 	probe       func(point string)
@@ -46,6 +47,7 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 	defer release()
 
 	batch, err := x.begin(settling, f)
+	batch = x.dropCancelled(batch)
 	switch {
 	case err != nil:
 		f.move(stateSettling)
@@ -67,8 +69,13 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 	}
 	s := x.rule(batch, columns)
 	called(s.DataSize())
+	if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {
+		f.move(stateSettled)
+		end.Result = jobs.BatchSuperseded
+		return false
+	}
 	if err := x.bury(settling, s); err != nil {
-		return x.giveUp(work, settling, f, batch.Jobs, err)
+		return x.giveUp(work, settling, f, s.Batch.Jobs, err)
 	}
 	if s.Idle() {
 		end.Result = x.wait(settling, f, s)
@@ -118,6 +125,28 @@ func (x *executor) begin(ctx context.Context, f *flight) (*jobs.Batch, error) {
 		return m, true
 	})
 	return rest, err
+}
+
+// dropCancelled acks the jobs that were cancelled and returns the batch without them.
+func (x *executor) dropCancelled(b *jobs.Batch) *jobs.Batch {
+	marked := x.cancelled.mark(b.Jobs)
+	if marked == nil {
+		return b
+	}
+	rest, gone := b.Without(marked)
+	x.dropFinished(gone)
+	return rest
+}
+
+// withoutCancelled acks the jobs of a settlement that were cancelled meanwhile and returns the rest.
+func (x *executor) withoutCancelled(s *jobs.Settlement) *jobs.Settlement {
+	marked := x.cancelled.mark(s.Batch.Jobs)
+	if marked == nil {
+		return s
+	}
+	rest, gone := s.Without(marked)
+	x.dropFinished(gone)
+	return rest
 }
 
 // mark changes the records of the jobs of a batch without an event. Jobs that are final elsewhere

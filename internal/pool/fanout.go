@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -155,12 +156,24 @@ type caller struct {
 // may have caused it: ask halves the part, so that the culprit ends up alone after log₂ steps.
 // Where a call fails as a whole and may be tried again, that may be one job's doing as well: its
 // jobs come back in halves.
+//
+// A call that is cut because one of its jobs was cancelled is made again at once for the others.
 func (c *caller) ask(ctx context.Context, p part, body []byte) {
 	members := c.jobs(p)
 	if body == nil && c.service.Batched() {
 		body = encodeBody(members)
 	}
-	result := c.call(ctx, members, body)
+	watched, done := c.executor.cancelled.watch(ctx, members)
+	result := c.call(watched, members, body)
+	cut := result.Failure != nil && errors.Is(context.Cause(watched), errCancelled)
+	done()
+	if cut {
+		c.note(result.Tries, "")
+		if rest := c.open(p); len(rest) > 0 && ctx.Err() == nil {
+			c.ask(ctx, rest, nil)
+		}
+		return
+	}
 	failure := result.Failure
 	if failure != nil && failure.Final && len(p) > 1 && ctx.Err() == nil {
 		c.note(result.Tries, "")
@@ -209,6 +222,17 @@ func (c *caller) note(tries int, err string) {
 	if err != "" {
 		c.column.err = err
 	}
+}
+
+// open returns the part without the jobs that were cancelled.
+func (c *caller) open(p part) (rest part) {
+	marked := c.executor.cancelled.mark(c.jobs(p))
+	for k, i := range p {
+		if marked == nil || !marked[k] {
+			rest = append(rest, i)
+		}
+	}
+	return rest
 }
 
 func (c *caller) jobs(p part) []*jobs.Job {

@@ -50,11 +50,12 @@ type Parts struct {
 
 // Pool is one replica's engine.
 type Pool struct {
-	cfg      Config
-	parts    Parts
-	executor *executor
-	gate     *gate
-	leases   *leases
+	cfg       Config
+	parts     Parts
+	executor  *executor
+	gate      *gate
+	leases    *leases
+	cancelled *cancelled
 }
 
 // New returns a pool that is not running yet. The error lists every fault of cfg.
@@ -65,11 +66,13 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	if parts.Probe == nil {
 		parts.Probe = func(string) {}
 	}
-	p := &Pool{cfg: cfg, parts: parts, gate: newGate(cfg.intake(), cfg.settle()), leases: &leases{length: parts.Lease}}
+	p := &Pool{
+		cfg: cfg, parts: parts, gate: newGate(cfg.intake(), cfg.settle()), leases: &leases{length: parts.Lease}, cancelled: newCancelled(),
+	}
 	p.executor = &executor{
 		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
 		deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
-		leases: p.leases, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
+		leases: p.leases, cancelled: p.cancelled, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
 			Once: cfg.Once, Random: rand.Int64N,

@@ -1,0 +1,337 @@
+package operate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+)
+
+var (
+	// ErrFinal is returned for a job that has ended already and so cannot be cancelled.
+	ErrFinal = errors.New("the job has ended already")
+	// ErrBusy is returned for a job that keeps changing while it is to be cancelled.
+	ErrBusy = errors.New("the job has just become due; cancel it again")
+)
+
+const (
+	// cancelParallel is how many jobs of a set are cancelled at once: they share atomic publishes.
+	cancelParallel = 256
+	// announceTimeout bounds what a replica may take to hear of cancelled jobs.
+	announceTimeout = 500 * time.Millisecond
+	// announceMost jobs are named to a replica in one message.
+	announceMost = 1000
+	// postpone is how much later a delayed job is due while it is being cancelled.
+	postpone = 10 * time.Minute
+	// eventHeaders is kept free of the server's max payload, which counts headers too.
+	eventHeaders = 1024
+)
+
+// headerHeld is in a delayed job that is being cancelled: its first sequence in LATER.
+const headerHeld = "Rollcall-Held"
+
+// Cancellation is what cancelling a set came to.
+type Cancellation struct {
+	// Cancelled jobs are final now; Ended were already.
+	Cancelled int `json:"cancelled"`
+	Ended     int `json:"ended"`
+}
+
+// canceller commits the end of jobs in competition with the replicas.
+type canceller struct {
+	*Admin
+	who    string
+	ledger *ledger.Ledger
+	clock  Clock
+	stream jetstream.Stream
+	epoch  string
+
+	mu   sync.Mutex
+	done []jobs.Ref
+}
+
+// cancelling runs work with a canceller, and tells the replicas of what it has cancelled.
+func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Context, *canceller) error) error {
+	clock, err := a.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
+	if err != nil {
+		return err
+	}
+	ttl := max(a.streams.LedgerTTL, a.streams.ZombieHorizon)
+	c := &canceller{
+		Admin: a, who: who, clock: clock, stream: stream, epoch: jobs.Epoch(stream.CachedInfo().Created),
+		ledger: ledger.New(bus.NewDoneStore(a.conn), ledger.Config{
+			Names: a.ledger(), TTL: func() time.Duration { return ttl }, EventTTL: a.streams.DoneAge,
+			EventSubject: bus.EventSubject, Lane: ledger.Lane(who), TallyTTL: a.streams.TallyTTL(),
+		}, zerolog.Nop()),
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var committing sync.WaitGroup
+	committing.Go(func() { _ = c.ledger.Run(running) }) // it returns nil
+	defer committing.Wait()
+	defer stop()
+	var replicas map[string]string
+	var listing sync.WaitGroup
+	listing.Go(func() { replicas, _ = a.Digests(ctx) }) // without the right to ask, replicas hear of it at their commits
+	err = work(ctx, c)
+	listing.Wait()
+	a.announce(ctx, slices.Collect(maps.Keys(replicas)), c.done)
+	return err
+}
+
+// Cancel ends a job, found by its uid or id, as cancelled: waiting, delayed, in a back-off, or
+// while replicas work on it. It is a competing commit: whoever commits the end of the job first
+// wins. who is named by the event. The error wraps [ErrFinal] if the job has ended already, and
+// [ErrNotFound] if there is none.
+func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
+	var report JobReport
+	err := a.cancelling(ctx, who, func(ctx context.Context, c *canceller) (err error) {
+		if report, err = a.Job(ctx, id); err != nil {
+			return err
+		}
+		switch report.State {
+		case JobFinal:
+			return fmt.Errorf("job %s is %s: %w", report.UID, report.Outcome, ErrFinal)
+		case JobDelayed:
+			return c.cancelDelayed(ctx, report.UID)
+		}
+		ref, err := jobs.ParseUID(report.UID)
+		if err != nil {
+			return err
+		}
+		m, err := storedJob(ctx, c.stream, ref.Seq)
+		if err != nil {
+			return bus.Explain("read job "+report.UID, err)
+		}
+		if m == nil {
+			return fmt.Errorf("job %s: %w", report.UID, ErrFinal)
+		}
+		return c.cancel(ctx, m)
+	})
+	if err != nil {
+		return JobReport{}, err
+	}
+	report.State, report.Outcome, report.Reason = JobFinal, jobs.Cancelled, jobs.ReasonCancelled
+	return report, nil
+}
+
+// CancelSet cancels every member of a set that is open: in the job stream, and delayed.
+func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellation, err error) {
+	if !jobs.ValidSet(set) {
+		return done, fmt.Errorf("%q: %w", set, ErrSetName)
+	}
+	err = a.cancelling(ctx, who, func(ctx context.Context, c *canceller) error {
+		for _, filter := range a.streams.Subjects {
+			if err := c.cancelMembers(ctx, c.stream, filter, set, c.cancel, &done); err != nil {
+				return err
+			}
+		}
+		if !a.streams.Delays(a.conn) {
+			return nil
+		}
+		later, err := a.conn.Stream(ctx, bus.StreamLater)
+		if errors.Is(err, bus.ErrMissing) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return c.cancelMembers(ctx, later, bus.LaterSubject(">"), set, func(ctx context.Context, m *jetstream.RawStreamMsg) error {
+			return c.endDelayed(ctx, later, m)
+		}, &done)
+	})
+	return done, err
+}
+
+// cancelMembers cancels the members of a set among the messages of a stream, many at once.
+func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, filter, set string,
+	cancel func(context.Context, *jetstream.RawStreamMsg) error, done *Cancellation,
+) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	slots := make(chan struct{}, cancelParallel)
+	last := stream.CachedInfo().State.LastSeq // what comes later may be of this command
+	err := c.scan(ctx, stream, filter, math.MaxInt, func(m *jetstream.RawStreamMsg) bool {
+		if m.Sequence > last || ctx.Err() != nil {
+			return false
+		}
+		if j := decodeStored(m, c.epoch); j.Set != set {
+			return true
+		}
+		slots <- struct{}{}
+		work.Go(func() {
+			defer func() { <-slots }()
+			err := cancel(ctx, m)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			switch {
+			case err == nil:
+				done.Cancelled++
+			case errors.Is(err, ErrFinal):
+				done.Ended++
+			default:
+				stop(err)
+			}
+		})
+		return true
+	})
+	if err != nil {
+		return bus.Explain("look for the members of set "+set, err)
+	}
+	work.Wait()
+	return context.Cause(ctx)
+}
+
+// cancel ends a job of the job stream, and removes it where the stream is a work queue. In other
+// streams it stays, as what other consumers have a right to.
+func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error {
+	j := decodeStored(m, c.epoch)
+	records, err := c.ledger.Load(ctx, []jobs.Ref{j.Ref})
+	if err != nil {
+		return err
+	}
+	j.Record = records[0]
+	if err := c.commit(ctx, &j); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.done = append(c.done, j.Ref)
+	c.mu.Unlock()
+	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return nil
+	}
+	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return bus.Explain("remove the cancelled job "+j.UID, err)
+	}
+	return nil
+}
+
+// commit ends a job in an event of its own.
+func (c *canceller) commit(ctx context.Context, j *jobs.Job) error {
+	now := c.clock.Now()
+	j.Received = time.Now()
+	s := &jobs.Settlement{
+		Batch: &jobs.Batch{
+			ID: uuid.Must(uuid.NewV7()).String(), Pool: c.pool, Replica: c.who, Seal: jobs.SealCancel, SealedAt: now, Jobs: []*jobs.Job{j},
+		},
+		Rulings: []jobs.Ruling{{Outcome: jobs.Cancelled, Attempt: j.Record.Attempts, Reason: jobs.ReasonCancelled}},
+		Answers: make([]jobs.Answers, 1), SettledAt: now,
+	}
+	s.EncodeEvent(int(c.conn.NATS().MaxPayload()) - eventHeaders)
+	err := c.ledger.Commit(ctx, s)
+	if errors.As(err, new(*jobs.ConflictError)) {
+		return fmt.Errorf("job %s: %w", j.UID, ErrFinal)
+	}
+	return err
+}
+
+// cancelDelayed ends a job that waits in LATER, by its uid there.
+func (c *canceller) cancelDelayed(ctx context.Context, uid string) error {
+	later, err := c.later(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := c.delayedMessage(ctx, later, uid)
+	if err != nil {
+		return bus.Explain("read job "+uid, err)
+	}
+	if m == nil {
+		return fmt.Errorf("job %s: %w", uid, ErrBusy)
+	}
+	return c.endDelayed(ctx, later, m)
+}
+
+// endDelayed keeps a delayed job from becoming due, by the same job with a later time, which
+// expects to replace just this one; then it commits the event, and removes the job. Where it is
+// interrupted the job is still there under its first number, and can be cancelled again.
+func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) error {
+	first := m.Sequence
+	if n, err := strconv.ParseUint(m.Header.Get(headerHeld), 10, 64); err == nil {
+		first = n
+	}
+	held := &nats.Msg{Subject: m.Subject, Header: nats.Header(maps.Clone(m.Header)), Data: m.Data}
+	held.Header.Set(bus.HeaderSchedule, "@at "+c.clock.Now().Add(postpone).UTC().Format(time.RFC3339Nano))
+	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
+	held.Header.Del(jobs.HeaderMsgID) // the server would take it for the one that it has
+	held.Header.Del(bus.HeaderScheduleZone)
+	ack, err := c.conn.JetStream().PublishMsg(ctx, held, jetstream.WithExpectLastSequencePerSubject(m.Sequence))
+	if refused := new(jetstream.APIError); errors.As(err, &refused) {
+		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
+	}
+	if err != nil {
+		return bus.Explain("hold the delayed job "+m.Subject, err)
+	}
+	m.Sequence = first
+	j := decodeStored(m, jobs.Epoch(later.CachedInfo().Created))
+	report := delayedReport(m, j.Ref.Epoch)
+	j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject
+	j.Ref.Epoch = bus.StreamLater + "-" + j.Ref.Epoch // a page of its own, beside those of the job stream
+	if err := c.commit(ctx, &j); err != nil && !errors.Is(err, ErrFinal) {
+		return err // final means that it was interrupted after its event
+	}
+	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return bus.Explain("remove the cancelled job "+j.UID, err)
+	}
+	return nil
+}
+
+// announce names cancelled jobs to replicas, so that no call for them begins any more. One that
+// does not hear of it is refused when it commits them.
+func (a *Admin) announce(ctx context.Context, replicas []string, refs []jobs.Ref) {
+	var work sync.WaitGroup
+	for len(refs) > 0 {
+		n := min(len(refs), announceMost)
+		uids := make([]string, n)
+		for i, ref := range refs[:n] {
+			uids[i] = ref.UID()
+		}
+		refs = refs[n:]
+		request, err := json.Marshal(cancelRequest{uids})
+		if err != nil {
+			return
+		}
+		for _, replica := range replicas {
+			work.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+				defer cancel()
+				_, _ = a.conn.NATS().RequestWithContext(ctx, ReplicaSubject(a.pool, replica, endpointCancel), request)
+			})
+		}
+		work.Wait()
+	}
+}
+
+// cancelRequest names jobs that were cancelled to a replica.
+type cancelRequest struct {
+	UIDs []string `json:"uids"`
+}
+
+// refs returns the jobs; what is no uid is left out.
+func (r cancelRequest) refs() (refs []jobs.Ref) {
+	for _, uid := range r.UIDs {
+		if ref, err := jobs.ParseUID(uid); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
