@@ -119,7 +119,7 @@ func (x *executor) bury(ctx context.Context, s *jobs.Settlement) error {
 		for k, i := range at {
 			if refused.Refused[k] {
 				stored--
-				s.Rulings[i] = x.policy.Postpone(s.Batch.Jobs[i], x.specs, s.Answers[i], reason, time.Now())
+				s.Rulings[i] = x.policy.Postpone(s.Batch.Jobs[i], x.specs, s.Answers[i], reason, x.now())
 			}
 		}
 		x.log.Warn().Err(refused.Err).Str("batch_id", s.Batch.ID).Int("jobs", len(letters)-stored).

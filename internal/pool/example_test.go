@@ -21,12 +21,13 @@ func Example() {
 	p, err := pool.New(
 		pool.Config{
 			BatchSize: 2, BatchBytes: jobs.MiB, BatchLinger: time.Second, BatchesInFlight: 1, MaxAttempts: 20,
-			RetryMin: time.Second, RetryMax: time.Minute, Pool: "example", Replica: "r1", AckWait: 30 * time.Second,
+			RetryMin: time.Second, RetryMax: time.Minute, Pool: "example", Replica: "r1",
 		},
 		pool.Parts{
 			Source: source, Settler: source, Ledger: newLedger(log), DeadLetters: &letters{log: log},
 			Services: []pool.Service{billing, search}, Observer: newCounter(), Log: zerolog.Nop(),
-			MaxPayload: func() int { return 1 << 20 }, NewID: func() string { return "batch-1" },
+			MaxPayload: func() int { return 1 << 20 }, Lease: func() time.Duration { return 30 * time.Second }, Now: time.Now,
+			NewID: func() string { return "batch-1" },
 		})
 	if err != nil {
 		fmt.Println(err)

@@ -306,4 +306,3 @@ func (l *letters) Publish(_ context.Context, dead []jobs.DeadLetter) error {
 	}
 	return nil
 }
-
