@@ -106,7 +106,7 @@ func (o *observation) watch(p *parts, conn *bus.Conn, engine *pool.Pool) {
 		Services: p.states, Mixed: p.peers.mixed, LogDropped: o.replica.opts.LogDropped,
 	}
 	if p.state != nil {
-		live.Broker, live.ClockSkew = p.state.get, p.state.clockSkew
+		live.Broker = p.state.get
 	}
 	o.metrics.Attach(live)
 }
@@ -189,9 +189,6 @@ type poolState struct {
 	// state is the last one that could be read, at readAt.
 	state  jobs.PoolState
 	readAt time.Time
-	// skew is how far this machine's clock is ahead of the broker's, give or take half of the
-	// time that reading took.
-	skew time.Duration
 }
 
 var errAway = errors.New("not connected to NATS")
@@ -218,21 +215,10 @@ func (s *poolState) last() (state jobs.PoolState, readAt time.Time, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), stateTimeout)
 	defer cancel()
-	began := time.Now()
 	state, s.err = s.read(ctx)
-	took := time.Since(began)
-	s.asked = began.Add(took)
+	s.asked = time.Now()
 	if s.err == nil {
 		s.state, s.readAt = state, s.asked
-		s.skew = began.Add(took / 2).Sub(state.At)
 	}
 	return s.state, s.readAt, s.err
-}
-
-// clockSkew returns how far this machine's clock is ahead of the broker's, and whether that is
-// known.
-func (s *poolState) clockSkew() (time.Duration, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.skew, !s.readAt.IsZero()
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Live has the functions that every scrape calls. All functions may be called
-// from any goroutine; Broker and ClockSkew may be nil, where there is no stream, and LogDropped.
+// from any goroutine; Broker may be nil, where there is no stream, and LogDropped.
 type Live struct {
 	Held     func() jobs.Room
 	Ready    func() bool
@@ -24,9 +24,6 @@ type Live struct {
 	Mixed func() bool
 	// Broker returns what the broker knew of the pool a moment ago. It caches.
 	Broker func() (jobs.PoolState, error)
-	// ClockSkew returns how far this machine's clock is ahead of the broker's, and whether that
-	// is known. It is nil where Broker is.
-	ClockSkew func() (time.Duration, bool)
 }
 
 // Connection counts what happened to the connection to NATS.
@@ -81,7 +78,6 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"stream_limit_bytes", "Most bytes that a stream may hold; missing for a stream without a limit.", []string{"stream"}},
 		{"store_used_bytes", "JetStream storage that the account uses.", nil},
 		{"store_used_ratio", "Part of the account's JetStream storage in use; missing for an account without a limit.", nil},
-		{"clock_skew_seconds", "How far this machine's clock is ahead of the broker's; negative if it is behind.", nil},
 	} {
 		desc := prometheus.NewDesc(prometheus.BuildFQName(prefix, "", d.name), d.help, d.labels, nil)
 		c.names[d.name] = desc
@@ -130,12 +126,8 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	state, err := live.Broker()
 	s.gauge("broker_up", truth(err == nil))
-	if err != nil {
-		return
-	}
-	s.pool(&state)
-	if skew, known := live.ClockSkew(); known {
-		s.gauge("clock_skew_seconds", skew.Seconds())
+	if err == nil {
+		s.pool(&state)
 	}
 }
 

@@ -42,7 +42,6 @@ func live() telemetry.Live {
 				Streams: []jobs.StreamState{{Name: "JOBS", Messages: 16, Bytes: 160}, {Name: "DONE", Bytes: 30, MaxBytes: 300}},
 			}, nil
 		},
-		ClockSkew: func() (time.Duration, bool) { return -1500 * time.Millisecond, true },
 	}
 }
 
@@ -196,7 +195,6 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_store_used_bytes{pool="mail"} 1`,
 		`rollcall_store_used_ratio{pool="mail"} 0.25`,
 		`rollcall_stream_limit_bytes{pool="mail",stream="DONE"} 300`,
-		`rollcall_clock_skew_seconds{pool="mail"} -1.5`,
 		`rollcall_pool_mixed{pool="mail"} 1`,
 		`rollcall_service_required{pool="mail",service="billing"} 1`,
 		`rollcall_service_required{pool="mail",service="index"} 0`,
