@@ -28,13 +28,19 @@ type step struct {
 
 func (c *cli) setupCommand() *cobra.Command {
 	var dryRun bool
+	var old string
 	command := &cobra.Command{
 		Use:   "setup",
 		Short: "Create the streams and the consumer of the pool where they are missing",
 		Long: `Setup creates what is missing and reports what differs from what it would have created. It
-never changes or deletes what stands.`,
+never changes or deletes what stands.
+
+With --take-over a pool that got another name carries on from the ledger of the old one: it knows
+which jobs have ended, and which services have succeeded for the others. The replicas of the old pool
+must be stopped; its consumer is removed. After a crash, run it again.`,
 		Example: `  worker setup --dry-run
-  ROLLCALL_POOL=mail ROLLCALL_SUBJECTS=jobs.mail ROLLCALL_REPLICAS=3 worker setup`,
+  ROLLCALL_POOL=mail ROLLCALL_SUBJECTS=jobs.mail ROLLCALL_REPLICAS=3 worker setup
+  ROLLCALL_POOL=mails ROLLCALL_SUBJECTS=jobs.mail worker setup --take-over mail`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := app.Load(c.env)
@@ -42,7 +48,18 @@ never changes or deletes what stands.`,
 				return err
 			}
 			log := telemetry.NewLogger(telemetry.Config{Level: "error", Format: telemetry.FormatConsole}, c.stderr)
-			plan, err := app.Setup(cmd.Context(), cfg, log, app.Options{Replica: "setup", Patience: commandPatience}, dryRun)
+			opts := app.Options{Replica: "setup", Patience: commandPatience}
+			if old != "" {
+				plan, err := app.TakeOver(cmd.Context(), cfg, log, opts, old)
+				if plan.Moved > 0 {
+					fmt.Fprintf(c.stderr, "%d records of the ledger of pool %s were taken over.\n", plan.Moved, old)
+				}
+				if err != nil {
+					return err
+				}
+				return c.printPlan(plan)
+			}
+			plan, err := app.Setup(cmd.Context(), cfg, log, opts, dryRun)
 			if err != nil {
 				return err
 			}
@@ -50,6 +67,8 @@ never changes or deletes what stands.`,
 		},
 	}
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what is missing and what differs")
+	command.Flags().StringVar(&old, "take-over", "", "carry on from the ledger of the pool that had this name")
+	command.MarkFlagsMutuallyExclusive("dry-run", "take-over")
 	return command
 }
 

@@ -12,6 +12,8 @@ import (
 type Plan struct {
 	// Created objects, "stream JOBS" or "consumer JOBS/default".
 	Created []string
+	// Moved is how many records of another pool's ledger were taken over.
+	Moved int
 	// Differences that remain: what is missing, in a dry run, and what is not as Rollcall
 	// would make it. Existing objects are never changed.
 	Differences []bus.Difference
@@ -19,19 +21,41 @@ type Plan struct {
 
 // Setup creates the streams and the consumer of the pool where they are missing. With dryRun
 // it only reads.
-func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dryRun bool) (plan Plan, err error) {
+func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dryRun bool) (Plan, error) {
+	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, setup *bus.Setup) (plan Plan, err error) {
+		if dryRun {
+			plan.Differences, err = setup.Check(ctx)
+			return plan, err
+		}
+		if err = setup.CheckPredecessor(ctx); err != nil {
+			return plan, err
+		}
+		plan.Created, plan.Differences, err = setup.Ensure(ctx)
+		return plan, err
+	})
+}
+
+// TakeOver makes the pool the successor of pool old over the same stream, then does what [Setup]
+// does. After a crash, running it again finishes it.
+func TakeOver(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, old string) (Plan, error) {
+	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, setup *bus.Setup) (plan Plan, err error) {
+		if plan.Moved, err = setup.TakeOver(ctx, old); err != nil {
+			return plan, err
+		}
+		plan.Created, plan.Differences, err = setup.Ensure(ctx)
+		return plan, err
+	})
+}
+
+// withSetup connects for as long as do takes.
+func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, do func(context.Context, *bus.Setup) (Plan, error)) (plan Plan, err error) {
 	conn, err := connect(ctx, cfg, opts, log)
 	if err != nil {
 		return Plan{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	setup := bus.NewSetup(conn, cfg.Streams, cfg.Pool)
-	if dryRun {
-		plan.Differences, err = setup.Check(ctx)
-	} else {
-		plan.Created, plan.Differences, err = setup.Ensure(ctx)
-	}
+	plan, err = do(ctx, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
 	if closing := conn.Close(ctx); err == nil {
 		err = closing
 	}

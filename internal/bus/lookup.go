@@ -80,7 +80,7 @@ func Explain(attempt string, err error) error {
 	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
-		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap"
+		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap; if it is this pool under its old name, `worker setup --take-over OLD` carries on from it"
 	}
 	return fmt.Errorf("%s: %w%s", attempt, err, hint)
 }

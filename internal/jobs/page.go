@@ -75,6 +75,28 @@ func (p Page) find(offset int) (int, bool) {
 	return i, i < len(p.open) && p.open[i].offset == offset
 }
 
+// Known reports whether anything is recorded of the job at offset.
+func (p Page) Known(offset int) bool {
+	_, open := p.find(offset)
+	return open || p.final&(1<<offset) != 0
+}
+
+// Merge returns what either of two pages knows of the same jobs: a final record wins, and of two
+// open ones that of p with the successes of both.
+func (p Page) Merge(o Page) Page {
+	for offset := range PageSize {
+		theirs := o.Record(offset)
+		switch {
+		case !o.Known(offset), p.Record(offset).Final:
+		case theirs.Final, !p.Known(offset):
+			p = p.With(offset, theirs)
+		default:
+			p = p.With(offset, p.Record(offset).Merge(theirs))
+		}
+	}
+	return p
+}
+
 // Open reports whether the page holds the record of a job that is not final.
 func (p Page) Open() bool { return len(p.open) > 0 }
 

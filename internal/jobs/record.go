@@ -70,12 +70,25 @@ func (r Record) Apply(ruling *Ruling) Record {
 	if ruling.Burnt {
 		next.Attempts++
 	}
-	for _, service := range ruling.OK {
-		if i, found := slices.BinarySearch(next.OK, service); !found {
-			next.OK = slices.Insert(slices.Clone(next.OK), i, service)
+	next.OK = union(next.OK, ruling.OK)
+	return next
+}
+
+// union adds services to a sorted list, which is left alone.
+func union(sorted, services []string) []string {
+	for _, service := range services {
+		if i, found := slices.BinarySearch(sorted, service); !found {
+			sorted = slices.Insert(slices.Clone(sorted), i, service)
 		}
 	}
-	return next
+	return sorted
+}
+
+// Merge returns what either of two records of an open job knows.
+func (r Record) Merge(o Record) Record {
+	r.Attempts, r.Seen, r.Since = max(r.Attempts, o.Attempts), max(r.Seen, o.Seen), max(r.Since, o.Since)
+	r.Lone, r.OK = max(r.Lone, o.Lone), union(r.OK, o.OK)
+	return r
 }
 
 // Mark is a change to the record of an open job that comes without an event. Writing it twice

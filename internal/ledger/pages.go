@@ -99,7 +99,7 @@ func (p *pages) read(ctx context.Context, want wanted) (reading, error) {
 			found.events[entry.Subject] = true
 		}
 		if err != nil {
-			found.unreadable[entry.Subject] = p.unreadable(entry.Subject, err)
+			found.unreadable[entry.Subject] = p.unreadable(entry, err)
 		}
 	}
 	return found, nil
@@ -118,19 +118,24 @@ func decode[K comparable, V weighable](into map[K]known[V], key K, entry Entry, 
 
 // unreadable returns the error of a page or tally that cannot be decoded, and logs it the first
 // time. Such a record is not Rollcall's, or that of a newer version, which would lose it if it
-// were overwritten. So its jobs cannot end, and must not hold up others.
-func (p *pages) unreadable(subject string, cause error) error {
+// were overwritten, or another pool has taken it over. So its jobs cannot end, and must not hold
+// up others.
+func (p *pages) unreadable(entry Entry, cause error) error {
+	message := "a record of the ledger cannot be read, so its jobs cannot end; upgrade the worker, or purge the subject and have its jobs done again"
+	if pool, moved := movedTo(entry.Data); moved {
+		message = "another pool has taken the ledger over, so jobs cannot end here; stop this worker"
+		cause = fmt.Errorf("it is in pool %s: %w", pool, cause)
+	}
 	p.mu.Lock()
-	reported := p.reported[subject]
+	reported := p.reported[entry.Subject]
 	if !reported && len(p.reported) < maxReported {
-		p.reported[subject] = true
+		p.reported[entry.Subject] = true
 	}
 	p.mu.Unlock()
 	if !reported {
-		p.log.Error().Err(cause).Str("subject", subject).
-			Msg("a record of the ledger cannot be read, so its jobs cannot end; upgrade the worker, or purge the subject and have its jobs done again")
+		p.log.Error().Err(cause).Str("subject", entry.Subject).Msg(message)
 	}
-	return fmt.Errorf("%w: the record %s of the ledger cannot be read: %w", ErrRefused, subject, cause)
+	return fmt.Errorf("%w: the record %s of the ledger cannot be read: %w", ErrRefused, entry.Subject, cause)
 }
 
 // merge remembers what was read and returns it. A page that this replica itself wrote later than

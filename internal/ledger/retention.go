@@ -64,25 +64,28 @@ func (r *Retentions) Renew(ctx context.Context) (Retention, error) {
 	if err := r.write(ctx); err != nil {
 		return Retention{}, fmt.Errorf("write down how long the ledger is needed: %w", err)
 	}
-	longest := r.own
-	for from := uint64(1); ; {
-		entries, err := r.store.Scan(ctx, r.names.retentions(), from)
-		if err != nil {
-			return Retention{}, fmt.Errorf("read how long the ledger is needed: %w", err)
-		}
-		if len(entries) == 0 {
-			break
-		}
-		for i := range entries {
-			if other, ok := parseRetention(entries[i].Subject); ok {
-				longest.Horizon, longest.TTL = max(longest.Horizon, other.Horizon), max(longest.TTL, other.TTL)
-			}
-		}
-		from = entries[len(entries)-1].Seq + 1
+	longest, err := longestOf(ctx, r.store, r.names, r.own)
+	if err != nil {
+		return Retention{}, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.longest = longest
+	return longest, nil
+}
+
+// longestOf returns the longest of own and of those that are written down for a ledger.
+func longestOf(ctx context.Context, store Upkeep, names Names, own Retention) (Retention, error) {
+	longest := own
+	err := scan(ctx, store, names.retentions(), 1, func(e Entry) error {
+		if other, ok := parseRetention(e.Subject); ok {
+			longest.Horizon, longest.TTL = max(longest.Horizon, other.Horizon), max(longest.TTL, other.TTL)
+		}
+		return nil
+	})
+	if err != nil {
+		return Retention{}, fmt.Errorf("read how long the ledger is needed: %w", err)
+	}
 	return longest, nil
 }
 

@@ -7,6 +7,7 @@ var (
 	ledgerPkg = []string{"./internal/ledger"}
 	service   = []string{"./internal/service"}
 	pure      = []string{"./internal/jobs"}
+	renamed   = []string{"./internal/app", "-run", "Renamed"}
 	setBack   = []string{"./internal/bus", "-run", "SetBack|FurtherAgain"}
 	wired     = []string{"./internal/app"}
 )
@@ -119,7 +120,7 @@ var mutants = []mutant{
 	},
 	{
 		"successes are not recorded", "a service that succeeded is not called again",
-		"internal/jobs/record.go", "for _, service := range ruling.OK {", "for _, service := range ruling.OK[:0] {", sim,
+		"internal/jobs/record.go", "next.OK = union(next.OK, ruling.OK)", "next.OK = union(next.OK, nil)", sim,
 	},
 	{
 		"everybody is called for every job", "a service that succeeded is not called again",
@@ -202,6 +203,18 @@ var mutants = []mutant{
 	{
 		"the sweep forgets another stream's ledger", "a service that succeeded is not called again",
 		"internal/ledger/subjects.go", "return string(n.appendPages(nil)) + \"*.*.*\"", "n.Stream = \"*\"\n\treturn string(n.appendPages(nil)) + \"*.*.*\"", ledgerPkg,
+	},
+	{
+		"a ledger that was taken over stays open to its old pool", "each job final in exactly one event",
+		"internal/ledger/takeover.go", "writes = append(writes, w, t.closed(e.Subject, e.Seq, r))", "writes = append(writes, w)", ledgerPkg,
+	},
+	{
+		"a take-over forgets what the new pool knows", "each job final in exactly one event",
+		"internal/ledger/takeover.go", "w.Subject, w.Expect = targets[i], bySubject[targets[i]].Seq", "w.Subject = targets[i]", ledgerPkg,
+	},
+	{
+		"a renamed pool starts from nothing", "a service that succeeded is not called again",
+		"internal/bus/takeover.go", "if waits {", "if false {", renamed,
 	},
 	{
 		"a page with an open job has a time to live", "a service that succeeded is not called again",

@@ -1,0 +1,121 @@
+package app_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/app"
+	"rollcall/internal/faulttest"
+)
+
+// TestARenamedPoolCarriesOnFromItsOldLedger: it is refused until it has taken the ledger of its old
+// name over, whether or not the old consumer still stands. Then no service is called again that
+// had succeeded for a job.
+func TestARenamedPoolCarriesOnFromItsOldLedger(t *testing.T) {
+	t.Parallel()
+	for name, consumerStands := range map[string]bool{"the old consumer stands": true, "the old consumer is gone": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, []string{"billing", "index"}, "ROLLCALL_POOL=old")
+			const n = 40
+			r.services["index"].Answer(faulttest.Each(func(faulttest.Asked) string { return "retry" }))
+			stop := r.start()
+			r.load.Publish(n, limit)
+			eventually(t, "billing has succeeded for all", func() bool { return succeeded(t, r) == n })
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			calls := len(r.services["billing"].Calls())
+			if !consumerStands {
+				if err := r.js.DeleteConsumer(t.Context(), "JOBS", "old"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.services["index"].Answer(faulttest.Each(func(faulttest.Asked) string { return "ok" }))
+
+			r.env = append(r.env, "ROLLCALL_POOL=new")
+			opts := app.Options{NATS: []nats.Option{r.inProcess}}
+			err := app.Run(t.Context(), r.config(), zerolog.Nop(), opts)
+			if err == nil || !strings.Contains(err.Error(), "worker setup --take-over") || errors.Is(err, app.ErrTakeOver) == consumerStands {
+				t.Errorf("Run() = %v, want it refused with the command that takes the ledger over", err)
+			}
+			for i := range 2 { // the second time there is nothing left to do
+				plan, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, "old")
+				if err != nil || (plan.Moved > 0) != (i == 0) {
+					t.Fatalf("take-over %d: %+v, %v", i, plan, err)
+				}
+			}
+			r.start()
+			faulttest.WaitRest(t, r.js, "JOBS", "new", limit)
+			for id, e := range ends(r.judge()) {
+				if e.Outcome.String() != "succeeded" {
+					t.Errorf("job %s ended as %s", id, e.Outcome)
+				}
+			}
+			if again := len(r.services["billing"].Calls()) - calls; again != 0 {
+				t.Errorf("billing was called for %d jobs again after its success", again)
+			}
+		})
+	}
+}
+
+// succeeded counts the jobs for which an event says that billing has succeeded.
+func succeeded(t *testing.T, r *rig) int {
+	t.Helper()
+	events, err := faulttest.Events(t.Context(), r.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ok := map[string]bool{}
+	for _, e := range events {
+		for _, j := range e.Data.Jobs {
+			if fmt.Sprint(j.Services["billing"]) == "ok" {
+				ok[j.UID] = true
+			}
+		}
+	}
+	return len(ok)
+}
+
+// TestPoolsSideBySideAreNotTakenForEachOther: another pool lives on the same stream with subjects of
+// its own, and a third one has been given up with nothing left to do.
+func TestPoolsSideBySideAreNotTakenForEachOther(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=done", "ROLLCALL_SUBJECTS=jobs.done")
+	stop := r.start()
+	r.load = faulttest.NewLoad(t, r.js, "JOBS", "jobs.done")
+	r.load.Publish(20, limit)
+	faulttest.WaitRest(t, r.js, "JOBS", "done", limit)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.js.DeleteConsumer(t.Context(), "JOBS", "done"); err != nil {
+		t.Fatal(err)
+	}
+	r.env = append(r.env, "ROLLCALL_POOL=fresh", "ROLLCALL_SUBJECTS=jobs.fresh")
+	r.load = faulttest.NewLoad(t, r.js, "JOBS", "jobs.fresh")
+	r.load.Publish(20, limit)
+	r.start()
+	faulttest.WaitRest(t, r.js, "JOBS", "fresh", limit)
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(limit)
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}

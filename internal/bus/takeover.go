@@ -1,0 +1,194 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
+)
+
+// ErrTakeOver is returned where a ledger of another pool has to be taken over first.
+var ErrTakeOver = errors.New("another pool's ledger knows jobs that wait here")
+
+// maxLooks bounds how many jobs of the stream are compared with a ledger of another pool; beyond
+// it some of them are taken to be in it.
+const maxLooks = 256
+
+// names are those of the pool's ledger.
+func (s *Setup) names() ledger.Names { return ledger.Names{Pool: s.pool, Stream: s.streams.Stream} }
+
+// CheckPredecessor returns an error that wraps [ErrTakeOver] if jobs that wait for this pool are
+// known to the ledger of a pool that has no consumer any more: the pool has got another name, and
+// would do them again. A pool whose consumer lives has its own jobs, or does all of them as well.
+func (s *Setup) CheckPredecessor(ctx context.Context) error {
+	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return Explain("look up stream "+s.streams.Stream, err)
+	}
+	store := NewUpkeep(s.conn, s)
+	if begun, err := s.begun(ctx, stream, store); begun || err != nil {
+		return err
+	}
+	others, err := ledger.Others(ctx, store, s.names(), jobs.Epoch(stream.CachedInfo().Created))
+	if err != nil {
+		return err
+	}
+	for pool, known := range others {
+		lives, err := s.lives(ctx, stream, pool)
+		if err != nil {
+			return err
+		}
+		if lives {
+			continue
+		}
+		waits, err := s.anyWaits(ctx, known)
+		if err != nil {
+			return fmt.Errorf("look for jobs of pool %s: %w", pool, err)
+		}
+		if waits {
+			return fmt.Errorf("pool %s: %w: 'ROLLCALL_POOL=%s worker setup --take-over %s' carries on from it; "+
+				"'nats stream purge DONE --subject done.ledger.%s.>' forgets it, and its jobs are done again", pool, ErrTakeOver, s.pool, pool, pool)
+		}
+	}
+	return nil
+}
+
+// begun reports whether the pool has worked on the stream before, or there is nothing to look at:
+// then it needs nobody's ledger but its own.
+func (s *Setup) begun(ctx context.Context, stream jetstream.Stream, store ledger.Upkeep) (bool, error) {
+	if _, err := s.conn.js.Stream(ctx, StreamDone); errors.Is(err, jetstream.ErrStreamNotFound) {
+		return true, nil
+	}
+	if _, err := stream.Consumer(ctx, s.pool); err != nil {
+		return false, nil //nolint:nilerr // a consumer that cannot be looked up is made or reported later
+	}
+	newest, err := store.Newest(ctx, s.names().Pages())
+	if err != nil {
+		return false, fmt.Errorf("look at the ledger: %w", err)
+	}
+	return newest.Seq > 0, nil
+}
+
+// lives reports whether a pool has its consumer. One that may not be looked at counts as alive.
+func (s *Setup) lives(ctx context.Context, stream jetstream.Stream, pool string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	_, err := stream.Consumer(ctx, pool)
+	switch {
+	case err == nil, s.conn.WasDenied("publish $JS.API.CONSUMER.INFO." + s.streams.Stream + "." + pool):
+		return true, nil
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return false, nil
+	default:
+		return false, Explain("look up consumer "+pool, err)
+	}
+}
+
+// anyWaits reports whether one of some jobs, lowest first, is still in the stream and matches the
+// pool's subjects.
+func (s *Setup) anyWaits(ctx context.Context, known []uint64) (bool, error) {
+	for _, filter := range s.streams.Subjects {
+		from := known[0]
+		for range maxLooks {
+			seq, err := s.nextJob(ctx, filter, from)
+			if err != nil {
+				return false, err
+			}
+			if seq == 0 {
+				break
+			}
+			i, found := slices.BinarySearch(known, seq)
+			if found {
+				return true, nil
+			}
+			if i == len(known) {
+				break
+			}
+			from = known[i]
+		}
+	}
+	return false, nil
+}
+
+// nextJob returns the sequence of the first job on filter from sequence from on, 0 if there is
+// none.
+func (s *Setup) nextJob(ctx context.Context, filter string, from uint64) (uint64, error) {
+	request, err := json.Marshal(struct {
+		Seq  uint64 `json:"seq"`
+		Next string `json:"next_by_subj"`
+	}{from, filter})
+	if err != nil {
+		return 0, fmt.Errorf("encode the request: %w", err)
+	}
+	answer, err := s.conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.streams.Stream, request)
+	if err != nil {
+		return 0, err
+	}
+	var result struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &result); err != nil {
+		return 0, fmt.Errorf("read the answer: %w", err)
+	}
+	switch {
+	case result.Error == nil:
+		return result.Message.Seq, nil
+	case result.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return 0, nil
+	default:
+		return 0, result.Error
+	}
+}
+
+// TakeOver makes the pool the successor of another one over the same stream: it moves the ledger,
+// removes the other pool's consumer, and returns how many records it has moved. The other pool
+// must not run any more. After a crash, running it again finishes it.
+func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error) {
+	if pool == s.pool {
+		return 0, fmt.Errorf("take pool %s over: it is this pool; set ROLLCALL_POOL to the new name", pool)
+	}
+	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
+	if err != nil {
+		return 0, Explain("look up stream "+s.streams.Stream, err)
+	}
+	store := NewUpkeep(s.conn, s)
+	move := ledger.TakeOver{
+		From: ledger.Names{Pool: pool, Stream: s.streams.Stream}, To: s.names(),
+		Own:      ledger.Retention{Horizon: s.streams.ZombieHorizon, TTL: s.streams.LedgerTTL},
+		TallyTTL: s.streams.TallyTTL(),
+	}
+	state := stream.CachedInfo().State
+	move.Fence = ledger.Range{Epoch: jobs.Epoch(stream.CachedInfo().Created), First: state.FirstSeq, Last: state.LastSeq}
+	consumer, err := stream.Consumer(ctx, pool)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return move.Run(ctx, store)
+	}
+	if err != nil {
+		return 0, Explain("look up consumer "+pool, err)
+	}
+	info := consumer.CachedInfo()
+	if info.NumWaiting > 0 {
+		return 0, fmt.Errorf("take pool %s over: %d requests of its replicas wait for jobs; stop them first", pool, info.NumWaiting)
+	}
+	move.Fence.First, move.Fence.Last = info.AckFloor.Stream+1, info.Delivered.Stream
+	if moved, err = move.Run(ctx, store); err != nil {
+		return moved, err
+	}
+	if err := stream.DeleteConsumer(ctx, pool); err != nil {
+		return moved, Explain("remove consumer "+pool, err)
+	}
+	late, err := move.Run(ctx, store) // what was committed until the consumer was gone
+	return moved + late, err
+}
