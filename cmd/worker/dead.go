@@ -29,7 +29,7 @@ func (c *cli) deadCommand() *cobra.Command {
 be looked at, replayed as new jobs once the cause is mended, or discarded.`,
 		Example: `  worker dead ls --outcome failed --service billing
   worker dead replay --service billing`,
-		Args: cobra.NoArgs,
+		Args: knownSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(c.deadListCommand(), c.deadShowCommand(), c.deadReplayCommand(), c.deadDiscardCommand())
@@ -209,7 +209,7 @@ func (c *cli) deadShowCommand() *cobra.Command {
 		Use:     "show NUMBER",
 		Short:   "Print one dead letter with its headers and body",
 		Example: "  worker dead show 12\n  worker dead show 12 -o json | jq -r .body",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			seqs, err := letterNumbers(args)
 			if err != nil {

@@ -138,7 +138,7 @@ does. It returns at once; 'worker status' shows the replica until it is gone. Wh
 replica may start it again: to have fewer, scale it down.`,
 		Example: `  worker status
   worker drain web-7c9f-a81XQz`,
-		Args: cobra.ExactArgs(1),
+		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "drain", false, func(cl *client, a *operate.Admin) error {
 				var state jobs.ReplicaState

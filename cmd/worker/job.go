@@ -23,7 +23,7 @@ as the events are stored. It exits 4 if there is no such job, or its event is no
 uid is found at once; for an id all stored jobs and then the events, the newest first, are read.`,
 		Example: `  worker job dk3x0q1z7f4w.42
   worker job invoice-2026-0042 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "job", true, func(_ *client, a *operate.Admin) error {
 				report, err := a.Job(cmd.Context(), args[0])

@@ -41,12 +41,14 @@ func TestUsageMistakesExitTwo(t *testing.T) {
 		args []string
 		hint string
 	}{
-		"unknown command":             {[]string{"rnu"}, "'worker --help'"},
-		"unknown flag":                {[]string{"version", "--nope"}, "'worker version --help'"},
-		"surplus arg":                 {[]string{"version", "extra"}, "Usage: worker version"},
-		"unknown format":              {[]string{"version", "-o", "xml"}, "'worker version --help'"},
-		"missing arg":                 {[]string{"publish"}, "Usage: worker publish SUBJECT [BODY]"},
-		"missing arg of a subcommand": {[]string{"dead", "show"}, "'worker dead show --help'"},
+		"unknown command":               {[]string{"rnu"}, "'worker --help'"},
+		"unknown flag":                  {[]string{"version", "--nope"}, "'worker version --help'"},
+		"surplus arg":                   {[]string{"version", "extra"}, "Usage: worker version"},
+		"unknown format":                {[]string{"version", "-o", "xml"}, "'worker version --help'"},
+		"missing arg":                   {[]string{"publish"}, "Usage: worker publish SUBJECT [BODY]"},
+		"another word for a subcommand": {[]string{"dead", "list"}, "'worker dead ls'"},
+		"a misspelt subcommand":         {[]string{"dead", "shwo"}, "'worker dead show'"},
+		"missing arg of a subcommand":   {[]string{"dead", "show"}, "'worker dead show --help'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

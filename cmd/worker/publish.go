@@ -62,7 +62,7 @@ ended, others are left out. --debounce KEY keeps the newest of the delayed jobs 
   worker publish jobs.row --set import-7 --set-size 5000 < rows.ndjson
   worker publish jobs.sync '{}' --unique tenant-4
   worker publish jobs.reindex '{}' --debounce tenant-4 --delay 5s`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: words(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error { return c.publish(cmd.Context(), args, &f) },
 	}
 	flags := cmd.Flags()

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -89,5 +91,38 @@ func (c *cli) markStart(command *cobra.Command) {
 	}
 	for _, child := range command.Commands() {
 		c.markStart(child)
+	}
+}
+
+// knownSubcommand refuses an unknown subcommand and names those that may be meant.
+func knownSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if cmd.SuggestionsMinimumDistance == 0 {
+		cmd.SuggestionsMinimumDistance = 2 // as cobra itself does for the root
+	}
+	for i, name := range cmd.SuggestionsFor(args[0]) {
+		if i == 0 {
+			text += "; did you mean "
+		} else {
+			text += ", "
+		}
+		text += "'" + cmd.CommandPath() + " " + name + "'"
+	}
+	return errors.New(text)
+}
+
+// words refuses a wrong number of arguments in the words of the command's usage.
+func words(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return errors.New("an argument is missing")
+		case len(args) > most:
+			return fmt.Errorf("%q is one argument too many", args[most])
+		}
+		return nil
 	}
 }

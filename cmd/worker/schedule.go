@@ -22,7 +22,7 @@ func (c *cli) scheduleCommand() *cobra.Command {
 were missed while the broker was away become one job. It needs nats-server 2.15.`,
 		Example: `  worker schedule set nightly jobs.report '{"kind":"sales"}' --cron '0 0 3 * * *' --tz Europe/Berlin
   worker schedule ls`,
-		Args: cobra.NoArgs,
+		Args: knownSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(c.scheduleSetCommand(), c.scheduleListCommand(), c.scheduleRunCommand(), c.scheduleRemoveCommand())
@@ -133,7 +133,7 @@ func (c *cli) scheduleRunCommand() *cobra.Command {
 		Use:     "run NAME",
 		Short:   "Publish the job of a schedule now, beside its times",
 		Example: "  worker schedule run nightly",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "schedule run", true, func(_ *client, a *operate.Admin) error {
 				r, err := a.RunSchedule(cmd.Context(), args[0])
@@ -151,7 +151,7 @@ func (c *cli) scheduleRemoveCommand() *cobra.Command {
 		Use:     "rm NAME",
 		Short:   "Remove a schedule; jobs that it has published stay",
 		Example: "  worker schedule rm nightly",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "schedule rm", true, func(_ *client, a *operate.Admin) error {
 				if err := a.RemoveSchedule(cmd.Context(), args[0]); err != nil {

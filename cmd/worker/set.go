@@ -96,7 +96,7 @@ func (c *cli) setShowCommand() *cobra.Command {
 		Use:     "show ID",
 		Short:   "One set, with the members that did not succeed",
 		Example: "  worker set show import-7",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "set show", true, func(_ *client, a *operate.Admin) error {
 				report, err := a.Set(cmd.Context(), args[0])
@@ -147,7 +147,7 @@ func (c *cli) setWaitCommand() *cobra.Command {
 every member succeeded, and 1 otherwise, or if --timeout ends it first. A set of which nothing is
 known yet is waited for too.`,
 		Example: "  worker set wait import-7 --timeout 1h",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if timeout < 0 {
 				return usageError(fmt.Errorf("--timeout %v: want 0 or more", timeout))
@@ -215,7 +215,7 @@ func (c *cli) setCloseCommand() *cobra.Command {
 		Long: `Close is for a producer that did not know how many members there would be when it sent the
 first. Of different sizes the largest counts. The set ends once so many members have ended.`,
 		Example: "  worker set close import-7 --size 5000",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if size < 1 {
 				return usageError(errors.New("--size: want how many members the set has, 1 or more"))

@@ -47,7 +47,7 @@ func (o *Outage) Ended() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.logged {
-		o.log.Info().Dur("lasted", time.Since(o.since)).Msg(o.what + " works again")
+		o.log.Info().Stringer("lasted", time.Since(o.since).Round(time.Millisecond)).Msg(o.what + " works again")
 	}
 	o.since, o.logged = time.Time{}, false
 }

@@ -12,11 +12,14 @@ import (
 // LogObserver writes what the pool reports to the log: a line per batch at debug level,
 // above it only what a person should look into. Never a payload, never a line per job.
 type LogObserver struct {
-	log zerolog.Logger
+	log    zerolog.Logger
+	deaths *deaths
 }
 
 // NewLogObserver returns an observer that writes to log.
-func NewLogObserver(log zerolog.Logger) *LogObserver { return &LogObserver{log: log} }
+func NewLogObserver(log zerolog.Logger) *LogObserver {
+	return &LogObserver{log: log, deaths: &deaths{log: log}}
+}
 
 // Batch begins the life of a batch; the returned function ends it.
 func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
@@ -36,6 +39,7 @@ func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context
 		}
 		s := end.Settlement
 		counts := jobs.Count(s.Rulings)
+		o.deaths.note(s, counts)
 		line.
 			Str("seal", string(b.Seal)).
 			Str("outcome", string(s.Outcome)).

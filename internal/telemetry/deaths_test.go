@@ -1,0 +1,56 @@
+package telemetry_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/telemetry"
+)
+
+func TestTheLogSaysThatJobsDied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		o := telemetry.NewLogObserver(zerolog.New(&out).Level(zerolog.InfoLevel))
+		end := func(outcomes ...jobs.Outcome) {
+			b := &jobs.Batch{ID: "b"}
+			s := &jobs.Settlement{Batch: b}
+			for _, outcome := range outcomes {
+				b.Jobs = append(b.Jobs, &jobs.Job{})
+				s.Rulings = append(s.Rulings, jobs.Ruling{Outcome: outcome, Service: "billing", Reason: "declined"})
+			}
+			_, ended := o.Batch(t.Context(), b)
+			ended(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
+		}
+		end(jobs.Succeeded, jobs.Retrying)
+		if out.Len() > 0 {
+			t.Fatalf("nobody died, and the log says %s", &out)
+		}
+		end(jobs.Failed, jobs.Succeeded)
+		if got := out.String(); !strings.Contains(got, `"level":"warn","failed":1,"expired":0,"invalid":0,"service":"billing","reason":"declined"`) {
+			t.Errorf("the first death: %s", got)
+		}
+		for range 1000 {
+			end(jobs.Expired, jobs.Invalid)
+		}
+		if n := strings.Count(out.String(), "\n"); n != 1 {
+			t.Errorf("%d lines at once, want one", n)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, `"failed":0,"expired":1000,"invalid":1000`) {
+			t.Errorf("after a while: %s", got)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n"); n != 2 {
+			t.Errorf("%d lines though nobody died since", n)
+		}
+	})
+}
