@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/devkit"
 	"rollcall/internal/faulttest"
+	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 	"rollcall/internal/table"
 )
@@ -397,4 +398,32 @@ func TestStatusShowsThatReplicasDisagree(t *testing.T) {
 			return strings.Contains(w.log.String(), "ROLLCALL_MAX_ATTEMPTS: ") && strings.Contains(w.log.String(), "have different settings")
 		})
 	}
+}
+
+func TestAPictureFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	got := crop("one line that is long\ntwo\nthree\nfour\nfive\n", 8, 4)
+	if want := "one lin…\ntwo\n… 3 mo…\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := crop("one\ntwo\n", 8, 4); got != "one\ntwo\n" {
+		t.Errorf("what fits is changed to %q", got)
+	}
+}
+
+func TestStatusTellsJobsInHandFromThoseThatWaitForARetry(t *testing.T) {
+	t.Parallel()
+	s := poolStatus{State: &jobs.PoolState{InFlight: 2000}, Replicas: []jobs.ReplicaState{{HeldJobs: 10}, {HeldJobs: 2}}}
+	if got, want := inFlight(s), "2000 (12 with replicas, 1988 waiting for their next attempt)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	s.State.InFlight = 3 // counted a moment before the replicas took more
+	if got, want := inFlight(s), "3 (3 with replicas, 0 waiting for their next attempt)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestDoctorLooksAtNATSWithoutServices(t *testing.T) {
+	t.Parallel()
+	wants(t, worker(t, []string{"NATS_URL=" + broker(t)}, "doctor"), codeFailed, "connection", "permissions", "Set ROLLCALL_SERVICES")
 }

@@ -25,7 +25,7 @@ service. It exits 0 unless something is an error.`,
   worker doctor --monitor http://nats:8222 -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := app.LoadRun(c.env)
+			cfg, err := app.Load(c.env)
 			if err != nil {
 				return err
 			}

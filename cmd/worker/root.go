@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -125,4 +127,12 @@ func words(least, most int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// given reports whether a variable is set.
+func (c *cli) given(name string) bool {
+	return slices.ContainsFunc(c.env, func(entry string) bool {
+		value, found := strings.CutPrefix(entry, name+"=")
+		return found && value != ""
+	})
 }

@@ -21,9 +21,10 @@ func (c *cli) runCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "run",
 		Short: "Run one replica of a pool until it is told to stop",
-		Long: `Run takes jobs until SIGTERM or SIGINT. Then it takes no more, finishes and commits what it
+		Long: `Run takes jobs until SIGTERM, SIGINT or SIGHUP. Then it takes no more, finishes and commits what it
 holds and exits 0; at ROLLCALL_DRAIN_TIMEOUT it cuts off what is left, gives the jobs back and
-exits 3. A second signal leaves at once. The log goes to stderr.`,
+exits 3. A second signal leaves at once. The log goes to stderr, on a terminal for people unless
+ROLLCALL_LOG_FORMAT says otherwise.`,
 		Example: `  ROLLCALL_SERVICES=billing=http://localhost:9000/jobs worker run
   ROLLCALL_LOG_FORMAT=console ROLLCALL_LOG_LEVEL=debug worker run`,
 		Args: cobra.NoArgs,
@@ -31,6 +32,9 @@ exits 3. A second signal leaves at once. The log goes to stderr.`,
 			cfg, err := app.LoadRun(c.env)
 			if err != nil {
 				return err
+			}
+			if isTerminal(c.stderr) && !c.given("ROLLCALL_LOG_FORMAT") {
+				cfg.Log.Format = telemetry.FormatConsole // a person looks on
 			}
 			if profiles != "" {
 				stop, err := startProfiles(profiles)

@@ -25,7 +25,7 @@ says how many there are, by Rollcall-Set-Size, or 'worker set close' does later.
 ended, whatever their outcomes, the set ends in one event, sets.<pool>.<outcome>.<ID>.`,
 		Example: `  worker publish jobs.row --set import-7 --set-size 5000 < rows.ndjson
   worker set wait import-7`,
-		Args: cobra.NoArgs,
+		Args: knownSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	command.AddCommand(c.setListCommand(), c.setShowCommand(), c.setWaitCommand(), c.setCloseCommand(), c.setCancelCommand())

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -90,9 +92,37 @@ func redrawing(show func(context.Context, *cli) error) func(context.Context, *cl
 		if err := show(ctx, &drawing); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(c.stdout, "\x1b[H\x1b[2J%s", &picture)
+		_, err := fmt.Fprintf(c.stdout, "\x1b[H\x1b[2J%s", fit(c.stdout, picture.String()))
 		return err
 	}
+}
+
+// fit cuts a picture to the size of the terminal: a line that wraps, or one that scrolls, makes
+// the next picture stand elsewhere.
+func fit(out io.Writer, picture string) string {
+	f, ok := out.(*os.File)
+	if !ok {
+		return picture
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 2 || height < 2 {
+		return picture
+	}
+	return crop(picture, width, height)
+}
+
+// crop cuts lines at width, and what is below height.
+func crop(picture string, width, height int) string {
+	lines := strings.Split(strings.TrimSuffix(picture, "\n"), "\n")
+	if len(lines) > height-1 {
+		lines = append(lines[:height-2], fmt.Sprintf("… %d more lines", len(lines)-height+2))
+	}
+	for i, line := range lines {
+		if runes := []rune(line); len(runes) > width {
+			lines[i] = string(runes[:width-1]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 func (c *cli) status(ctx context.Context, cl *client, a *operate.Admin) error {
@@ -121,13 +151,14 @@ func (c *cli) printStatus(s *poolStatus) error {
 	var faults []error
 	if s.State != nil {
 		faults = append(faults,
-			table.One(c.printer(), *s.State, stateColumns()...), c.gap(),
+			table.One(c.printer(), *s, stateColumns()...), c.gap(),
 			table.All(c.printer(), s.State.Streams, streamColumns()...), c.gap())
 	}
-	faults = append(faults, table.All(c.printer(), s.Replicas, replicaColumns()...), c.gap())
 	if len(s.Replicas) == 0 {
-		fmt.Fprintln(c.stderr, "No replica answered.")
+		fmt.Fprintln(c.stderr, "No replica answered. 'worker run' starts one.")
+		return errors.Join(faults...)
 	}
+	faults = append(faults, table.All(c.printer(), s.Replicas, replicaColumns()...), c.gap())
 	if len(s.Mixed) > 0 {
 		fmt.Fprintln(c.stderr, "The replicas have different settings: what a job needs depends on which of them takes it.")
 		faults = append(faults, table.All(c.printer(), mixRows(s.Mixed), mixColumns()...), c.gap())
@@ -141,33 +172,50 @@ func (c *cli) gap() error {
 	return err
 }
 
-func stateColumns() []table.Column[jobs.PoolState] {
-	return []table.Column[jobs.PoolState]{
-		table.Col("pool", func(s jobs.PoolState) string { return s.Pool }),
-		table.Col("waiting", func(s jobs.PoolState) string { return fmt.Sprint(s.Waiting) }),
-		table.Col("in flight", func(s jobs.PoolState) string {
-			return fmt.Sprintf("%d (%d delivered more than once)", s.InFlight, s.Redelivered)
+func stateColumns() []table.Column[poolStatus] {
+	return []table.Column[poolStatus]{
+		table.Col("pool", func(s poolStatus) string { return s.State.Pool }),
+		table.Col("waiting", func(s poolStatus) string { return fmt.Sprint(s.State.Waiting) }),
+		table.Col("in flight", inFlight),
+		table.Col("delayed", func(s poolStatus) string {
+			for _, stream := range s.State.Streams {
+				if stream.Name == bus.StreamLater {
+					return fmt.Sprintf("%d, of all pools", stream.Messages)
+				}
+			}
+			return "unknown"
 		}),
-		table.Col("oldest job", func(s jobs.PoolState) string {
-			if s.Oldest.IsZero() {
+		table.Col("oldest job", func(s poolStatus) string {
+			if s.State.Oldest.IsZero() {
 				return "none"
 			}
-			return table.Age(s.OldestAge())
+			return table.Age(s.State.OldestAge())
 		}),
-		table.Col("stuck", func(s jobs.PoolState) string {
-			if s.Stuck < 0 {
+		table.Col("stuck", func(s poolStatus) string {
+			if s.State.Stuck < 0 {
 				return "unknown: too many subjects to count"
 			}
-			return fmt.Sprint(s.Stuck)
+			return fmt.Sprint(s.State.Stuck)
 		}),
-		table.Col("dead letters", func(s jobs.PoolState) string { return fmt.Sprint(s.DeadLetters) }),
-		table.Col("intake", func(s jobs.PoolState) string {
-			if s.PausedUntil.IsZero() {
+		table.Col("dead letters", func(s poolStatus) string { return fmt.Sprint(s.State.DeadLetters) }),
+		table.Col("intake", func(s poolStatus) string {
+			if s.State.PausedUntil.IsZero() {
 				return "open"
 			}
-			return "paused until " + table.Moment(s.PausedUntil)
+			return "paused until " + table.Moment(s.State.PausedUntil)
 		}),
 	}
+}
+
+// inFlight tells jobs that replicas hold from those that wait for their next attempt. Both were
+// counted at about the same time; replicas that did not answer hold some of the others.
+func inFlight(s poolStatus) string {
+	held := 0
+	for i := range s.Replicas {
+		held += s.Replicas[i].HeldJobs
+	}
+	held = min(held, s.State.InFlight)
+	return fmt.Sprintf("%d (%d with replicas, %d waiting for their next attempt)", s.State.InFlight, held, s.State.InFlight-held)
 }
 
 func streamColumns() []table.Column[jobs.StreamState] {
@@ -253,6 +301,14 @@ func serviceColumns() []table.Column[serviceRow] {
 		table.Col("replica", func(s serviceRow) string { return s.replica }),
 		table.Col("breaker", func(s serviceRow) string { return string(s.Breaker) }),
 		table.Col("in flight", func(s serviceRow) string { return fmt.Sprintf("%d of %d", s.InFlight, s.Limit) }),
-		table.Col("last error", func(s serviceRow) string { return jobs.Clip(s.LastError, 100) }),
+		table.Col("last error", lastError),
 	}
+}
+
+// lastError is the last error of a service, and how old it is.
+func lastError(s serviceRow) string {
+	if s.LastError == "" || s.LastErrorAt.IsZero() {
+		return jobs.Clip(s.LastError, 100)
+	}
+	return table.Age(time.Since(s.LastErrorAt)) + " ago: " + jobs.Clip(s.LastError, 100)
 }
