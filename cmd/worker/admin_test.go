@@ -403,7 +403,7 @@ func TestStatusShowsThatReplicasDisagree(t *testing.T) {
 func TestAPictureFitsTheTerminal(t *testing.T) {
 	t.Parallel()
 	got := crop("one line that is long\ntwo\nthree\nfour\nfive\n", 8, 4)
-	if want := "one lin…\ntwo\n… 3 mo…\n"; got != want {
+	if want := "one lin…\ntwo\n… 3 mor…\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := crop("one\ntwo\n", 8, 4); got != "one\ntwo\n" {
