@@ -141,10 +141,11 @@ func (c Config) options() ([]nats.Option, error) {
 	case c.User != "" && c.Password.IsZero():
 		options = append(options, nats.Token(c.User))
 	case c.User != "":
-		options = append(options, nats.UserInfo(c.User, c.Password.Reveal()))
+		// Asked at every connect: the file of a secret may change.
+		options = append(options, nats.UserInfoHandler(func() (string, string) { return c.User, c.Password.Current().Reveal() }))
 		options = append(options, nats.CustomInboxPrefix(c.inbox()))
 	case !c.Token.IsZero():
-		options = append(options, nats.Token(c.Token.Reveal()))
+		options = append(options, nats.TokenHandler(func() string { return c.Token.Current().Reveal() }))
 	}
 	if c.CA != "" {
 		options = append(options, nats.RootCAs(c.CA))

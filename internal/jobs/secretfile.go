@@ -37,3 +37,16 @@ func ReadSecret(path string) (Secret, error) {
 	}
 	return Secret{text: string(text), file: path}, nil
 }
+
+// Current returns the secret as its file has it at the moment; one without a file, or whose file
+// cannot be used, as it was.
+func (s Secret) Current() Secret {
+	if s.file == "" {
+		return s
+	}
+	now, err := ReadSecret(s.file)
+	if err != nil {
+		return s
+	}
+	return now
+}

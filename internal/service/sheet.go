@@ -135,7 +135,7 @@ func (s *sheet) comeBackAlone() {
 	}
 	for i, j := range s.jobs {
 		if !s.listed[i] && (s.unclear[j.ID] > 0 || s.unclear[j.UID] > 0) {
-			s.replies[i] = jobs.Reply{Alone: true, Free: true,
+			s.replies[i] = jobs.Reply{Alone: true,
 				Error: "the reply names another job of the call by the same id; answer with their rollcalluid"}
 		}
 	}

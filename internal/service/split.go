@@ -61,6 +61,9 @@ func spread(r jobs.CallResult, n int) []jobs.Reply {
 	if r.Failure.Final && n == 1 {
 		reply.Status = jobs.StatusFail
 	}
+	if !r.Failure.Final {
+		reply.Group = max(n/2, 1) // that may be one job's doing
+	}
 	replies := make([]jobs.Reply, n)
 	for i := range replies {
 		replies[i] = reply
