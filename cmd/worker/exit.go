@@ -56,7 +56,7 @@ func exitCode(err error) int {
 		return codeOK
 	case errors.As(err, &coded):
 		return coded.code
-	case errors.As(err, &faults), errors.Is(err, bus.ErrSetting), errors.Is(err, bus.ErrTakeOver):
+	case errors.As(err, &faults), errors.Is(err, bus.ErrSetting), errors.Is(err, bus.ErrTakeOver), errors.Is(err, bus.ErrRefusedSetup):
 		return codeUsage
 	case errors.Is(err, app.ErrDrainDeadline):
 		return codeDrainDeadline

@@ -18,12 +18,13 @@ const commandPatience = 5 * time.Second
 // step is one line of what setup did or found.
 type step struct {
 	Object string `json:"object"`
-	// Status is created, missing or differs.
+	// Status is created, missing, harmless, differs, or refused: a replica does not start.
 	Status string `json:"status"`
 	Field  string `json:"field,omitempty"`
 	Have   string `json:"have,omitempty"`
 	Want   string `json:"want,omitempty"`
 	Harm   string `json:"harm,omitempty"`
+	Fix    string `json:"fix,omitempty"`
 }
 
 func (c *cli) setupCommand() *cobra.Command {
@@ -93,12 +94,22 @@ func (c *cli) printPlan(plan app.Plan) error {
 		table.Col("have", func(s step) string { return s.Have }),
 		table.Col("want", func(s step) string { return s.Want }),
 		table.Col("harm", func(s step) string { return s.Harm }),
+		table.Col("fix", func(s step) string { return s.Fix }),
 	)
 }
 
 func difference(d bus.Difference) step {
 	if d.Missing {
-		return step{Object: d.Object, Status: "missing"}
+		return step{Object: d.Object, Status: "missing", Harm: d.Harm}
 	}
-	return step{Object: d.Object, Status: "differs", Field: d.Field, Have: d.Have, Want: d.Want, Harm: d.Harm}
+	s := step{Object: d.Object, Status: "differs", Field: d.Field, Have: d.Have, Want: d.Want, Harm: d.Harm}
+	switch {
+	case d.Harmless:
+		s.Status = "harmless"
+	case d.Fatal:
+		s.Status, s.Fix = "refused", d.Fix
+	default:
+		s.Fix = d.Fix
+	}
+	return s
 }

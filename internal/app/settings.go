@@ -91,7 +91,7 @@ const poolName = `^[A-Za-z0-9_-]{1,64}$`
 // Validate returns every fault, joined: those of each part, and those between parts.
 func (c *Config) Validate() error {
 	faults := []error{
-		c.NATS.Validate(), c.Streams.Validate(), c.Engine.Validate(), c.Web.Validate(), c.Log.Validate(),
+		c.NATS.Validate(), c.Streams.Validate(), c.Streams.CheckEvents(c.Pool), c.Engine.Validate(), c.Web.Validate(), c.Log.Validate(),
 	}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {

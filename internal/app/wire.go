@@ -122,11 +122,19 @@ func (r *replica) ensure(ctx context.Context, setup *bus.Setup) error {
 	for _, object := range created {
 		r.log.Info().Str("object", object).Msg("created")
 	}
-	for _, d := range drift {
-		r.log.Warn().Str("object", d.Object).Str("field", d.Field).Str("have", d.Have).Str("want", d.Want).Str("harm", d.Harm).
+	for i := range drift {
+		d := &drift[i]
+		level := zerolog.WarnLevel
+		if d.Harmless {
+			level = zerolog.DebugLevel
+		}
+		r.log.WithLevel(level).Str("object", d.Object).Str("field", d.Field).Str("have", d.Have).Str("want", d.Want).Str("harm", d.Harm).
 			Msg("differs from what Rollcall would create")
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return bus.Refusal(drift)
 }
 
 // bindCore takes jobs from plain subjects, at most once.

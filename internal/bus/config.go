@@ -55,11 +55,18 @@ const (
 	SourceCore      = "core"
 )
 
+// The places where a new consumer may begin.
+const (
+	StartAll = "all"
+	StartNew = "new"
+)
+
 // Streams says where jobs come from, and how streams and consumer are made.
 type Streams struct {
 	Source        string        `envconfig:"ROLLCALL_SOURCE" default:"jetstream" desc:"jetstream, or core for subjects without a stream (at most once)"`
 	Subjects      []string      `envconfig:"ROLLCALL_SUBJECTS" default:"jobs.>" desc:"subjects to take jobs from, separated by commas"`
 	Stream        string        `envconfig:"ROLLCALL_STREAM" default:"JOBS" desc:"stream that holds the jobs"`
+	Start         string        `envconfig:"ROLLCALL_START" desc:"all or new: where a new consumer begins in a stream that keeps what is done; must be said if such a stream holds messages already"`
 	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
 	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it producers are told that it is full; empty = no limit"`
@@ -119,6 +126,9 @@ func (s Streams) Validate() error {
 	}
 	if s.Stream == StreamDead || s.Stream == StreamLater {
 		fault("ROLLCALL_STREAM is %s, which Rollcall itself writes to", s.Stream)
+	}
+	if s.Start != "" && s.Start != StartAll && s.Start != StartNew {
+		fault("ROLLCALL_START is %q, want all or new", s.Start)
 	}
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
 		fault("ROLLCALL_REPLICAS is %d, want 1, 3 or 5", s.Replicas)

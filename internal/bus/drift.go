@@ -1,180 +1,212 @@
 package bus
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/nats-io/nats.go/jetstream"
-
-	"rollcall/internal/jobs"
+	"time"
 )
 
 // Difference is something on the server that is not as Rollcall would make it.
 type Difference struct {
 	// Object is "stream JOBS" or "consumer JOBS/default".
 	Object string `json:"object"`
-	// Missing tells that the object does not exist; the fields below are then empty.
-	Missing bool   `json:"missing,omitempty"`
-	Field   string `json:"field,omitempty"`
-	Have    string `json:"have,omitempty"`
-	Want    string `json:"want,omitempty"`
-	// Harm says what goes wrong if it stays so.
+	// Missing tells that the object does not exist; Harm then says what making it would do.
+	Missing bool `json:"missing,omitempty"`
+	// Field is the name in the server's JSON.
+	Field string `json:"field,omitempty"`
+	Have  string `json:"have,omitempty"`
+	Want  string `json:"want,omitempty"`
+	// Harm says what goes wrong if it stays so; for a harmless difference, why it is none.
 	Harm string `json:"harm,omitempty"`
-	// Fatal tells that a pool cannot work like this, or would lose accepted jobs.
+	// Harmless tells that everything works all the same.
+	Harmless bool `json:"harmless,omitempty"`
+	// Fatal tells that a pool cannot work like this, or would lose or fake jobs. A replica does
+	// not start.
 	Fatal bool `json:"fatal,omitempty"`
+	// Fix is the command that ends the difference.
+	Fix string `json:"fix,omitempty"`
 }
 
-// comparison collects differences field by field.
-type comparison []Difference
-
-// differ notes that a field differs. A harm that begins with "!" is fatal.
-func (c *comparison) differ(field string, have, want any, harm string) {
-	harm, fatal := strings.CutPrefix(harm, "!")
-	*c = append(*c, Difference{Field: field, Have: fmt.Sprint(have), Want: fmt.Sprint(want), Harm: harm, Fatal: fatal})
+// Error says it in a sentence.
+func (d *Difference) Error() string {
+	return fmt.Sprintf("%s: %s is %s, want %s: %s; fix it: %s", d.Object, d.Field, d.Have, d.Want, d.Harm, d.Fix)
 }
 
-func compare[T comparable](c *comparison, field string, have, want T, harm string) {
-	if have != want {
-		c.differ(field, have, want, harm)
-	}
-}
-
-// covers notes subjects that the stream would not take, and what mends that.
-func (c *comparison) covers(have, want []string, remedy string) {
-	for _, subject := range want {
-		if !slices.ContainsFunc(have, func(pattern string) bool { return jobs.SubjectCovers(pattern, subject) }) {
-			c.differ("subjects", strings.Join(have, ","), subject, "!messages published to "+subject+" are not stored; "+remedy)
+// Refusal returns an error that wraps [ErrRefusedSetup] and says everything because of which a
+// pool must not work on what the server has; nil if there is nothing.
+func Refusal(drift []Difference) error {
+	var faults []error
+	for i := range drift {
+		if drift[i].Fatal {
+			faults = append(faults, &drift[i])
 		}
 	}
-}
-
-func (c *comparison) replicas(have, want int) {
-	if have < want {
-		c.differ("num_replicas", have, want, "fewer lost servers are survived than ROLLCALL_REPLICAS asks for")
+	if len(faults) == 0 {
+		return nil
 	}
+	return fmt.Errorf("%w to work on what the server has: %w", ErrRefusedSetup, errors.Join(faults...))
 }
 
-// limited reports which limits a stream has that could delete messages.
-func limits(cfg *jetstream.StreamConfig) []string {
-	var set []string
-	for name, on := range map[string]bool{
-		"max_msgs": cfg.MaxMsgs > 0, "max_bytes": cfg.MaxBytes > 0, "max_msgs_per_subject": cfg.MaxMsgsPerSubject > 0,
-	} {
-		if on {
-			set = append(set, name)
+// effect is what it means that a field differs.
+type effect struct {
+	level level
+	// text says why, or what goes wrong.
+	text string
+}
+
+type level int
+
+// The levels: not worth a word, listed as harmless, reported, refused.
+const (
+	silent level = iota
+	benign
+	risky
+	fatal
+)
+
+func harmless(text string) effect { return effect{benign, text} }
+func harm(text string) effect     { return effect{risky, text} }
+func ruin(text string) effect     { return effect{fatal, text} }
+
+// harmIf is harm where the condition holds, else harmless.
+func harmIf(condition bool, text, otherwise string) effect {
+	if condition {
+		return harm(text)
+	}
+	return harmless(otherwise)
+}
+
+// ruinIf is ruin where the condition holds, else what otherwise says.
+func ruinIf(condition bool, text string, otherwise effect) effect {
+	if condition {
+		return ruin(text)
+	}
+	return otherwise
+}
+
+// unknownField is the effect of a field that nobody has thought about.
+func unknownField() effect {
+	return harm("not known to be harmless: Rollcall was never run like this")
+}
+
+// differences compares whole configurations, by the names and values that the server uses.
+// effects says what a field means if it differs; a field that it lacks is reported.
+func differences(object string, have, want any, effects map[string]effect) ([]Difference, error) {
+	h, err := settingsOf(have)
+	if err != nil {
+		return nil, err
+	}
+	w, err := settingsOf(want)
+	if err != nil {
+		return nil, err
+	}
+	fields := maps.Clone(h)
+	maps.Copy(fields, w)
+	var found []Difference
+	for _, field := range slices.Sorted(maps.Keys(fields)) {
+		if unset(h[field]) && unset(w[field]) || reflect.DeepEqual(h[field], w[field]) {
+			continue
+		}
+		e, known := effects[field]
+		if !known {
+			e = unknownField()
+		}
+		if e.level == silent {
+			continue
+		}
+		found = append(found, Difference{
+			Object: object, Field: field, Have: shown(field, h[field]), Want: shown(field, w[field]), Harm: e.text,
+			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix(object, field, w[field]),
+		})
+	}
+	return found, nil
+}
+
+// settingsOf returns a configuration as the server writes it.
+func settingsOf(config any) (map[string]any, error) {
+	text, err := json.Marshal(config)
+	if err != nil {
+		return nil, fmt.Errorf("read a configuration: %w", err)
+	}
+	var settings map[string]any
+	if err := json.Unmarshal(text, &settings); err != nil {
+		return nil, fmt.Errorf("read a configuration: %w", err)
+	}
+	// A consumer has one filter in one field and several in another.
+	if filter, ok := settings["filter_subject"]; ok {
+		settings["filter_subjects"] = []any{filter}
+		delete(settings, "filter_subject")
+	}
+	for _, field := range []string{"filter_subjects", "subjects"} {
+		if list, ok := settings[field].([]any); ok {
+			slices.SortFunc(list, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 		}
 	}
-	slices.Sort(set)
-	return set
+	return settings, nil
 }
 
-func jobsFields(have, want *jetstream.StreamConfig) []Difference {
-	var c comparison
-	c.covers(have.Subjects, want.Subjects, "add it to the stream, or set ROLLCALL_STREAM to another")
-	compare(&c, "retention", have.Retention, want.Retention, "settled jobs are not removed from the stream")
-	compare(&c, "storage", have.Storage, want.Storage, "accepted jobs are lost when the server restarts")
-	compare(&c, "max_age", have.MaxAge, want.MaxAge, "!accepted jobs are deleted unprocessed when they are that old")
-	if set := limits(have); len(set) > 0 && have.Discard == jetstream.DiscardOld {
-		c.differ("discard", "old with "+strings.Join(set, ", "), "no limits", "!accepted jobs are deleted unprocessed when the stream is full")
+// unset reports whether a value is one of those by which the server means "none".
+func unset(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case float64:
+		return v == 0 || v == -1
+	case string:
+		return v == "" || v == "none" || v == "0001-01-01T00:00:00Z"
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return !slices.ContainsFunc(slices.Collect(maps.Values(v)), func(inner any) bool { return !unset(inner) })
+	default:
+		return false
 	}
-	if have.Duplicates < want.Duplicates {
-		c.differ("duplicate_window", have.Duplicates, want.Duplicates, "a job that is sent twice is done twice")
-	}
-	if have.AllowRollup || have.AllowMsgSchedules {
-		c.differ("allow_rollup_hdrs", true, false, "one job with the header Nats-Rollup deletes the others")
-	}
-	if takesDelayed(want) && !takesDelayed(have) {
-		c.differ("sources", "none", StreamLater+" "+subjectsDue+" to "+subjectsJobs, "delayed jobs are never handed out")
-	}
-	c.replicas(have.Replicas, want.Replicas)
-	return c
 }
 
-func laterFields(have, want *jetstream.StreamConfig) []Difference {
-	var c comparison
-	c.covers(have.Subjects, want.Subjects, "add it to the stream")
-	compare(&c, "allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules, "delayed jobs are refused")
-	compare(&c, "retention", have.Retention, want.Retention, "delayed jobs are removed before they are due")
-	compare(&c, "storage", have.Storage, want.Storage, "delayed jobs are lost when the server restarts")
-	compare(&c, "max_age", have.MaxAge, want.MaxAge, "delayed jobs are deleted when they are that old")
-	c.replicas(have.Replicas, want.Replicas)
-	return c
-}
+// durations are the fields that the server counts in nanoseconds.
+var durations = [...]string{"max_age", "duplicate_window", "ack_wait", "max_expires", "inactive_threshold", "subject_delete_marker_ttl", "priority_timeout"}
 
-func doneFields(have, want *jetstream.StreamConfig) []Difference {
-	var c comparison
-	c.covers(have.Subjects, want.Subjects, "add it to the stream")
-	compare(&c, "allow_atomic", have.AllowAtomicPublish, want.AllowAtomicPublish, "!no batch can be committed")
-	compare(&c, "allow_msg_ttl", have.AllowMsgTTL, want.AllowMsgTTL, "!no batch can be committed")
-	compare(&c, "allow_direct", have.AllowDirect, want.AllowDirect, "!the ledger cannot be read")
-	compare(&c, "retention", have.Retention, want.Retention, "!events and ledger are removed once read")
-	compare(&c, "storage", have.Storage, want.Storage, "events and ledger are lost when the server restarts")
-	compare(&c, "max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject, "the ledger keeps every version of every page")
-	if have.MaxMsgs > 0 || have.MaxBytes > 0 {
-		c.differ("max_msgs, max_bytes", "limited", "no limits", "pages are deleted early, so finished jobs may be done again; or commits are refused")
+// shown writes a value for people.
+func shown(field string, value any) string {
+	switch v := value.(type) {
+	case string:
+		if v != "" {
+			return v
+		}
+	case bool:
+		return fmt.Sprint(v)
+	case float64:
+		if unset(v) {
+			return "none"
+		}
+		if slices.Contains(durations[:], field) {
+			return time.Duration(v).String()
+		}
+		return fmt.Sprintf("%.0f", v)
 	}
-	if have.RePublish == nil || have.RePublish.Source != want.RePublish.Source || have.RePublish.Destination != want.RePublish.Destination {
-		c.differ("republish", republishText(have.RePublish), republishText(want.RePublish), "nobody hears of events on "+republishTo)
-	}
-	c.replicas(have.Replicas, want.Replicas)
-	return c
-}
-
-func republishText(r *jetstream.RePublish) string {
-	if r == nil {
+	if unset(value) {
+		if _, isBool := value.(bool); isBool {
+			return "false"
+		}
 		return "none"
 	}
-	return r.Source + " to " + r.Destination
-}
-
-func deadFields(have, want *jetstream.StreamConfig) []Difference {
-	var c comparison
-	c.covers(have.Subjects, want.Subjects, "add it to the stream")
-	compare(&c, "retention", have.Retention, want.Retention, "dead letters are removed once read")
-	compare(&c, "storage", have.Storage, want.Storage, "dead letters are lost when the server restarts")
-	c.replicas(have.Replicas, want.Replicas)
-	return c
-}
-
-func consumerFields(have, want *jetstream.ConsumerConfig) []Difference {
-	var c comparison
-	if f, w := filters(have), filters(want); !slices.Equal(f, w) {
-		c.differ("filter_subjects", strings.Join(f, ","), strings.Join(w, ","), "!the pool gets other jobs than ROLLCALL_SUBJECTS says")
+	if list, ok := value.([]any); ok && !slices.ContainsFunc(list, func(v any) bool { _, text := v.(string); return !text }) {
+		texts := make([]string, len(list))
+		for i, v := range list {
+			texts[i] = fmt.Sprint(v)
+		}
+		return strings.Join(texts, ",")
 	}
-	if have.DeliverSubject != "" {
-		c.differ("deliver_subject", have.DeliverSubject, "none", "!a push consumer cannot be pulled from")
-	}
-	compare(&c, "ack_policy", have.AckPolicy, want.AckPolicy, "!jobs are removed before they are done, or never")
-	compare(&c, "deliver_policy", have.DeliverPolicy, want.DeliverPolicy, "jobs that were accepted earlier are never delivered")
-	compare(&c, "max_deliver", have.MaxDeliver, want.MaxDeliver, "!a job delivered that often stays in the stream for ever, unseen")
-	compare(&c, "ack_wait", have.AckWait, want.AckWait, "leases are renewed by the server's value, lost jobs come back at another time than ROLLCALL_ACK_WAIT says")
-	if have.MaxAckPending > 0 && have.MaxAckPending < want.MaxAckPending {
-		c.differ("max_ack_pending", have.MaxAckPending, want.MaxAckPending, "jobs waiting out a back-off stall all others sooner")
-	}
-	if have.PriorityPolicy != want.PriorityPolicy || !slices.Equal(have.PriorityGroups, want.PriorityGroups) {
-		c.differ("priority_policy", priorityText(have), priorityText(want), "neighbouring jobs are dealt out to all replicas in turn, which then refuse each other's commits: slow with several replicas")
-	}
-	if len(have.BackOff) > 0 {
-		c.differ("backoff", have.BackOff, "none", "leases end at other times than ROLLCALL_ACK_WAIT")
-	}
-	return c
-}
-
-func priorityText(cfg *jetstream.ConsumerConfig) string {
-	policy, err := cfg.PriorityPolicy.MarshalJSON()
+	text, err := json.Marshal(value)
 	if err != nil {
-		return err.Error()
+		return fmt.Sprint(value)
 	}
-	return strings.Join(append([]string{strings.Trim(string(policy), `"`)}, cfg.PriorityGroups...), " ")
-}
-
-// filters returns the subjects of a consumer, sorted.
-func filters(cfg *jetstream.ConsumerConfig) []string {
-	all := slices.Clone(cfg.FilterSubjects)
-	if cfg.FilterSubject != "" {
-		all = append(all, cfg.FilterSubject)
-	}
-	slices.Sort(all)
-	return all
+	return string(text)
 }

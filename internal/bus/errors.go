@@ -10,6 +10,9 @@ var (
 	ErrServerTooOld = errors.New("the NATS server is too old")
 	// ErrMissing is returned when a stream or the consumer does not exist and may not be created.
 	ErrMissing = errors.New("missing on the NATS server")
+	// ErrRefusedSetup is returned when the pool must not start with these settings on what the
+	// server has: it would lose, repeat or fake jobs.
+	ErrRefusedSetup = errors.New("refused")
 	// ErrClosed is returned by what was closed or whose Run has ended.
 	ErrClosed = errors.New("closed")
 
@@ -26,4 +29,8 @@ const (
 	errSubjectsOverlap    = 10065
 	errMultipleUnfiltered = 10099
 	errFilterNotUnique    = 10100
+	errMaxAckPending      = 10121
+	errMaxBytesRequired   = 10113
+	errStreamBytes        = 10122
+	errNoStorage          = 10047
 )

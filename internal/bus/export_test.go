@@ -146,3 +146,9 @@ func (c *Clock) Wrong(by time.Duration) {
 	defer c.mu.Unlock()
 	c.now = func() time.Time { return time.Now().Add(by).Round(0) }
 }
+
+// Differences is differences for the tests, with the name as the only field of which the effect
+// is known.
+func Differences(object string, have, want any) ([]Difference, error) {
+	return differences(object, have, want, map[string]effect{"name": {}})
+}

@@ -81,6 +81,8 @@ func Explain(attempt string, err error) error {
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
 		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap; if it is this pool under its old name, `worker setup --take-over OLD` carries on from it"
+	case errors.As(err, &api) && (api.ErrorCode == errMaxBytesRequired || api.ErrorCode == errStreamBytes || api.ErrorCode == errNoStorage):
+		hint = "; set ROLLCALL_STREAM_BYTES, ROLLCALL_LATER_BYTES, ROLLCALL_DONE_BYTES and ROLLCALL_DEAD_BYTES so that together they fit what the account may store"
 	}
 	return fmt.Errorf("%s: %w%s", attempt, err, hint)
 }

@@ -186,15 +186,33 @@ func (s *Setup) objects(ctx context.Context) ([]object, error) {
 		return nil, Explain("look up stream "+s.streams.Stream, err)
 	}
 	var all []object
-	if s.streams.Delays(s.conn) && (stream == nil || takesDelayed(&stream.CachedInfo().Config)) {
-		all = append(all, streamObject{s.conn.js, s.laterConfig(), laterFields})
+	missing := stream == nil
+	if s.streams.Delays(s.conn) && (missing || takesDelayed(&stream.CachedInfo().Config)) {
+		all = append(all, s.stream(s.laterConfig(), laterEffects))
 	}
+	consumer := consumerObject{setup: s, want: s.consumerConfig()}
+	switch {
+	case s.streams.Stream == StreamDone: // looked at below
+	case missing || s.owns(&stream.CachedInfo().Config):
+		all = append(all, s.stream(s.jobsConfig(), jobsEffects))
+	default:
+		all = append(all, foreignStream{setup: s})
+	}
+	payload := s.conn.nc.MaxPayload()
 	return append(all,
-		streamObject{s.conn.js, s.jobsConfig(), jobsFields},
-		streamObject{s.conn.js, s.doneConfig(), doneFields},
-		streamObject{s.conn.js, s.deadConfig(), deadFields},
-		consumerObject{s.conn.js, s.streams.Stream, s.consumerConfig()},
+		s.stream(s.doneConfig(), func(have, want *jetstream.StreamConfig) map[string]effect {
+			return doneEffects(have, want, payload, s.streams.LedgerTTL)
+		}),
+		s.stream(s.deadConfig(), func(have, want *jetstream.StreamConfig) map[string]effect {
+			return deadEffects(have, want, payload)
+		}),
+		consumer,
 	), nil
+}
+
+// stream returns a stream of our own.
+func (s *Setup) stream(want jetstream.StreamConfig, effects func(have, want *jetstream.StreamConfig) map[string]effect) streamObject {
+	return streamObject{s.conn.js, want, effects}
 }
 
 // takesDelayed reports whether a job stream sources LATER.
@@ -203,9 +221,9 @@ func takesDelayed(cfg *jetstream.StreamConfig) bool {
 }
 
 type streamObject struct {
-	js     jetstream.JetStream
-	want   jetstream.StreamConfig
-	fields func(have, want *jetstream.StreamConfig) []Difference
+	js      jetstream.JetStream
+	want    jetstream.StreamConfig
+	effects func(have, want *jetstream.StreamConfig) map[string]effect
 }
 
 func (o streamObject) name() string { return "stream " + o.want.Name }
@@ -220,44 +238,11 @@ func (o streamObject) check(ctx context.Context) ([]Difference, error) {
 	if err != nil {
 		return nil, err
 	}
-	differences := o.fields(&stream.CachedInfo().Config, &o.want)
-	for i := range differences {
-		differences[i].Object = o.name()
-	}
-	return differences, nil
+	have := &stream.CachedInfo().Config
+	return differences(o.name(), have, &o.want, o.effects(have, &o.want))
 }
 
 func (o streamObject) create(ctx context.Context) error {
 	_, err := o.js.CreateStream(ctx, o.want)
-	return err
-}
-
-type consumerObject struct {
-	js     jetstream.JetStream
-	stream string
-	want   jetstream.ConsumerConfig
-}
-
-func (o consumerObject) name() string { return "consumer " + o.stream + "/" + o.want.Durable }
-
-func (o consumerObject) essential() bool { return true }
-
-func (o consumerObject) check(ctx context.Context) ([]Difference, error) {
-	consumer, err := o.js.Consumer(ctx, o.stream, o.want.Durable)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return []Difference{{Object: o.name(), Missing: true}}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	differences := consumerFields(&consumer.CachedInfo().Config, &o.want)
-	for i := range differences {
-		differences[i].Object = o.name()
-	}
-	return differences, nil
-}
-
-func (o consumerObject) create(ctx context.Context) error {
-	_, err := o.js.CreateConsumer(ctx, o.stream, o.want)
 	return err
 }

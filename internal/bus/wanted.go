@@ -14,7 +14,7 @@ import (
 func (s *Setup) jobsConfig() jetstream.StreamConfig {
 	config := jetstream.StreamConfig{
 		Name:        s.streams.Stream,
-		Description: "Rollcall: accepted jobs until they are settled",
+		Description: describedAs + "accepted jobs until they are settled",
 		Subjects:    jobSubjects(s.streams.Subjects),
 		Retention:   jetstream.WorkQueuePolicy,
 		Storage:     jetstream.FileStorage,
@@ -53,7 +53,7 @@ func (s *Streams) Delays(conn *Conn) bool {
 func (s *Setup) laterConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              StreamLater,
-		Description:       "Rollcall: delayed and repeated jobs until they are due",
+		Description:       describedAs + "delayed and repeated jobs until they are due",
 		Subjects:          []string{subjectsLater, subjectsDue},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
@@ -92,7 +92,7 @@ func jobSubjects(filters []string) []string {
 func (s *Setup) doneConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:               StreamDone,
-		Description:        "Rollcall: completion events and the ledger",
+		Description:        describedAs + "completion events and the ledger",
 		Subjects:           []string{subjectsDone},
 		Retention:          jetstream.LimitsPolicy,
 		Storage:            jetstream.FileStorage,
@@ -110,7 +110,7 @@ func (s *Setup) doneConfig() jetstream.StreamConfig {
 func (s *Setup) deadConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        StreamDead,
-		Description: "Rollcall: copies of jobs that ended badly",
+		Description: describedAs + "copies of jobs that ended badly",
 		Subjects:    []string{subjectsDead},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,

@@ -56,3 +56,17 @@ func SubjectCovers(a, b string) bool {
 	}
 	return len(as) == len(bs)
 }
+
+// SubjectsMeet reports whether some subject is matched by both patterns.
+func SubjectsMeet(a, b string) bool {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := 0; i < len(as) && i < len(bs); i++ {
+		switch {
+		case as[i] == ">", bs[i] == ">":
+			return true
+		case as[i] != "*" && bs[i] != "*" && as[i] != bs[i]:
+			return false
+		}
+	}
+	return len(as) == len(bs)
+}

@@ -111,6 +111,22 @@ var mutants = []mutant{
 		"internal/bus/due.go", "if err != nil || entered == 0 || entered == s.swept {", "if true {", busPkg,
 	},
 	{
+		"a drift that fakes jobs is not refused", "what would lose or fake jobs is refused at the start",
+		"internal/bus/drift.go", "if drift[i].Fatal {", "if false {", busPkg,
+	},
+	{
+		"an unknown difference is silent", "drift is judged by the whole configuration",
+		"internal/bus/drift.go", "e = unknownField()", "continue", busPkg,
+	},
+	{
+		"history becomes jobs unasked", "a first start on history wants ROLLCALL_START",
+		"internal/bus/consumer.go", `if !h.repeats || h.messages == 0 || s.streams.Start != "" {`, "if true {", busPkg,
+	},
+	{
+		"a pool takes its own events", "a pool that would take its own events is refused",
+		"internal/bus/ownevents.go", `if own := meets(writtenBy(pool), filter); own != "" {`, `if own := meets(writtenBy(pool), filter); own == ">" {`, busPkg,
+	},
+	{
 		"the stream epoch is left out", "a recreated stream's jobs are new work",
 		"internal/ledger/subjects.go", "b = append(b, epoch...)", "b = append(b, 'e')", busPkg,
 	},

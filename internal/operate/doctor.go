@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -180,20 +181,23 @@ func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
 	}
 	for _, diff := range differences {
 		switch {
-		case diff.Missing && d.Streams.Ensure:
-			d.find(diff.Object, Risky, "Run worker setup, or start a replica, which creates it.", "missing")
 		case diff.Missing:
-			d.find(diff.Object, Broken, "Run worker setup as a user who may create it.", "missing")
+			health, remedy := Broken, "Run worker setup as a user who may create it."
+			if d.Streams.Ensure {
+				health, remedy = Risky, "Run worker setup, or start a replica, which creates it."
+			}
+			d.find(diff.Object, health, remedy, "%s", strings.TrimSuffix("missing; "+diff.Harm, "; "))
+		case diff.Harmless:
+			d.find(diff.Object, Well, "", "%s is %s, not %s: %s", diff.Field, diff.Have, diff.Want, diff.Harm)
 		default:
 			health := Risky
 			if diff.Fatal {
 				health = Broken
 			}
-			d.find(diff.Object, health, fmt.Sprintf("Set %s to %s (nats %s edit).", diff.Field, diff.Want, strings.Fields(diff.Object)[0]),
-				"%s is %s: %s", diff.Field, diff.Have, diff.Harm)
+			d.find(diff.Object, health, "Fix it: "+diff.Fix, "%s is %s, want %s: %s", diff.Field, diff.Have, diff.Want, diff.Harm)
 		}
 	}
-	if len(differences) == 0 {
+	if !slices.ContainsFunc(differences, func(diff bus.Difference) bool { return !diff.Harmless }) {
 		d.find("streams", Well, "", "streams and consumer are as Rollcall would make them")
 	}
 	return true

@@ -1,0 +1,163 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// consumerObject is the durable consumer that the replicas of a pool share.
+type consumerObject struct {
+	setup *Setup
+	want  jetstream.ConsumerConfig
+}
+
+func (o consumerObject) name() string {
+	return "consumer " + o.setup.streams.Stream + "/" + o.want.Durable
+}
+
+func (o consumerObject) essential() bool { return true }
+
+func (o consumerObject) check(ctx context.Context) ([]Difference, error) {
+	consumer, err := o.setup.conn.js.Consumer(ctx, o.setup.streams.Stream, o.want.Durable)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return o.missing(ctx)
+	case err != nil:
+		return nil, err
+	}
+	return o.setup.consumerDifferences(&consumer.CachedInfo().Config)
+}
+
+// missing says what a new consumer would begin with.
+func (o consumerObject) missing(ctx context.Context) ([]Difference, error) {
+	difference := Difference{Object: o.name(), Missing: true}
+	history, err := o.setup.history(ctx)
+	if err != nil {
+		return nil, err
+	}
+	difference.Harm = history.String()
+	return []Difference{difference}, nil
+}
+
+// consumerDifferences compares the pool's consumer with what is wanted.
+func (s *Setup) consumerDifferences(have *jetstream.ConsumerConfig) ([]Difference, error) {
+	want := s.consumerConfig()
+	return differences("consumer "+s.streams.Stream+"/"+s.pool, have, &want, consumerEffects(have, &want, s.conn.nc.MaxPayload()))
+}
+
+// create makes the consumer. A server may limit how many jobs can be out at once and does not
+// say where its limit is, so smaller numbers are tried.
+func (o consumerObject) create(ctx context.Context) error {
+	history, err := o.setup.history(ctx)
+	if err != nil {
+		return err
+	}
+	if err := history.refuse(o.setup); err != nil {
+		return err
+	}
+	want := o.want
+	want.DeliverPolicy = jetstream.DeliverAllPolicy
+	if o.setup.streams.Start == StartNew && history.repeats {
+		want.DeliverPolicy = jetstream.DeliverNewPolicy
+	}
+	for _, pending := range [...]int{want.MaxAckPending, 100_000, 20_000, 5_000, 1_000, 100} {
+		want.MaxAckPending = pending
+		_, err = o.setup.conn.js.CreateConsumer(ctx, o.setup.streams.Stream, want)
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.ErrorCode != errMaxAckPending {
+			return err
+		}
+	}
+	return err
+}
+
+// history is what stands in the job stream before the pool has a consumer.
+type history struct {
+	// messages on the pool's subjects.
+	messages uint64
+	// repeats tells that the stream keeps what is done, so that a new consumer may take it
+	// again; a work queue holds only what nobody has done.
+	repeats bool
+	// worked tells that the pool has done jobs of this stream before.
+	worked bool
+	start  string
+}
+
+// String says what a new consumer takes, empty if nothing.
+func (h history) String() string {
+	switch {
+	case h.messages == 0:
+		return ""
+	case h.start == StartNew && h.repeats:
+		return fmt.Sprintf("the %d messages that the stream holds on the pool's subjects are left alone (ROLLCALL_START=new)", h.messages)
+	case h.worked && h.repeats:
+		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs, those among them that this pool has done already once more", h.messages)
+	default:
+		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs", h.messages)
+	}
+}
+
+// refuse returns why no consumer may be made until somebody has said where it begins.
+func (h history) refuse(s *Setup) error {
+	if !h.repeats || h.messages == 0 || s.streams.Start != "" {
+		return nil
+	}
+	again := ""
+	if h.worked {
+		again = ", among them some that this pool has done already"
+	}
+	return fmt.Errorf("%w: stream %s keeps what is done and holds %d messages on %v%s: set ROLLCALL_START=all to take them as jobs, or ROLLCALL_START=new to begin with those to come",
+		ErrRefusedSetup, s.streams.Stream, h.messages, s.streams.Subjects, again)
+}
+
+// history reads what a new consumer of the pool would find.
+func (s *Setup) history(ctx context.Context) (history, error) {
+	h := history{start: s.streams.Start}
+	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return h, nil
+	}
+	if err != nil {
+		return h, Explain("look up stream "+s.streams.Stream, err)
+	}
+	info := stream.CachedInfo()
+	h.repeats = info.Config.Retention != jetstream.WorkQueuePolicy
+	if info.State.Msgs == 0 {
+		return h, nil
+	}
+	for _, filter := range s.streams.Subjects {
+		held, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+		if err != nil {
+			return h, Explain("count the messages on "+filter, err)
+		}
+		for _, n := range held.State.Subjects {
+			h.messages += n
+		}
+	}
+	h.worked, err = s.hasWorked(ctx)
+	return h, err
+}
+
+// hasWorked reports whether DONE knows this pool.
+func (s *Setup) hasWorked(ctx context.Context) (bool, error) {
+	done, err := s.conn.js.Stream(ctx, StreamDone)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, Explain("look up stream "+StreamDone, err)
+	}
+	for _, filter := range []string{EventsFilter(s.pool), "done.ledger." + s.pool + ".page.>"} {
+		_, err := done.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return false, Explain("look for work of the pool in "+StreamDone, err)
+		}
+	}
+	return false, nil
+}
