@@ -31,6 +31,12 @@ func startServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	for _, f := range change {
 		f(options)
 	}
+	return runServer(t, options)
+}
+
+// runServer runs a nats-server until the test ends.
+func runServer(t testing.TB, options *server.Options) *server.Server {
+	t.Helper()
 	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)

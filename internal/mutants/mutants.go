@@ -403,4 +403,16 @@ var mutants = []mutant{
 		"the broker's clock is not asked for", "a fresh job is not expired",
 		"internal/bus/clock.go", "return best.offset, true", "return 0, true", []string{"./internal/bus", "-run", "Clock"},
 	},
+	{
+		"subscriptions that the server has dropped stay lost", "a worker works again once its rights are back",
+		"internal/bus/lost.go", "signal(c.dropped)", "_ = signal", []string{"./internal/bus", "-run", "TestRights"},
+	},
+	{
+		"pulls that nobody answers are no reason for doubt", "a pool that gets no jobs is not ready",
+		"internal/bus/pulls.go", "s.unanswered += silent", "", []string{"./internal/bus", "-run", "TestRights"},
+	},
+	{
+		"every denied subject is remembered", "memory is bounded",
+		"internal/bus/denials.go", "if len(d.seen) >= maxDenials {", "if false {", []string{"./internal/bus", "-run", "TestDenials"},
+	},
 }
