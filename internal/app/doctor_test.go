@@ -94,10 +94,10 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, check := range []string{"connection", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
+	for _, check := range []string{"connection", "place", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
 		expect(t, found, check, operate.Well, "")
 	}
-	if len(found) != 8 {
+	if len(found) != 9 {
 		t.Errorf("%d findings: %+v", len(found), found)
 	}
 }

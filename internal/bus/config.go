@@ -20,6 +20,9 @@ type Config struct {
 	CA       string      `envconfig:"NATS_CA" desc:"certificates of the authorities to trust, PEM"`
 	Cert     string      `envconfig:"NATS_CERT" desc:"client certificate, PEM"`
 	Key      string      `envconfig:"NATS_KEY" desc:"key of NATS_CERT, PEM"`
+
+	JSDomain    string `envconfig:"NATS_JS_DOMAIN" desc:"JetStream domain, where it is another than that of the server that is connected to"`
+	JSAPIPrefix string `envconfig:"NATS_JS_API_PREFIX" desc:"first tokens of the subjects of the JetStream API, where an account imports it under others than $JS.API"`
 }
 
 // Validate returns every fault of the settings, joined; each names its variable.
@@ -42,6 +45,15 @@ func (c Config) Validate() error {
 		if way.used {
 			ways = append(ways, way.name)
 		}
+	}
+	if c.JSDomain != "" && c.JSAPIPrefix != "" {
+		faults = append(faults, errors.New("NATS_JS_DOMAIN and NATS_JS_API_PREFIX are different ways to say where JetStream is; keep one of them"))
+	}
+	if strings.ContainsAny(c.JSDomain, ".*> \t\r\n") {
+		faults = append(faults, fmt.Errorf("NATS_JS_DOMAIN is %q, want one name without dots, blanks and wildcards", c.JSDomain))
+	}
+	if prefix := strings.TrimSuffix(c.JSAPIPrefix, "."); prefix != "" && jobs.CheckSubject(prefix) != nil {
+		faults = append(faults, fmt.Errorf("NATS_JS_API_PREFIX is %q, want the first tokens of a subject, without wildcards, for example $JS.hub.API", c.JSAPIPrefix))
 	}
 	if len(ways) > 1 {
 		faults = append(faults, fmt.Errorf("%s are different ways to log in; keep one of them", strings.Join(ways, ", ")))

@@ -35,8 +35,10 @@ const (
 // Conn is the connection to NATS. It reconnects for ever; when it is closed all the same
 // (the server can do that, see [Conn.Closed]), the process has to end.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
+	nc *nats.Conn
+	js jetstream.JetStream
+	// api is what the subjects of the JetStream API begin with, without a dot at the end.
+	api string
 	log zerolog.Logger
 	// clock is an estimate of the broker's.
 	clock *Clock
@@ -76,7 +78,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, clock: newClock(log), inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
+	c := &Conn{log: log, clock: newClock(log), api: cfg.api(), inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
 	options = append(options,
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
@@ -103,7 +105,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 			return nil, fmt.Errorf("connect to %s (NATS_URL): %w: %w", jobs.MaskURLs(cfg.URL), ErrUnreachable, err)
 		}
 	}
-	if c.js, err = jetstream.New(c.nc); err != nil {
+	if c.js, err = c.NewJetStream(); err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
@@ -116,6 +118,18 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 // their own, so that a server can keep users from reading each other's answers; it is still
 // below _INBOX, the right that clients are given where nobody thought of it.
 var inboxName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// api is what the subjects of the JetStream API begin with, without a dot at the end.
+func (c Config) api() string {
+	switch {
+	case c.JSDomain != "":
+		return "$JS." + c.JSDomain + ".API"
+	case c.JSAPIPrefix != "":
+		return strings.TrimSuffix(c.JSAPIPrefix, ".")
+	default:
+		return "$JS.API"
+	}
+}
 
 // inbox is what the inboxes of the connection begin with, without a dot at the end.
 func (c Config) inbox() string {

@@ -80,7 +80,7 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return 0, fmt.Errorf("read %s: %w", stream, err)
 	}
-	if err := c.nc.PublishRequest(directSubject(stream), inbox, request); err != nil {
+	if err := c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err != nil {
 		return 0, fmt.Errorf("read %s: %w", stream, err)
 	}
 	for first := true; ; first = false {
@@ -104,8 +104,6 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 		each(message)
 	}
 }
-
-func directSubject(stream string) string { return "$JS.API.DIRECT.GET." + stream }
 
 func readStored(m *nats.Msg) (stored, error) {
 	seq, ok := parseUint(m.Header.Get("Nats-Sequence"))

@@ -112,7 +112,7 @@ func purge(ctx context.Context, conn *Conn, stream string, what purgeRequest) (p
 	if err != nil {
 		return 0, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, request)
+	answer, err := conn.nc.RequestWithContext(ctx, conn.API("STREAM.PURGE."+stream), request)
 	if err != nil {
 		return 0, err
 	}

@@ -218,7 +218,7 @@ func (h *HighWater) compare(ctx context.Context) (reason string, clustered bool,
 
 // stream looks a stream up: nil if there is none or the right to look is missing.
 func (h *HighWater) stream(ctx context.Context, mark *waterMark) (*jetstream.StreamInfo, error) {
-	right := "publish $JS.API.STREAM.INFO." + mark.name
+	right := "publish " + h.conn.API("STREAM.INFO."+mark.name)
 	if h.conn.WasDenied(right) {
 		return nil, nil
 	}

@@ -10,6 +10,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// API returns the subject of a request to the JetStream API, for example of "STREAM.INFO.JOBS",
+// in the domain or under the prefix that the settings name.
+func (c *Conn) API(request string) string { return c.api + "." + request }
+
+// NewJetStream returns a JetStream API of its own, in the domain or under the prefix that the
+// settings name.
+func (c *Conn) NewJetStream(options ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	return jetstream.NewWithAPIPrefix(c.nc, c.api, options...)
+}
+
 // JetStream returns the JetStream API of the connection.
 func (c *Conn) JetStream() jetstream.JetStream { return c.js }
 
@@ -76,7 +86,7 @@ func Explain(attempt string, err error) error {
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		hint = "; no answer in time: JetStream has no leader, or the user may not use $JS.API.>"
+		hint = "; no answer in time: JetStream has no leader, or the user may not use the JetStream API ($JS.API.>), or NATS_JS_DOMAIN or NATS_JS_API_PREFIX names another one"
 	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):

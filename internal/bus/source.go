@@ -65,7 +65,7 @@ type Source struct {
 func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 	s := &Source{
 		conn: conn, setup: setup, log: log,
-		next:  NextSubject(setup.streams.Stream, setup.pool),
+		next:  conn.NextSubject(setup.streams.Stream, setup.pool),
 		inbox: conn.nc.NewInbox() + ".",
 		wake:  make(chan struct{}, 1), check: make(chan struct{}, 1),
 		draw: rand.IntN, bodies: newBodies(), binding: newBinding(),

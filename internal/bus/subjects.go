@@ -100,6 +100,6 @@ func BatchesFilter(pool string) string { return "batches." + pool + ".*.*" }
 func DeadSubject(pool, subject string) string { return "dead." + pool + "." + subject }
 
 // NextSubject is the JetStream API subject of pull requests.
-func NextSubject(stream, consumer string) string {
-	return "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+func (c *Conn) NextSubject(stream, consumer string) string {
+	return c.API("CONSUMER.MSG.NEXT." + stream + "." + consumer)
 }

@@ -68,7 +68,7 @@ func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error)
 	if err != nil {
 		return ledger.Entry{}, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, directSubject(StreamDone), request)
+	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+StreamDone), request)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
@@ -88,7 +88,7 @@ func (u upkeep) Purge(ctx context.Context, filter string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+StreamDone, request)
+	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("STREAM.PURGE."+StreamDone), request)
 	if err != nil {
 		return 0, err
 	}

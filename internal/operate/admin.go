@@ -100,7 +100,7 @@ func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
 
 // readLater adds the stream of delayed jobs, if there is one and the user may look at it.
 func (a *Admin) readLater(ctx context.Context, state *jobs.PoolState) {
-	if !a.streams.Delays(a.conn) || a.conn.WasDenied("publish $JS.API.STREAM.INFO."+bus.StreamLater) {
+	if !a.streams.Delays(a.conn) || a.conn.WasDenied("publish "+a.conn.API("STREAM.INFO."+bus.StreamLater)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
@@ -146,7 +146,7 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream) (oldest tim
 	if state.Msgs == 0 {
 		return time.Time{}, nil
 	}
-	if a.conn.WasDenied("publish $JS.API.STREAM.MSG.GET." + a.streams.Stream) {
+	if a.conn.WasDenied("publish " + a.conn.API("STREAM.MSG.GET."+a.streams.Stream)) {
 		return state.FirstTime, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
@@ -190,7 +190,7 @@ func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.
 
 // readStore adds the use of the account's storage, if the user may ask for it.
 func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
-	if a.conn.WasDenied("publish $JS.API.INFO") {
+	if a.conn.WasDenied("publish " + a.conn.API("INFO")) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)

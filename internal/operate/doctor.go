@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -33,6 +34,9 @@ type Finding struct {
 	// Remedy says what mends it; empty where nothing has to be mended.
 	Remedy string `json:"remedy,omitempty"`
 }
+
+// placeTimeout bounds the questions of where the worker is.
+const placeTimeout = 3 * time.Second
 
 // ErrNotTried is what a [Dependency] returns that can only be tried by a call.
 var ErrNotTried = errors.New("not tried")
@@ -101,7 +105,7 @@ const lookAgain = "Look at the network between worker and server, and ask again.
 func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
 	defer cancel()
-	d.connection(conn)
+	d.connection(ctx, conn)
 	if d.Streams.Source == bus.SourceCore {
 		d.find("streams", Well, "", "not used in core mode; jobs are delivered at most once")
 		return
@@ -117,7 +121,7 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	d.server(ctx, conn)
 }
 
-func (d *doctor) connection(conn *bus.Conn) {
+func (d *doctor) connection(ctx context.Context, conn *bus.Conn) {
 	nc := conn.NATS()
 	transport, remedy, health := "TLS", "", Well
 	if _, err := nc.TLSConnectionState(); err != nil {
@@ -128,11 +132,39 @@ func (d *doctor) connection(conn *bus.Conn) {
 	}
 	d.find("connection", health, remedy, "%s, nats-server %s, %s, max payload %d bytes",
 		nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion(), transport, nc.MaxPayload())
+	d.place(ctx, conn)
 	if err := bus.CheckVersion(nc.ConnectedServerVersion()); err != nil {
 		d.find("version", Broken, "Upgrade the server.", "%v", err)
 	} else if err := bus.CheckDelays(nc.ConnectedServerVersion()); err != nil {
 		d.find("delayed jobs", Risky, "Upgrade the server if jobs should be delayed or repeated.", "%v", err)
 	}
+}
+
+// place says whose JetStream the commands and the worker would use: an account, a domain, and the
+// server that is asked. A worker in the wrong one finds, or makes, streams that nobody else uses.
+func (d *doctor) place(ctx context.Context, conn *bus.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, placeTimeout)
+	defer cancel()
+	name := func(said, otherwise string) string {
+		if said == "" {
+			return otherwise
+		}
+		return said
+	}
+	var user struct {
+		Data struct {
+			Account string `json:"account"`
+		} `json:"data"`
+	}
+	if answer, err := conn.NATS().RequestWithContext(ctx, "$SYS.REQ.USER.INFO", nil); err == nil {
+		_ = json.Unmarshal(answer.Data, &user) // what it does not say is not known
+	}
+	domain := ""
+	if info, err := conn.JetStream().AccountInfo(ctx); err == nil {
+		domain = info.Domain
+	}
+	d.find("place", Well, "", "server %s, account %s, JetStream domain %s (%s.>)", conn.NATS().ConnectedServerName(),
+		name(user.Data.Account, "not known"), name(domain, "none"), strings.TrimSuffix(conn.API(""), "."))
 }
 
 // loopback reports whether an address never leaves this machine.

@@ -70,7 +70,7 @@ func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publishe
 			return nil, err
 		}
 	}
-	js, err := jetstream.New(conn.NATS(),
+	js, err := conn.NewJetStream(
 		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
 		jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {

@@ -133,27 +133,27 @@ func (a *Admin) trials() []trial {
 	jobStream, durable := a.streams.Stream, a.pool
 	page := a.ledger().Page(jobs.Ref{Epoch: "0"})
 	list := []trial{
-		newTrial("$JS.API.CONSUMER.INFO."+jobStream+"."+durable, "", "", "find the consumer of the pool"),
+		newTrial(a.conn.API("CONSUMER.INFO."+jobStream+"."+durable), "", "", "find the consumer of the pool"),
 		// Malformed, so that it takes no job.
-		newTrial(bus.NextSubject(jobStream, durable), "", "{", "take jobs"),
+		newTrial(a.conn.NextSubject(jobStream, durable), "", "{", "take jobs"),
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
 		newTrial(bus.EventSubject(a.pool, "doctor", "0"), bus.EventsFilter(a.pool), "", "commit completion events"),
 		newTrial(page, a.ledger().All(), "", "commit ledger pages"),
-		newTrial("$JS.API.DIRECT.GET."+bus.StreamDone, "", "{}", "read ledger pages"),
-		newTrial("$JS.API.STREAM.PURGE."+bus.StreamDone, "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
-		newTrial("$JS.API.STREAM.MSG.GET."+jobStream, "", "{}", "tell the age of the oldest job").optional(),
-		newTrial("$JS.API.INFO", "", "", "tell how full the storage is").optional(),
+		newTrial(a.conn.API("DIRECT.GET."+bus.StreamDone), "", "{}", "read ledger pages"),
+		newTrial(a.conn.API("STREAM.PURGE."+bus.StreamDone), "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
+		newTrial(a.conn.API("STREAM.MSG.GET."+jobStream), "", "{}", "tell the age of the oldest job").optional(),
+		newTrial(a.conn.API("INFO"), "", "", "tell how full the storage is").optional(),
 		newTrial("$SRV.PING."+ServiceName, "", "", "see the other replicas, and notice when they disagree").optional(),
 		newTrial(ReplicaSubject(a.pool, "doctor", endpointStatus), ReplicaSubject(a.pool, "*", endpointStatus), "", "show the state of the other replicas").optional(),
 		newTrial(bus.DeadSubject(a.pool, "doctor"), bus.DeadSubject(a.pool, ">"), "", "store dead letters"),
 	}
 	if a.streams.Delays(a.conn) {
 		list = append(list,
-			newTrial("$JS.API.STREAM.INFO."+bus.StreamLater, "", "", "look at delayed jobs").optional(),
-			newTrial("$JS.API.STREAM.PURGE."+bus.StreamLater, "", `{"filter":"due.doctor.`+noSuchJob+`"}`, "remove delayed jobs from "+bus.StreamLater+" once they are in the job stream").optional())
+			newTrial(a.conn.API("STREAM.INFO."+bus.StreamLater), "", "", "look at delayed jobs").optional(),
+			newTrial(a.conn.API("STREAM.PURGE."+bus.StreamLater), "", `{"filter":"due.doctor.`+noSuchJob+`"}`, "remove delayed jobs from "+bus.StreamLater+" once they are in the job stream").optional())
 	}
 	for _, stream := range []string{jobStream, bus.StreamDone, bus.StreamDead} {
-		list = append(list, newTrial("$JS.API.STREAM.INFO."+stream, "", "", "compare stream "+stream+" with what is wanted"))
+		list = append(list, newTrial(a.conn.API("STREAM.INFO."+stream), "", "", "compare stream "+stream+" with what is wanted"))
 	}
 	return list
 }
