@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
 	"rollcall/internal/history"
 	"rollcall/internal/telemetry"
@@ -48,7 +49,7 @@ if all of that holds.`,
   worker demo --keep ./demo-store -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := newDemo(c, f)
+			d, err := newTrial(c, f)
 			if err != nil {
 				return usageError(err)
 			}
@@ -66,14 +67,14 @@ if all of that holds.`,
 	return cmd
 }
 
-// demo is one run of the demo.
-type demo struct {
+// trial is one run of the demo.
+type trial struct {
 	c     *cli
 	flags demoFlags
 	// patience is how long to wait without any further job becoming final.
 	patience time.Duration
 	// around is set while the demo runs.
-	around *surroundings
+	around *demo.Surroundings
 	tally  *tally
 	// sent holds when each accepted job was published, by uid.
 	sent map[string]time.Time
@@ -82,7 +83,7 @@ type demo struct {
 	left         uint64
 }
 
-func newDemo(c *cli, f demoFlags) (*demo, error) {
+func newTrial(c *cli, f demoFlags) (*trial, error) {
 	switch {
 	case f.jobs < 1:
 		return nil, fmt.Errorf("--jobs %d: want at least 1", f.jobs)
@@ -98,17 +99,17 @@ func newDemo(c *cli, f demoFlags) (*demo, error) {
 			return nil, fmt.Errorf("--keep %s: the directory is not empty; name a new one", f.keep)
 		}
 	}
-	return &demo{c: c, flags: f, patience: demoPatience, tally: newTally(), sent: make(map[string]time.Time, f.jobs)}, nil
+	return &trial{c: c, flags: f, patience: demoPatience, tally: newTally(), sent: make(map[string]time.Time, f.jobs)}, nil
 }
 
 // run returns what the run left behind, read back from the streams. It is an error if the
-// run could not be made; broken promises are for [demo.report] to find.
-func (d *demo) run(ctx context.Context) (h *history.History, err error) {
-	d.around, err = surround(ctx, devkit.Options{Dir: d.flags.keep}, true)
+// run could not be made; broken promises are for [trial.report] to find.
+func (d *trial) run(ctx context.Context) (h *history.History, err error) {
+	d.around, err = demo.Surround(ctx, devkit.Options{Dir: d.flags.keep}, true)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.around.stop()) }()
+	defer func() { err = errors.Join(err, d.around.Stop()) }()
 	cl, err := d.prepare(ctx)
 	if err != nil {
 		return nil, err
@@ -126,9 +127,10 @@ func (d *demo) run(ctx context.Context) (h *history.History, err error) {
 }
 
 // prepare makes the streams and connects the producer.
-func (d *demo) prepare(ctx context.Context) (*client, error) {
+func (d *trial) prepare(ctx context.Context) (*client, error) {
 	inside := *d.c
-	inside.env = append(d.around.env(), "ROLLCALL_HTTP_ADDR="+anyPort, "ROLLCALL_LOG_LEVEL=error", "ROLLCALL_LOG_FORMAT=console")
+	inside.env = append(d.around.Env(), "ROLLCALL_HTTP_ADDR="+demo.AnyPort, "ROLLCALL_LOG_LEVEL=error", "ROLLCALL_LOG_FORMAT=console",
+		"ROLLCALL_RETRY_MIN=50ms", "ROLLCALL_RETRY_MAX=500ms") // the flaky service is never really down
 	cl, err := inside.connect(ctx, "demo")
 	if err != nil {
 		return nil, err
@@ -142,10 +144,10 @@ func (d *demo) prepare(ctx context.Context) (*client, error) {
 }
 
 // work runs the pool while the jobs are published and until they are final and settled.
-func (d *demo) work(ctx context.Context, cl *client) ([]history.Job, error) {
+func (d *trial) work(ctx context.Context, cl *client) ([]history.Job, error) {
 	watching, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	replicas, drain := d.c.startReplicas(watching, stop, slices.Repeat([]app.Config{cl.cfg}, demoReplicas)...)
+	replicas, drain := demo.Replicas(watching, stop, d.c.stderr, d.c.runOptions(), slices.Repeat([]app.Config{cl.cfg}, demoReplicas)...)
 	defer replicas.Wait()
 	defer drain()
 	var watchers sync.WaitGroup

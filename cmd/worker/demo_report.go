@@ -43,13 +43,13 @@ type summary struct {
 }
 
 // summarise counts and judges what the run left behind.
-func (d *demo) summarise(h *history.History) summary {
+func (d *trial) summarise(h *history.History) summary {
 	s := summary{
 		Jobs: len(h.Accepted), Batches: len(h.Events), DeadLetters: len(h.DeadLetters), Calls: len(h.Calls),
 		Seconds: d.ended.Sub(d.begun).Seconds(), Violations: h.Violations(),
 	}
 	for _, job := range h.Accepted {
-		if d.around.flaky.Refuses(job.ID) {
+		if d.around.Flaky.Refuses(job.ID) {
 			s.Foretold++
 		}
 	}
@@ -92,7 +92,7 @@ func percentile(waits []time.Duration, p int) float64 {
 }
 
 // report prints the summary; it is an error if a promise was broken.
-func (d *demo) report(h *history.History) error {
+func (d *trial) report(h *history.History) error {
 	s := d.summarise(h)
 	number := func(title string, of func(summary) int) table.Column[summary] {
 		return table.Col(title, func(s summary) string { return strconv.Itoa(of(s)) })
@@ -132,7 +132,7 @@ func checked(s summary) string {
 	return "every job final in exactly one event, every failed one in the dead letters, nothing left behind"
 }
 
-func (d *demo) tellWhereKept() {
+func (d *trial) tellWhereKept() {
 	if d.flags.keep == "" {
 		return
 	}
@@ -141,7 +141,7 @@ func (d *demo) tellWhereKept() {
 
 // show tells how far the demo is: a bar on a terminal, else a line per second, and nothing to
 // a program that asked for JSON.
-func (d *demo) show(ctx context.Context) {
+func (d *trial) show(ctx context.Context) {
 	switch {
 	case d.c.output != table.Table:
 	case isTerminal(d.c.stderr):
@@ -151,7 +151,7 @@ func (d *demo) show(ctx context.Context) {
 	}
 }
 
-func (d *demo) showBar(ctx context.Context) {
+func (d *trial) showBar(ctx context.Context) {
 	bar := progressbar.NewOptions(d.flags.jobs,
 		progressbar.OptionSetWriter(d.c.stderr), progressbar.OptionSetDescription("jobs final"),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("jobs"),
@@ -163,14 +163,14 @@ func (d *demo) showBar(ctx context.Context) {
 	_ = bar.Clear()
 }
 
-func (d *demo) showLines(ctx context.Context, every time.Duration) {
+func (d *trial) showLines(ctx context.Context, every time.Duration) {
 	d.eachTick(ctx, every, func(published, final int64) {
 		fmt.Fprintf(d.c.stderr, "published %d, final %d of %d\n", published, final, d.flags.jobs)
 	})
 }
 
 // eachTick reports the counters until ctx is done.
-func (d *demo) eachTick(ctx context.Context, every time.Duration, report func(published, final int64)) {
+func (d *trial) eachTick(ctx context.Context, every time.Duration, report func(published, final int64)) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {

@@ -40,7 +40,7 @@ func (t *tally) end(n int) {
 }
 
 // publish sends the jobs and returns those that the broker confirmed: all of them.
-func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
+func (d *trial) publish(ctx context.Context, cl *client) ([]history.Job, error) {
 	publisher, err := operate.NewPublisher(ctx, cl.Conn, cl.cfg.Streams.Stream)
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (d *demo) publish(ctx context.Context, cl *client) ([]history.Job, error) {
 }
 
 // pace waits until the n-th job is due and reports whether it still is to be sent.
-func (d *demo) pace(ctx context.Context, n int) bool {
+func (d *trial) pace(ctx context.Context, n int) bool {
 	if d.flags.rate == 0 {
 		return ctx.Err() == nil
 	}
@@ -100,7 +100,7 @@ func demoJob(n int) *nats.Msg {
 }
 
 // follow counts final jobs as their events are committed.
-func (d *demo) follow(ctx context.Context, cl *client, fail context.CancelCauseFunc) {
+func (d *trial) follow(ctx context.Context, cl *client, fail context.CancelCauseFunc) {
 	err := operate.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, true, func(stored operate.Event) error {
 		event, err := jobs.DecodeEvent(stored.Data)
 		if err != nil {
@@ -117,7 +117,7 @@ func (d *demo) follow(ctx context.Context, cl *client, fail context.CancelCauseF
 
 // awaitEnd returns when every job is final and gone from the stream, or when nothing has moved
 // for long: what is missing then shows in what is read back.
-func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
+func (d *trial) awaitEnd(ctx context.Context, cl *client) error {
 	patience := time.NewTimer(d.patience)
 	defer patience.Stop()
 	for d.tally.final.Load() < int64(d.flags.jobs) {
@@ -137,7 +137,7 @@ func (d *demo) awaitEnd(ctx context.Context, cl *client) error {
 }
 
 // awaitEmpty returns when the broker has taken in the acks, which follow the events.
-func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
+func (d *trial) awaitEmpty(ctx context.Context, cl *client) error {
 	admin := cl.admin()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -159,8 +159,8 @@ func (d *demo) awaitEmpty(ctx context.Context, cl *client) error {
 }
 
 // readBack collects what the run left in the streams and in the services' journals.
-func (d *demo) readBack(ctx context.Context, cl *client, accepted []history.Job) (*history.History, error) {
-	h := &history.History{Accepted: accepted, AtRest: true, Calm: true, Calls: d.around.calls()}
+func (d *trial) readBack(ctx context.Context, cl *client, accepted []history.Job) (*history.History, error) {
+	h := &history.History{Accepted: accepted, AtRest: true, Calm: true, Calls: d.around.Calls()}
 	err := operate.NewEvents(cl.Conn).Stored(ctx, cl.cfg.Pool, 0, false, func(stored operate.Event) error {
 		event, err := jobs.DecodeEvent(stored.Data)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
 	"rollcall/internal/history"
 	"rollcall/internal/operate"
@@ -24,7 +25,7 @@ func TestTheDemoHoldsItsPromises(t *testing.T) {
 		t.Errorf("exit %d, stderr %q; want 0 and no talk beside JSON", r.code, r.stderr)
 	}
 	foretold, putOff := 0, 0
-	flaky := devkit.NewFlaky(flakySeed)
+	flaky := devkit.NewFlaky(demo.FlakySeed)
 	for i := range n {
 		id := operate.MessageID(demoJob(i))
 		if flaky.Refuses(id) {
@@ -81,7 +82,7 @@ func TestABrokenPromiseFailsTheDemo(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	c := &cli{stdout: &stdout, stderr: &stderr, output: table.Table}
-	d, err := newDemo(c, demoFlags{jobs: 40})
+	d, err := newTrial(c, demoFlags{jobs: 40})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestTheDemoCanBeStopped(t *testing.T) {
 func TestTheDemoDoesNotWaitForEverForAJob(t *testing.T) {
 	t.Parallel()
 	var stderr bytes.Buffer
-	d, err := newDemo(&cli{stderr: &stderr}, demoFlags{jobs: 2})
+	d, err := newTrial(&cli{stderr: &stderr}, demoFlags{jobs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
 )
 
@@ -28,7 +29,7 @@ func (c *cli) demoServicesCommand() *cobra.Command {
 }
 
 func (c *cli) demoServices(ctx context.Context, addrs map[string]*string) (err error) {
-	for name, behaviour := range demoBehaviours(devkit.NewFlaky(flakySeed)) {
+	for name, behaviour := range demo.Behaviours(devkit.NewFlaky(demo.FlakySeed)) {
 		if *addrs[name] == "" {
 			continue
 		}

@@ -11,10 +11,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
+	"rollcall/internal/operate"
 	"rollcall/internal/table"
 	"rollcall/internal/telemetry"
 )
@@ -37,7 +41,8 @@ func (c *cli) devCommand() *cobra.Command {
 		Short: "A NATS server, demo services and a pool to play with",
 		Long: `Dev starts what the demo starts, a NATS server, three microservices and two replicas of a pool,
 and leaves it running until Ctrl-C. It listens on loopback: NATS on port 4222, or on a free one
-if that is taken. ROLLCALL_* settings apply, so ROLLCALL_SERVICES puts services of your own in
+if that is taken. It prints a line for every second in which something happened, and one when a
+service gets into trouble. ROLLCALL_* settings apply, so ROLLCALL_SERVICES puts services of your own in
 the place of the demo's.`,
 		Example: `  worker dev
   worker dev --keep ./dev-store
@@ -50,15 +55,15 @@ the place of the demo's.`,
 }
 
 func (c *cli) dev(ctx context.Context, keep string) (err error) {
-	around, err := surround(ctx, devkit.Options{Dir: keep, Port: devkit.DefaultPort}, false)
+	around, err := demo.Surround(ctx, devkit.Options{Dir: keep, Port: devkit.DefaultPort}, false)
 	if errors.Is(err, devkit.ErrPortTaken) {
 		fmt.Fprintf(c.stderr, "Port %d is taken, using a free one.\n", devkit.DefaultPort)
-		around, err = surround(ctx, devkit.Options{Dir: keep}, false)
+		around, err = demo.Surround(ctx, devkit.Options{Dir: keep}, false)
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, around.stop()) }()
+	defer func() { err = errors.Join(err, around.Stop()) }()
 	settings, err := c.devSettings(ctx, around)
 	if err != nil {
 		return err
@@ -69,10 +74,13 @@ func (c *cli) dev(ctx context.Context, keep string) (err error) {
 	}
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	replicas, drain := c.startReplicas(running, fail, settings...)
+	replicas, drain := demo.Replicas(running, fail, c.stderr, c.runOptions(), settings...)
 	defer replicas.Wait()
 	defer drain()
 	if err := c.tellPlayground(around, settings[0]); err != nil {
+		return err
+	}
+	if err := c.showFeed(running, settings[0]); err != nil && running.Err() == nil {
 		return err
 	}
 	<-running.Done()
@@ -82,16 +90,29 @@ func (c *cli) dev(ctx context.Context, keep string) (err error) {
 	return context.Cause(running)
 }
 
+// showFeed prints what goes on until ctx is done.
+func (c *cli) showFeed(ctx context.Context, cfg app.Config) error {
+	connecting, cancel := context.WithTimeout(ctx, clientPatience)
+	defer cancel()
+	conn, err := bus.Connect(connecting, cfg.NATS, "rollcall dev", zerolog.Nop())
+	if err != nil {
+		return err
+	}
+	cl := &client{Conn: conn, cfg: cfg}
+	defer cl.hangUp()
+	return newFeed(c.stderr, cl.admin()).run(ctx, operate.NewEvents(conn), cfg.Pool)
+}
+
 // devSettings are those of each replica: what the surroundings need, over what the person set,
 // over what suits a playground.
-func (c *cli) devSettings(ctx context.Context, around *surroundings) ([]app.Config, error) {
-	env := append([]string{"ROLLCALL_LOG_LEVEL=warn", "ROLLCALL_LOG_FORMAT=console", "ROLLCALL_HTTP_ADDR=" + freeAddr(ctx, devHTTP)}, around.env()...)
+func (c *cli) devSettings(ctx context.Context, around *demo.Surroundings) ([]app.Config, error) {
+	env := append([]string{"ROLLCALL_LOG_LEVEL=warn", "ROLLCALL_LOG_FORMAT=console", "ROLLCALL_HTTP_ADDR=" + freeAddr(ctx, devHTTP)}, around.Env()...)
 	for _, entry := range c.env {
 		if !strings.HasPrefix(entry, "NATS_") {
 			env = append(env, entry)
 		}
 	}
-	env = append(env, "NATS_URL="+around.server.URL())
+	env = append(env, "NATS_URL="+around.Server.URL())
 	first, err := app.LoadRun(env)
 	if err != nil {
 		return nil, err
@@ -99,14 +120,14 @@ func (c *cli) devSettings(ctx context.Context, around *surroundings) ([]app.Conf
 	if strings.HasSuffix(first.Web.Addr, ":0") {
 		first.Web.Addr = freeAddr(ctx, first.Web.Addr) // it is printed before the replica listens
 	}
-	second, err := app.LoadRun(append(slices.Clip(env), "ROLLCALL_HTTP_ADDR="+anyPort))
+	second, err := app.LoadRun(append(slices.Clip(env), "ROLLCALL_HTTP_ADDR="+demo.AnyPort))
 	return []app.Config{first, second}, err
 }
 
 // freeAddr returns want if it can be listened on, else an address on a free port. Another
 // process may take it before it is used; then the replica says so.
 func freeAddr(ctx context.Context, want string) string {
-	for _, addr := range []string{want, anyPort} {
+	for _, addr := range []string{want, demo.AnyPort} {
 		var lc net.ListenConfig
 		if l, err := lc.Listen(ctx, "tcp", addr); err == nil {
 			free := l.Addr().String()
@@ -118,8 +139,8 @@ func freeAddr(ctx context.Context, want string) string {
 }
 
 // tellPlayground prints what runs where, and what to try next.
-func (c *cli) tellPlayground(around *surroundings, cfg app.Config) error {
-	p := playground{NATS: around.server.URL(), Pages: "http://" + cfg.Web.Addr + "/", Services: map[string]string{}}
+func (c *cli) tellPlayground(around *demo.Surroundings, cfg app.Config) error {
+	p := playground{NATS: around.Server.URL(), Pages: "http://" + cfg.Web.Addr + "/", Services: map[string]string{}}
 	for _, target := range cfg.Targets {
 		p.Services[target.Name] = target.URL
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
@@ -124,7 +125,7 @@ func TestWhatDevPrintsCanBePasted(t *testing.T) {
 
 	// Without an id of its own the flaky service may refuse the job, or put it off.
 	const id = "ann"
-	if flaky := devkit.NewFlaky(flakySeed); flaky.Refuses(id) || flaky.PutsOff(id) > 0 {
+	if flaky := devkit.NewFlaky(demo.FlakySeed); flaky.Refuses(id) || flaky.PutsOff(id) > 0 {
 		t.Fatalf("job %s is no good here: the flaky service does not say ok at once", id)
 	}
 	env, args := pasted(t, commands[0])
@@ -177,24 +178,24 @@ func TestNextCommandsNameTheServerWhereItIsNotTheDefault(t *testing.T) {
 
 func TestDevNamesThePortWhereAnyWasAskedFor(t *testing.T) {
 	t.Parallel()
-	around, err := surround(t.Context(), devkit.Options{}, false)
+	around, err := demo.Surround(t.Context(), devkit.Options{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = around.stop() })
-	c := &cli{env: []string{"ROLLCALL_HTTP_ADDR=" + anyPort}}
+	t.Cleanup(func() { _ = around.Stop() })
+	c := &cli{env: []string{"ROLLCALL_HTTP_ADDR=" + demo.AnyPort}}
 	settings, err := c.devSettings(t.Context(), around)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if addr := settings[0].Web.Addr; !strings.HasPrefix(addr, "127.0.0.1:") || addr == anyPort {
+	if addr := settings[0].Web.Addr; !strings.HasPrefix(addr, "127.0.0.1:") || addr == demo.AnyPort {
 		t.Errorf("dev would print http://%s/, where nothing can be found", addr)
 	}
 }
 
 func TestAnAddressThatIsTakenIsReplaced(t *testing.T) {
 	t.Parallel()
-	service, err := devkit.Serve(t.Context(), anyPort, devkit.Fast(), nil)
+	service, err := devkit.Serve(t.Context(), demo.AnyPort, devkit.Fast(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +208,7 @@ func TestAnAddressThatIsTakenIsReplaced(t *testing.T) {
 
 func TestDemoServicesRunByThemselves(t *testing.T) {
 	t.Parallel()
-	_, stderr := background(t, nil, "steady: http", "demo-services", "--fast", anyPort, "--steady", anyPort, "--flaky", anyPort)
+	_, stderr := background(t, nil, "steady: http", "demo-services", "--fast", demo.AnyPort, "--steady", demo.AnyPort, "--flaky", demo.AnyPort)
 	urls := regexp.MustCompile(`steady: (http\S+)`).FindStringSubmatch(stderr.String())
 	if len(urls) != 2 {
 		t.Fatalf("got %q", stderr)
@@ -225,7 +226,7 @@ func TestDemoServicesRunByThemselves(t *testing.T) {
 
 func TestADemoServiceWithoutAnAddressIsLeftOut(t *testing.T) {
 	t.Parallel()
-	_, stderr := background(t, nil, "steady: http", "demo-services", "--fast=", "--steady", anyPort, "--flaky=")
+	_, stderr := background(t, nil, "steady: http", "demo-services", "--fast=", "--steady", demo.AnyPort, "--flaky=")
 	if strings.Contains(stderr.String(), "fast:") || strings.Contains(stderr.String(), "flaky:") {
 		t.Errorf("got %q, want the steady service only", stderr)
 	}
@@ -233,7 +234,7 @@ func TestADemoServiceWithoutAnAddressIsLeftOut(t *testing.T) {
 
 func TestAnAddressThatCannotBeListenedOnIsAnError(t *testing.T) {
 	t.Parallel()
-	if r := worker(t, nil, "demo-services", "--fast", "256.0.0.1:1", "--steady", anyPort, "--flaky", anyPort); r.code != codeFailed || !strings.Contains(r.stderr, "256.0.0.1:1") {
+	if r := worker(t, nil, "demo-services", "--fast", "256.0.0.1:1", "--steady", demo.AnyPort, "--flaky", demo.AnyPort); r.code != codeFailed || !strings.Contains(r.stderr, "256.0.0.1:1") {
 		t.Errorf("exit %d: %s", r.code, r.stderr)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
@@ -20,7 +21,7 @@ import (
 // the environment for both.
 func answering(t *testing.T, b devkit.Behaviour) []string {
 	t.Helper()
-	service, err := devkit.Serve(t.Context(), anyPort, b, nil)
+	service, err := devkit.Serve(t.Context(), demo.AnyPort, b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func answering(t *testing.T, b devkit.Behaviour) []string {
 		}
 	})
 	env := []string{
-		"NATS_URL=" + broker(t), "ROLLCALL_SERVICES=only=" + service.URL(), "ROLLCALL_HTTP_ADDR=" + anyPort,
+		"NATS_URL=" + broker(t), "ROLLCALL_SERVICES=only=" + service.URL(), "ROLLCALL_HTTP_ADDR=" + demo.AnyPort,
 		"ROLLCALL_RETRY_MIN=10ms", "ROLLCALL_RETRY_MAX=20ms",
 	}
 	background(t, env, `"ready"`, "run")
