@@ -132,6 +132,7 @@ func TestWhatDevPrintsCanBePasted(t *testing.T) {
 	if r := worker(t, env, append(args, "--id", id)...); r.code != codeOK || !strings.Contains(r.stdout, "succeeded") {
 		t.Errorf("%q: exit %d, %s%s", commands[0], r.code, r.stdout, r.stderr)
 	}
+	faulttest.Until(t, limit, "dev prints what goes on", func() bool { return strings.Contains(stderr.String(), "1 succeeded, 0 failed") })
 	m, err := heard.NextMsg(time.Minute)
 	if err != nil {
 		t.Fatal(err)

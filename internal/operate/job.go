@@ -120,6 +120,9 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	}
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
 		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
+		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {
+			return scanSlowly(ctx, stream, filter, most, each) // the right to direct gets may be missing
+		}
 		if err != nil {
 			return err
 		}
