@@ -1,10 +1,12 @@
 package app_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +41,16 @@ func configured(t *testing.T, service *faulttest.Recorder, environ ...string) ap
 	return c
 }
 
+// readyLines counts the lines of a log that say that a replica is ready.
+type readyLines struct{ n atomic.Int64 }
+
+func (r *readyLines) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(`"message":"ready"`)) {
+		r.n.Add(1)
+	}
+	return len(line), nil
+}
+
 func TestSeveralReplicasShareAProcess(t *testing.T) {
 	t.Parallel()
 	const jobs = 400
@@ -48,13 +60,13 @@ func TestSeveralReplicasShareAProcess(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	ended := make(chan error, 2)
+	var ready readyLines
 	for i := range 2 {
 		opts := app.Options{Replica: fmt.Sprintf("r%d", i), NATS: []nats.Option{inProcess}}
-		go func() { ended <- app.Run(ctx, cfg, zerolog.Nop(), opts) }()
+		go func() { ended <- app.Run(ctx, cfg, zerolog.New(&ready), opts) }()
 	}
-	if _, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{NATS: []nats.Option{inProcess}}, false); err != nil {
-		t.Fatal(err)
-	}
+	faulttest.Until(t, limit, "both replicas are ready", func() bool { return ready.n.Load() == 2 })
+	billing.Answer(func(faulttest.Request) faulttest.Answer { return faulttest.Answer{Wait: 5 * time.Millisecond} })
 	js := faulttest.JetStream(t, faulttest.Connect(t, "", inProcess))
 	load := faulttest.NewLoad(t, js, "JOBS", "jobs.test")
 	load.Publish(jobs, limit)
