@@ -81,7 +81,10 @@ type CallResult struct {
 	Failure *Failure
 	// Tries counts requests that left this process. 0 means that a breaker or limit refused
 	// the call before anything was sent: that burns no attempt.
-	Tries    int
+	Tries int
+	// Repeats counts the tries among them that were not the first of their request: a service
+	// that takes one job per request gets many requests in one call.
+	Repeats  int
 	Duration time.Duration
 }
 

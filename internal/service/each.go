@@ -21,7 +21,7 @@ func (s *Service) each(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if e.tries.Load() == 0 && e.unsent == len(call.Jobs) && e.first != nil {
 		return jobs.CallResult{Failure: e.first}
 	}
-	return jobs.CallResult{Replies: e.replies, Tries: int(e.tries.Load())}
+	return jobs.CallResult{Replies: e.replies, Tries: int(e.tries.Load()), Repeats: int(e.repeats.Load())}
 }
 
 // eachJob is a call in requests for single jobs.
@@ -32,6 +32,7 @@ type eachJob struct {
 	replies []jobs.Reply
 	next    atomic.Int64
 	tries   atomic.Int64
+	repeats atomic.Int64
 	// room is how many bytes of data may still be kept, all jobs together.
 	room atomic.Int64
 
@@ -59,6 +60,7 @@ func (e *eachJob) one(ctx context.Context, i int) jobs.Reply {
 	part.Jobs, part.Body, part.Key = e.call.Jobs[i:i+1:i+1], j.Body, j.JobKey(e.service.name)
 	result := e.service.one(ctx, &part)
 	e.tries.Add(int64(result.Tries))
+	e.repeats.Add(int64(result.Repeats))
 	if result.Failure == nil {
 		reply := result.Replies[0]
 		if len(reply.Data) > 0 && e.room.Add(-int64(len(reply.Data))) < 0 {

@@ -373,7 +373,7 @@ func TestOneOfManyRequestsFails(t *testing.T) {
 			return []jobs.Reply{{Status: ok}}, nil
 		})
 		r := s.Call(t.Context(), call(4))
-		if r.Failure != nil || r.Tries != 5 {
+		if r.Failure != nil || r.Tries != 5 || r.Repeats != 1 {
 			t.Fatalf("%+v", r)
 		}
 		if diff := cmp.Diff([]jobs.Status{ok, fail, retry, ok}, statuses(r.Replies)); diff != "" {

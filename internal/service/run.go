@@ -80,12 +80,12 @@ func (p *policies) run(ctx context.Context, s *Service, r *request) jobs.CallRes
 	c := conversation{policies: p, service: s, request: r, ctx: ctx}
 	replies, err := p.executor.WithContext(ctx).GetWithExecution(c.try)
 	if err == nil {
-		return jobs.CallResult{Replies: replies, Tries: c.tries}
+		return jobs.CallResult{Replies: replies, Tries: c.tries, Repeats: max(c.tries-1, 0)}
 	}
 	failed := *p.failure(ctx, err, c.last)
 	late := c.last == nil && errors.Is(err, timeout.ErrExceeded) // the reply came with the time-out
 	failed.Free = !c.burnt && !late
-	return jobs.CallResult{Failure: &failed, Tries: c.tries}
+	return jobs.CallResult{Failure: &failed, Tries: c.tries, Repeats: max(c.tries-1, 0)}
 }
 
 // conversation is one call with its tries.

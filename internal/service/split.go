@@ -22,7 +22,7 @@ func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	}
 	half := len(call.Jobs) / 2
 	first, second := s.part(ctx, call, call.Jobs[:half]), s.part(ctx, call, call.Jobs[half:])
-	merged := jobs.CallResult{Tries: first.Tries + second.Tries}
+	merged := jobs.CallResult{Tries: first.Tries + second.Tries, Repeats: first.Repeats + second.Repeats}
 	if first.Failure != nil && second.Failure != nil && (first.Tries == 0) == (second.Tries == 0) {
 		merged.Failure = worse(first.Failure, second.Failure)
 		return merged

@@ -131,7 +131,7 @@ func TestOnlyFailedCallsAreWritten(t *testing.T) {
 		_, end := o.Call(t.Context(), call)
 		end(&jobs.CallResult{Replies: []jobs.Reply{{}}, Tries: 1})
 		_, end = o.Call(t.Context(), call)
-		end(&jobs.CallResult{Tries: 3, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx, Code: 503, Err: errors.New("unavailable")}})
+		end(&jobs.CallResult{Tries: 3, Repeats: 2, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx, Code: 503, Err: errors.New("unavailable")}})
 	})
 	if strings.Count(got, "\n") != 1 || !strings.Contains(got, `"reason":"http_5xx"`) || !strings.Contains(got, `"code":503`) || !strings.Contains(got, "unavailable") {
 		t.Errorf("got %q; want one line for the failed call", got)

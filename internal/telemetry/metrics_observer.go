@@ -128,9 +128,7 @@ func (m *Metrics) Call(ctx context.Context, c *jobs.Call) (context.Context, func
 			counter = series.other
 		}
 		counter.Inc()
-		if r.Tries > 1 {
-			series.retries.Add(float64(r.Tries - 1))
-		}
+		series.retries.Add(float64(r.Repeats))
 		if r.Tries > 0 {
 			series.duration.Observe(time.Since(begun).Seconds())
 		}

@@ -126,8 +126,8 @@ func TestCallsAreCountedByOutcome(t *testing.T) {
 		_, end := m.Call(t.Context(), &jobs.Call{Service: service})
 		end(r)
 	}
-	tell("billing", &jobs.CallResult{Tries: 3})
-	tell("billing", &jobs.CallResult{Tries: 2, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx}})
+	tell("billing", &jobs.CallResult{Tries: 3, Repeats: 2})
+	tell("billing", &jobs.CallResult{Tries: 2, Repeats: 1, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx}})
 	tell("billing", &jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonBreakerOpen}})
 	tell("billing", &jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: "made up"}})
 	tell("nobody", &jobs.CallResult{Tries: 1})

@@ -74,7 +74,7 @@ func (o *TraceObserver) Call(ctx context.Context, c *jobs.Call) (context.Context
 	}
 	return ctx, func(r *jobs.CallResult) {
 		defer span.End()
-		span.SetAttributes(attribute.Int("http.request.resend_count", max(r.Tries-1, 0)))
+		span.SetAttributes(attribute.Int("http.request.resend_count", r.Repeats))
 		if r.Failure == nil {
 			return
 		}

@@ -124,7 +124,7 @@ func lifeOfABatch(t *testing.T, tr *telemetry.Tracing, ledger *committer) (s *jo
 	o := telemetry.NewTraceObserver(tr.Tracer())
 	ctx, end := o.Batch(t.Context(), s.Batch)
 	for _, r := range []*jobs.CallResult{
-		{Tries: 1}, {Tries: 3, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx, Code: 503, Err: errors.New("unavailable")}},
+		{Tries: 1}, {Tries: 3, Repeats: 2, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx, Code: 503, Err: errors.New("unavailable")}},
 	} {
 		c := &jobs.Call{BatchID: "b1", Service: "billing", Jobs: s.Batch.Jobs, Traceparent: s.Batch.Traceparent}
 		_, done := o.Call(ctx, c)
