@@ -65,8 +65,8 @@ func busy() web.Status {
 		Checks:     []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected to NATS"}},
 		PoolReadAt: at.Add(-time.Second),
 		Pool: &jobs.PoolState{
-			At: at, Waiting: 1234567, InFlight: 42, Redelivered: 2, Oldest: at.Add(-75 * time.Second), DeadLetters: 7,
-			PausedUntil: at.Add(time.Hour), Streams: []jobs.StreamState{{Name: "JOBS", Messages: 9, Bytes: 1536, Replicas: 3, Lagging: 1, Leader: "n1"}},
+			At: at, Waiting: 1234567, InFlight: 42, Redelivered: 2, Stuck: 3, Oldest: at.Add(-75 * time.Second), DeadLetters: 7,
+			PausedUntil: at.Add(time.Hour), Streams: []jobs.StreamState{{Name: "JOBS", Messages: 9, Bytes: 1536, MaxBytes: 1 << 20, Replicas: 3, Lagging: 1, Leader: "n1"}},
 		},
 		Peers: web.Peers{
 			ReadAt: at.Add(-4 * time.Second), Mixed: []jobs.Difference{{
@@ -123,7 +123,7 @@ func TestDashboardShowsThePool(t *testing.T) {
 		"The whole pool", "as of <time datetime=\"2026-01-02T03:04:04Z\"", "1\u202f234\u202f567</dd>", ">42</dd>", "1 min 15 s", ">7</dd>", "worker dead ls",
 		"<dt>Rate, all replicas</dt><dd>100<", "<dt>Succeeded, all replicas</dt><dd>62.4 %", // 25 jobs/s of 99.96 % and 75 of 50 %
 		">host-1 <span class=\"tag\">this page</span>", ">host-2</th>", ">draining<", "development build<", "answered 500",
-		"1.5 KiB", "1 behind", "v1.2.3 (0123456789ab)")
+		"1.5 KiB <span class=\"of\">of 1.0 MiB", "3 stuck", "1 behind", "v1.2.3 (0123456789ab)")
 	own := among(t, all, `aria-labelledby="h-replica"`, "</main>")
 	lacks(t, "the region of the replica", own,
 		"This replica", "25.0<span", "99.9 %", "1\u202f234</dd>", "1 h 30 min ago",

@@ -14,7 +14,7 @@ import (
 
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"number": number[int], "unsigned": number[uint64], "bytes": size,
+		"number": number[int], "unsigned": number[uint64], "signed": number[int64], "bytes": size,
 		"ago": ago, "span": span, "clock": clock, "machine": machine, "share": share, "rate": rate,
 		"clip": jobs.Clip,
 	}

@@ -114,7 +114,7 @@ func busy() web.Status {
 		Pool: &jobs.PoolState{
 			At: noon, Waiting: 48213, InFlight: 2304, Redelivered: 12, Oldest: noon.Add(-75 * time.Second), DeadLetters: 7,
 			Streams: []jobs.StreamState{
-				{Name: "JOBS", Messages: 50517, Bytes: 41 << 20, Replicas: 3, Leader: "nats-1"},
+				{Name: "JOBS", Messages: 50517, Bytes: 41 << 20, MaxBytes: 4 << 30, Replicas: 3, Leader: "nats-1"},
 				{Name: "DONE", Messages: 91022, Bytes: 317 << 20, Replicas: 3, Leader: "nats-0"},
 				{Name: "DEAD", Messages: 7, Bytes: 5321, Replicas: 3, Lagging: 1, Leader: "nats-2"},
 			},
