@@ -33,6 +33,15 @@ const (
 	// or not answer at all, before the source is not ready.
 	refusalsBearable   = 3
 	unansweredBearable = 2
+	// firstWindow and minWindow are how many bytes are asked for at first, and at least: even a
+	// link of 64 kbit/s carries the least within a lease of the default length.
+	firstWindow = 64 << 10
+	minWindow   = 16 << 10
+	maxWindow   = 64 << 20
+	// windowShare is the part of the window that must be free before more is asked for.
+	windowShare = 4
+	// leaseShare is the part of a lease that a pull's data may take to arrive.
+	leaseShare = 12
 	// ranks is how many ranks a pull can have at the broker; 0 is served first.
 	ranks = 10
 )
@@ -47,6 +56,12 @@ type pulls struct {
 	// low: what is uncertain counts as still to come until its pull is written off.
 	jobs  int
 	bytes int64
+	// window bounds the bytes that are asked for and have not arrived: their leases begin when
+	// the broker sends them, and on a slow link they take long. It grows while what it holds
+	// arrives at once. 0 = no bound.
+	window int64
+	// large is set when the next job is larger than a pull: then one job of any size is asked for.
+	large bool
 	// capacity is the largest room the pool ever had.
 	capacity int
 	// rank is that of all pulls until rankEnds.
@@ -74,6 +89,12 @@ func (p *pulls) size(room, waiting jobs.Room, minBytes int64, allowed terms) (n 
 	share := max(jobs.PageSize, p.capacity/pullShare)
 	if allowed.maxJobs > 0 {
 		free, share = min(free, allowed.maxJobs), min(share, allowed.maxJobs)
+	}
+	if p.window > 0 && p.large {
+		free, share = min(free, 1), 1
+	} else if p.window > 0 {
+		bytes = min(bytes, p.window-p.bytes)
+		minBytes = min(minBytes, p.window/windowShare)
 	}
 	if allowed.maxBytes > 0 {
 		bytes, minBytes = min(bytes, allowed.maxBytes), min(minBytes, allowed.maxBytes)
@@ -116,6 +137,7 @@ func (p *pulls) begin(n int, bytes int64, now time.Time, expiry time.Duration) u
 
 // arrived notes one delivery.
 func (p *pulls) arrived(size int64) {
+	p.large = false
 	p.jobs = max(p.jobs-1, 0)
 	p.bytes = max(p.bytes-size, 0)
 	if p.jobs == 0 {
@@ -142,6 +164,19 @@ func (p *pulls) ended(number uint64, undelivered int, bytes int64, now time.Time
 		p.live[stragglers] = pull{jobs: p.jobs, bytes: p.bytes, ends: now.Add(pullGrace)}
 	}
 	p.tidy()
+}
+
+// measure adapts the window to how long a pull took to bring so many bytes. The broker ends a
+// pull within its expiry; what comes later than that has queued on the link.
+func (p *pulls) measure(took time.Duration, bytes int64, lease time.Duration) {
+	bearable := max(lease/leaseShare, pullLag)
+	switch {
+	case bytes <= 0 || p.window == 0:
+	case took > pullExpiry+bearable:
+		p.window = max(p.window/2, minWindow)
+	case took <= bearable && bytes >= p.window/2:
+		p.window = min(2*p.window, maxWindow)
+	}
 }
 
 // tidy forgets the bytes when no job is to come: the broker need not count them as we do.
@@ -293,14 +328,18 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 	bytes, _ := parseUint(m.Header.Get("Nats-Pending-Bytes"))
 	s.mu.Lock()
 	asked := s.pulls.live[n].bytes
-	if normal {
+	if pull, live := s.pulls.live[n]; normal && live {
+		s.pulls.measure(time.Since(pull.begun), pull.bytes-int64(bytes), s.lease())
 		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
 	} else {
 		s.pulls.writeOff(n)
 	}
-	if tooLarge := strings.Contains(description, "Exceeds MaxBytes"); normal && !(tooLarge && int64(bytes) == asked) {
+	switch tooLarge := strings.Contains(description, "Exceeds MaxBytes"); {
+	case tooLarge && !s.pulls.large && s.binding.terms.maxBytes == 0:
+		s.pulls.large = true
+	case normal && !(tooLarge && int64(bytes) == asked):
 		s.answered()
-	} else {
+	default:
 		s.refused(status + " " + description)
 	}
 	s.mu.Unlock()

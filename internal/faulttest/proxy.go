@@ -34,6 +34,8 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	latency time.Duration
+	// rate is how many bytes a second pass in each direction; 0 = any number.
+	rate int
 	// open holds one channel per direction: closed while bytes may pass.
 	open   [2]chan struct{}
 	refuse bool
@@ -88,6 +90,17 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.latency = d
 }
 
+// Limit lets so many bytes a second pass in each direction, from now on; 0 = any number. What
+// does not pass yet is not read either, so that the sender meets full socket buffers.
+func (p *Proxy) Limit(bytesPerSecond int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytesPerSecond
+}
+
+// narrow is the size of the socket buffers of a limited link: a router holds as little.
+const narrow = 16 << 10
+
 // Blackhole stops all bytes that go in the given directions (both if none is named): no
 // reset, no FIN, new connections are accepted and stay silent. [Proxy.Heal] lets them pass,
 // as retransmission would after a partition.
@@ -110,7 +123,7 @@ func (p *Proxy) Blackhole(directions ...Direction) {
 func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.latency, p.refuse = 0, false
+	p.latency, p.rate, p.refuse = 0, 0, false
 	for d, open := range p.open {
 		select {
 		case <-open:
@@ -219,6 +232,18 @@ func (l *link) close() {
 	})
 }
 
+// hold waits for d; false if the link is gone before.
+func (l *link) hold(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-l.gone:
+		return false
+	}
+}
+
 // pump copies one direction. Reading and writing are apart, so that latency delays bytes
 // without holding back those behind them.
 func (p *Proxy) pump(l *link, d Direction, from, to *net.TCPConn) {
@@ -236,7 +261,14 @@ func (p *Proxy) pump(l *link, d Direction, from, to *net.TCPConn) {
 		n, err := from.Read(buf)
 		p.mu.Lock()
 		due := time.Now().Add(p.latency)
+		rate := p.rate
 		p.mu.Unlock()
+		if rate > 0 {
+			_ = from.SetReadBuffer(narrow) // a link that is gone needs none
+			if !l.hold(time.Duration(n) * time.Second / time.Duration(rate)) {
+				break
+			}
+		}
 		if n > 0 {
 			chunks <- chunk{due: due, data: buf[:n]}
 		}

@@ -415,4 +415,8 @@ var mutants = []mutant{
 		"every denied subject is remembered", "memory is bounded",
 		"internal/bus/denials.go", "if len(d.seen) >= maxDenials {", "if false {", []string{"./internal/bus", "-run", "TestDenials"},
 	},
+	{
+		"pulls ask for more than the link carries", "a slow link costs no repeated calls",
+		"internal/bus/pulls.go", "bytes = min(bytes, p.window-p.bytes)", "", []string{"./internal/bus", "-run", "SlowLink"},
+	},
 }
