@@ -27,6 +27,8 @@ var (
 	ErrUnreachable = bus.ErrUnreachable
 	// ErrMissing: a stream or the consumer does not exist and may not be created.
 	ErrMissing = bus.ErrMissing
+	// ErrRefusedSetup: the pool would lose, repeat or fake jobs on what the server has.
+	ErrRefusedSetup = bus.ErrRefusedSetup
 	// ErrTakeOver: the pool got another name, and its old ledger has to be taken over.
 	ErrTakeOver = bus.ErrTakeOver
 	// ErrConnectionClosed: the connection to NATS ended for good while the pool worked.

@@ -227,6 +227,10 @@ func (s *Source) refresh(ctx context.Context) {
 		s.binding.reasons++
 		return
 	}
+	if s.setup.distorts(&consumer.Config) != nil {
+		s.binding.reasons++
+		return
+	}
 	s.binding.terms = termsOf(&consumer.Config)
 }
 
@@ -245,7 +249,7 @@ func (s *Source) look(ctx context.Context) (binding, error) {
 	if !s.setup.streams.Ensure || time.Since(s.missing) < recreateAfter {
 		return found, err
 	}
-	if _, _, err := s.setup.Ensure(ctx); err != nil {
+	if err := s.setup.restore(ctx); err != nil {
 		return found, err
 	}
 	return s.find(ctx)
@@ -262,6 +266,9 @@ func (s *Source) find(ctx context.Context) (binding, error) {
 	}
 	consumer, err := s.conn.Consumer(ctx, s.setup.streams.Stream, s.setup.pool)
 	if err != nil {
+		return binding{}, err
+	}
+	if err := s.setup.distorts(&consumer.Config); err != nil {
 		return binding{}, err
 	}
 	info := stream.CachedInfo()

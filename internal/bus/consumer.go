@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -29,6 +30,33 @@ func (o consumerObject) check(ctx context.Context) ([]Difference, error) {
 		return nil, err
 	}
 	return o.setup.consumerDifferences(&consumer.CachedInfo().Config)
+}
+
+// distorting are the fields by which a consumer hands out something else than the pool's jobs,
+// or forgets what it has handed out.
+var distorting = [...]string{"headers_only", "filter_subjects", "ack_policy", "deliver_subject"}
+
+// distorts returns why jobs must not be taken from a consumer as it stands. Somebody may have
+// changed it while the pool works.
+func (s *Setup) distorts(have *jetstream.ConsumerConfig) error {
+	found, err := s.consumerDifferences(have)
+	if err != nil {
+		return err
+	}
+	return Refusal(slices.DeleteFunc(found, func(d Difference) bool { return !slices.Contains(distorting[:], d.Field) }))
+}
+
+// restore makes again what has gone while the pool works. A consumer of a stream that keeps
+// what is done is left to people: a new one would begin somewhere else than where the old one
+// was.
+func (s *Setup) restore(ctx context.Context) error {
+	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
+	if err == nil && stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return fmt.Errorf("consumer %s/%s is %w, and stream %s keeps what is done: make it again where it should go on, by nats consumer add --deliver, or by `worker setup` with ROLLCALL_START=new or all",
+			s.streams.Stream, s.pool, ErrMissing, s.streams.Stream)
+	}
+	_, _, err = s.Ensure(ctx)
+	return err
 }
 
 // missing says what a new consumer would begin with.

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // standing makes a stream that somebody else uses, with messages on orders.new.
@@ -316,4 +317,53 @@ func TestADifferenceThatNobodyKnowsIsReported(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Field != "unheard_of" || found[0].Harmless || found[0].Fatal {
 		t.Errorf("got %+v, %v; want unheard_of reported", found, err)
 	}
+}
+
+// While a pool works somebody changes the consumer: nothing must be taken from it any more.
+func TestAConsumerThatIsChangedUnderAPoolIsNotUsed(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	source := pulling(t, setup, conn)
+	eventually(t, "the source is bound", func() bool { return source.Healthy() == nil })
+	alterConsumer(t, jetStream(t, conn), func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true })
+	eventually(t, "the source refuses the consumer", func() bool { return errors.Is(source.Healthy(), bus.ErrRefusedSetup) })
+}
+
+// A consumer of a stream that keeps what is done is not made again behind everybody's back.
+func TestADeletedConsumerOfAStreamThatKeepsIsLeftToPeople(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	s := standing(t, conn, jetstream.StreamConfig{}, 3)
+	s.Start = bus.StartAll
+	setup := ensure(t, conn, s)
+	source := pulling(t, setup, conn)
+	eventually(t, "the source is bound", func() bool { return source.Healthy() == nil })
+	if err := jetStream(t, conn).DeleteConsumer(t.Context(), "ORDERS", pool); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the source says what to do", func() bool {
+		err := source.Healthy()
+		return errors.Is(err, bus.ErrMissing) && strings.Contains(err.Error(), "keeps what is done")
+	})
+}
+
+// pulling returns a source that asks for jobs until the test ends.
+func pulling(t *testing.T, setup *bus.Setup, conn *bus.Conn) *bus.Source {
+	t.Helper()
+	source, intake, stop := openSource(t, setup, conn)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for intake.Err() == nil {
+			if _, err := source.Receive(intake, jobs.Room{Jobs: 100, Bytes: 1 << 20}); err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-done
+	})
+	return source
 }

@@ -170,6 +170,10 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream) (oldest tim
 // delivered MaxDeliver times, and a job of a subject that no consumer wants.
 func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.PoolState) (int64, error) {
 	stored := stream.CachedInfo().State
+	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		// What the consumer has delivered stays in such a stream, done or not: nothing to tell by.
+		return 0, nil
+	}
 	known := state.Waiting + uint64(max(state.InFlight, 0))
 	if stored.Msgs <= known {
 		return 0, nil
