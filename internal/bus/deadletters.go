@@ -107,16 +107,16 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 		waiting[letter.Reply] = i
 	}
 	var refusal error
-	for len(waiting) > 0 {
+	for range len(waiting) {
 		answer, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, nats.ErrNoResponders) { // nats.go makes an error of that answer; whose it was is lost
+			refused, refusal = refused+1, err
+			continue
+		}
 		if err != nil {
 			return refused, errors.Join(refusal, err)
 		}
-		i, asked := waiting[answer.Subject]
-		if !asked {
-			continue
-		}
-		delete(waiting, answer.Subject)
+		i := waiting[answer.Subject]
 		if err := readStoredLetter(answer); err != nil {
 			refused, refusal = refused+1, err
 			continue
@@ -128,9 +128,6 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 
 // readStoredLetter returns nil if the answer to a letter tells that it is stored.
 func readStoredLetter(answer *nats.Msg) error {
-	if answer.Header.Get("Status") == "503" {
-		return nats.ErrNoResponders
-	}
 	ack, err := decodePubAck(answer.Data)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -172,6 +173,20 @@ func TestLettersThatTheirStreamDoesNotTakeAreNamed(t *testing.T) {
 	}
 	if n != 3 || !strings.Contains(refused.Error(), "maximum messages exceeded") {
 		t.Errorf("%d of 5 letters are refused by a stream with room for 2: %v", n, refused)
+	}
+}
+
+// TestLettersWithoutAStreamAreNamed: so must a stream that was deleted.
+func TestLettersWithoutAStreamAreNamed(t *testing.T) {
+	t.Parallel()
+	dead := bus.NewDeadLetters(connect(t, startServer(t)), pool, nopLog())
+	letters := []jobs.DeadLetter{letterOf(1, "jobs.a", []byte("x"), nil), letterOf(2, "jobs.a", []byte("x"), nil)}
+	refused, ok := errors.AsType[*jobs.LettersError](dead.Publish(patient(t), letters))
+	if !ok || !errors.Is(refused, nats.ErrNoResponders) {
+		t.Fatalf("got %v, want a LettersError that says that nobody takes them", refused)
+	}
+	if !refused.Refused[0] || !refused.Refused[1] {
+		t.Errorf("refused %v, want both", refused.Refused)
 	}
 }
 
