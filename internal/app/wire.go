@@ -98,7 +98,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	}, r.log)
 	p.source = bus.NewSource(conn, setup, r.log)
 	p.pool.Ledger = l
-	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log)
+	p.pool.DeadLetters = bus.NewDeadLetters(conn, r.cfg.Pool, r.log).MadeBy(setup)
 	changes := bus.Changes{Reconnected: l.Invalidate, SetBack: func(at time.Time) {
 		r.seen.metrics.SetBack()
 		l.Restart(at)

@@ -48,11 +48,20 @@ type DeadLetters struct {
 	conn     *Conn
 	pool     string
 	failures *retry.Outage
+	// setup makes the stream again if it was deleted; nil where nobody does.
+	setup *Setup
 }
 
 // NewDeadLetters returns the dead letters of a pool.
 func NewDeadLetters(conn *Conn, pool string, log zerolog.Logger) *DeadLetters {
 	return &DeadLetters{conn: conn, pool: pool, failures: retry.NewOutage(log, "publishing dead letters")}
+}
+
+// MadeBy lets setup make the stream again when nobody takes the letters, or say what is missing
+// where it must not. It returns d.
+func (d *DeadLetters) MadeBy(setup *Setup) *DeadLetters {
+	d.setup = setup
+	return d
 }
 
 // Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
@@ -71,6 +80,10 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 		if len(open) == 0 {
 			d.failures.Ended()
 			return nil
+		}
+		if d.setup != nil && errors.Is(err, nats.ErrNoResponders) {
+			_, _, missing := d.setup.Ensure(ctx)
+			err = errors.Join(missing, err)
 		}
 		d.failures.Failed(err)
 		if refused == len(open) && time.Since(began) >= refusedFor {

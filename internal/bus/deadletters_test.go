@@ -190,6 +190,31 @@ func TestLettersWithoutAStreamAreNamed(t *testing.T) {
 	}
 }
 
+// TestTheStreamOfDeadLettersIsMadeAgain: with ROLLCALL_ENSURE somebody who deletes it loses the
+// letters in it, and no more. Without, the error says what makes it.
+func TestTheStreamOfDeadLettersIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	wanted := streams()
+	ensure(t, conn, wanted)
+	if err := jetStream(t, conn).DeleteStream(t.Context(), bus.StreamDead); err != nil {
+		t.Fatal(err)
+	}
+	letters := []jobs.DeadLetter{letterOf(1, "jobs.a", []byte("x"), nil)}
+	wanted.Ensure = false
+	err := bus.NewDeadLetters(conn, pool, nopLog()).MadeBy(bus.NewSetup(conn, wanted, pool)).Publish(patient(t), letters)
+	if !errors.Is(err, bus.ErrMissing) || !strings.Contains(err.Error(), "worker setup") {
+		t.Errorf("got %v without ROLLCALL_ENSURE, want what is missing and the command that makes it", err)
+	}
+	wanted.Ensure = true
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).MadeBy(bus.NewSetup(conn, wanted, pool)).Publish(patient(t), letters); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(deadLetters(t, conn)); n != 1 {
+		t.Errorf("%d dead letters, want 1", n)
+	}
+}
+
 // lines takes what is logged, a line each.
 type lines chan string
 
