@@ -159,6 +159,12 @@ type caller struct {
 //
 // A call that is cut because one of its jobs was cancelled is made again at once for the others.
 func (c *caller) ask(ctx context.Context, p part, body []byte) {
+	if rest := c.open(p); len(rest) < len(p) {
+		p, body = rest, nil
+	}
+	if len(p) == 0 {
+		return
+	}
 	members := c.jobs(p)
 	if body == nil && c.service.Batched() {
 		body = encodeBody(members)
@@ -169,8 +175,8 @@ func (c *caller) ask(ctx context.Context, p part, body []byte) {
 	done()
 	if cut {
 		c.note(result.Tries, "")
-		if rest := c.open(p); len(rest) > 0 && ctx.Err() == nil {
-			c.ask(ctx, rest, nil)
+		if ctx.Err() == nil {
+			c.ask(ctx, p, nil)
 		}
 		return
 	}
@@ -227,8 +233,11 @@ func (c *caller) note(tries int, err string) {
 // open returns the part without the jobs that were cancelled.
 func (c *caller) open(p part) (rest part) {
 	marked := c.executor.cancelled.mark(c.jobs(p))
+	if marked == nil {
+		return p
+	}
 	for k, i := range p {
-		if marked == nil || !marked[k] {
+		if !marked[k] {
 			rest = append(rest, i)
 		}
 	}

@@ -279,7 +279,7 @@ func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 		<-ctx.Done()
 		return refused(jobs.ReasonCanceled, false, 0, 0)
 	}
-	s.r.world.called(s.name, c.Jobs)
+	s.r.world.called(s.r.name, s.name, c.Jobs)
 	for _, j := range c.Jobs {
 		if strings.HasPrefix(string(j.Body), "poison") {
 			s.r.kill()

@@ -100,7 +100,7 @@ func (n *nemesis) torment(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(n.dice.upTo(10 * time.Second)) {
 		n.replaceTheDead()
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
-		switch n.dice.between(0, 7) {
+		switch n.dice.between(0, 8) {
 		case 0:
 			n.pick().kill()
 		case 1:
@@ -121,6 +121,8 @@ func (n *nemesis) torment(d time.Duration) {
 			if len(n.alive) < 4 {
 				n.launch()
 			}
+		case 6:
+			n.cancel()
 		default:
 			n.burst()
 		}

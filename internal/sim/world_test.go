@@ -39,6 +39,11 @@ type world struct {
 	endedAt map[string]time.Time
 	letters map[string]bool
 	sets    map[string]*set
+	// cancels are the jobs that ended cancelled: between the commit and the removal of the message
+	// one may be delivered for the first time.
+	cancels map[string]bool
+	// cancelled is when a replica was told of a cancelled job, by both their names.
+	cancelled map[string]time.Time
 	// tallies are the subjects of pages that belong to sets.
 	tallies map[string]struct{}
 	broken  []string
@@ -56,7 +61,7 @@ type message struct {
 func newWorld(seed uint64) *world {
 	return &world{
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
-		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, sets: map[string]*set{}, tallies: map[string]struct{}{},
+		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
 }
 
@@ -254,6 +259,9 @@ func (w *world) stored(data []byte) {
 				w.okAt[key] = now
 			}
 		}
+		if j.Outcome == jobs.Cancelled {
+			w.cancels[j.UID] = true
+		}
 		if j.Final() && w.endedAt[j.UID].IsZero() {
 			w.endedAt[j.UID] = now
 		}
@@ -273,15 +281,16 @@ func (w *world) read(subjects []string) (out []ledger.Entry) {
 
 // called notes that a service was called. A success or an end that was stored before the
 // delivery was handed out must have been seen in the ledger.
-func (w *world) called(service string, batch []*jobs.Job) {
+func (w *world) called(replica, service string, batch []*jobs.Job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, j := range batch {
 		w.history.Calls = append(w.history.Calls, history.Call{Service: service, UID: j.UID, ID: j.ID, Source: j.Source, Received: time.Now()})
+		w.calledAfterCancel(replica, service, j.UID)
 		if at := w.okAt[j.UID+" "+service]; !at.IsZero() && at.Before(j.Received) {
 			w.violation("%s was called for %s, delivered %s after its success was stored", service, j.UID, j.Received.Sub(at))
 		}
-		if at := w.endedAt[j.UID]; !at.IsZero() && at.Before(j.Received) {
+		if at := w.endedAt[j.UID]; !at.IsZero() && at.Before(j.Received) && !w.cancels[j.UID] {
 			w.violation("%s was called for %s, delivered %s after it had ended", service, j.UID, j.Received.Sub(at))
 		}
 	}
