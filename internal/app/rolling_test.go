@@ -38,6 +38,15 @@ func TestAServiceAddedByARollingDeployIsNotClaimed(t *testing.T) {
 	t.Parallel()
 	const sent = 120
 	r := newRig(t, []string{"old", "added"}, "ROLLCALL_BATCH_SIZE=4", "ROLLCALL_BATCHES_IN_FLIGHT=1")
+	// The first call waits for the second. A replica makes one call at a time, so both take part.
+	both := make(chan struct{})
+	r.services["old"].Answer(func(req faulttest.Request) faulttest.Answer {
+		if req.Number == 2 {
+			close(both)
+		}
+		<-both
+		return faulttest.Answer{}
+	})
 	r.start(r.only("old"))          // r1
 	r.start(r.only("old", "added")) // r2
 	for i := range sent {
