@@ -19,8 +19,8 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Short: "Look at everything a replica depends on, and say what mends what is wrong",
 		Long: `Doctor checks the connection, the rights of the user (a denial looks like a time-out to a
 worker; doctor names the missing subject), streams and consumer, how writes reach the disk,
-limits, clocks, and whether each service takes connections. It changes nothing and calls no
-service. It exits 0 unless something is an error.`,
+limits, clocks, and what each service says to an empty batch (one that takes a request per job
+is only connected to). It changes nothing. It exits 0 unless something is an error.`,
 		Example: `  worker doctor
   worker doctor --monitor http://nats:8222 -o json`,
 		Args: cobra.NoArgs,

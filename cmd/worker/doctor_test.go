@@ -11,7 +11,7 @@ import (
 
 func TestDoctorPrintsFindingsAndExitsByThem(t *testing.T) {
 	t.Parallel()
-	service := httptest.NewServer(http.NotFoundHandler())
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(service.Close)
 	env := []string{"NATS_URL=" + broker(t), "ROLLCALL_SERVICES=billing=" + service.URL}
 
@@ -32,6 +32,12 @@ func TestDoctorPrintsFindingsAndExitsByThem(t *testing.T) {
 	}
 	if health["permissions"] != operate.Well || health["service billing"] != operate.Well {
 		t.Errorf("health %v, want permissions and billing to be well", health)
+	}
+	elsewhere := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(elsewhere.Close)
+	wrong := worker(t, append(env, "ROLLCALL_SERVICES=billing="+elsewhere.URL), "doctor")
+	if wrong.code != codeFailed || !strings.Contains(wrong.stdout, "404") {
+		t.Errorf("a wrong path: exit %d, stdout %q; want exit 1 and what the service said", wrong.code, wrong.stdout)
 	}
 }
 

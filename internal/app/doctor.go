@@ -21,16 +21,18 @@ func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, m
 		Streams: cfg.Streams, Pool: cfg.Pool, Monitor: monitor,
 	}
 	for _, target := range cfg.Targets {
-		patient.Dependencies = append(patient.Dependencies, operate.Dependency{Name: target.Name, Reach: target.reach})
+		patient.Dependencies = append(patient.Dependencies, operate.Dependency{Name: target.Name, Ask: func(ctx context.Context) (string, error) {
+			return target.ask(ctx, service.Deps{Version: opts.Version, RetryMax: cfg.Engine.RetryMax, Log: log})
+		}})
 	}
 	return operate.Doctor(ctx, patient)
 }
 
-// reach connects to the service.
-func (t Target) reach(ctx context.Context) error {
-	err := t.Reach(ctx, t.Config)
+// ask calls the service with an empty batch, or connects to it.
+func (t Target) ask(ctx context.Context, deps service.Deps) (said string, err error) {
+	said, err = t.Ask(ctx, t.Config, deps)
 	if errors.Is(err, service.ErrNotTried) {
-		return fmt.Errorf("%w: %w", operate.ErrNotTried, err)
+		return "", fmt.Errorf("%w: %w", operate.ErrNotTried, err)
 	}
-	return err
+	return said, err
 }

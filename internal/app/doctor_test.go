@@ -3,6 +3,7 @@ package app_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,10 +37,14 @@ func unchanged(*server.Options) {}
 
 func monitorURL(s *server.Server) string { return "http://" + s.MonitorAddr().String() }
 
-// listening is a service that must not be called.
+// listening is a service that must be called with an empty batch alone.
 func listening(t *testing.T) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the doctor called a service") }))
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err != nil || string(body) != "[]" {
+			t.Errorf("the doctor called a service with %s, %v", body, err)
+		}
+	}))
 	t.Cleanup(s.Close)
 	return "billing=" + s.URL
 }

@@ -44,8 +44,9 @@ var ErrNotTried = errors.New("not tried")
 // Dependency is a service that a replica calls.
 type Dependency struct {
 	Name string
-	// Reach connects and sends nothing. Its error wraps [ErrNotTried] if it cannot tell.
-	Reach func(ctx context.Context) error
+	// Ask finds out whether the service is there and set up as the settings say, and returns what
+	// it said. Its error wraps [ErrNotTried] if it cannot tell.
+	Ask func(ctx context.Context) (said string, err error)
 }
 
 // Patient is what the doctor looks at.
@@ -272,23 +273,23 @@ func (d *doctor) clock(ctx context.Context, admin *Admin) {
 	d.find("clock", health, remedy, "%v ahead of the server's, give or take %v", offset.Round(time.Millisecond), within.Round(time.Millisecond))
 }
 
-// services connects to all services at once.
+// services asks all services at once.
 func (d *doctor) services(ctx context.Context) {
-	errs := make([]error, len(d.Dependencies))
+	said, errs := make([]string, len(d.Dependencies)), make([]error, len(d.Dependencies))
 	var wg sync.WaitGroup
 	for i, dependency := range d.Dependencies {
-		wg.Go(func() { errs[i] = dependency.Reach(ctx) })
+		wg.Go(func() { said[i], errs[i] = dependency.Ask(ctx) })
 	}
 	wg.Wait()
 	for i, err := range errs {
 		name := "service " + d.Dependencies[i].Name
 		switch {
 		case err == nil:
-			d.find(name, Well, "", "takes connections")
+			d.find(name, Well, "", "%s", said[i])
 		case errors.Is(err, ErrNotTried):
 			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
 		default:
-			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES.", "%v", err)
+			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES and its ROLLCALL_SVC_… settings.", "%v", err)
 		}
 	}
 	if len(errs) == 0 {
