@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,10 +100,10 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, check := range []string{"connection", "place", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
+	for _, check := range []string{"connection", "place", "open files", "permissions", "streams", "backlog", "clock", "sync", "store", "service billing"} {
 		expect(t, found, check, operate.Well, "")
 	}
-	if len(found) != 9 {
+	if len(found) != 10 {
 		t.Errorf("%d findings: %+v", len(found), found)
 	}
 }
@@ -226,4 +227,30 @@ func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
 	expect(t, found, "service billing", operate.Well, "")
 	expect(t, found, "service search", operate.Broken, "refused")
 	expect(t, found, "service index", operate.Unsure, "calling")
+}
+
+// TestDoctorComparesTheLimitOfOpenFiles: short of files, no connection to a healthy service can be
+// made.
+func TestDoctorComparesTheLimitOfOpenFiles(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(*server.Options) {})
+	services := make([]string, 16)
+	env := []string{"NATS_URL=" + s.ClientURL()}
+	for i := range services {
+		services[i] = fmt.Sprintf("s%d=http://127.0.0.1:1/jobs", i)
+		env = append(env, fmt.Sprintf("ROLLCALL_SVC_S%d_CONCURRENCY=10000", i))
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	want := operate.Well
+	if limit.Cur < 16*10_000+160 {
+		want = operate.Risky
+	}
+	found, err := examine(t, monitorURL(s), append(env, "ROLLCALL_SERVICES="+strings.Join(services, ","))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, found, "open files", want, "160160")
 }

@@ -59,6 +59,8 @@ type Patient struct {
 	// Monitor is the URL of the monitoring port of the NATS server; empty = port 8222 of the
 	// server connected to.
 	Monitor string
+	// Files is how many files a replica with these settings may have open at once.
+	Files int
 }
 
 // doctor collects findings.
@@ -89,6 +91,7 @@ func Doctor(ctx context.Context, p Patient) ([]Finding, error) {
 		}
 	}
 	d.services(ctx)
+	d.files()
 	return d.findings, err
 }
 
@@ -271,6 +274,20 @@ func (d *doctor) clock(ctx context.Context, admin *Admin) {
 		health, remedy = Risky, "Synchronise the clocks (NTP)."
 	}
 	d.find("clock", health, remedy, "%v ahead of the server's, give or take %v", offset.Round(time.Millisecond), within.Round(time.Millisecond))
+}
+
+// files compares the limit of open files with what the settings need: short of it, no connection
+// to a service can be made.
+func (d *doctor) files() {
+	limit, known := openFiles()
+	switch need := uint64(max(d.Files, 0)); {
+	case !known || need == 0:
+	case limit < need:
+		d.find("open files", Risky, fmt.Sprintf("Raise the hard limit to %d (ulimit -n, LimitNOFILE=), or lower ROLLCALL_SVC_<NAME>_CONCURRENCY.", need),
+			"this process may open %d files; with all connections in use these settings need %d", limit, need)
+	default:
+		d.find("open files", Well, "", "this process may open %d, these settings need at most %d", limit, need)
+	}
 }
 
 // services asks all services at once.

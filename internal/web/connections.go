@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// maxConnections bounds the connections to our own port. Each costs about 20 KB, so all of
+// MaxConnections bounds the connections to our own port. Each costs about 20 KB, so all of
 // them together cost less than 3 MiB.
-const maxConnections = 128
+const MaxConnections = 128
 
 // connections bounds the connections of an HTTP server. A new one over the bound takes the
 // place of the one that has been idle longest, so that clients that only hold connections

@@ -54,7 +54,7 @@ func Listen(ctx context.Context, c Config, handler http.Handler) (*Server, error
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         newConnections(maxConnections).track,
+		ConnState:         newConnections(MaxConnections).track,
 	}}, nil
 }
 
