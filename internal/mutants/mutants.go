@@ -230,7 +230,7 @@ var mutants = []mutant{
 	},
 	{
 		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",
-		"internal/pool/pool.go", "for _, j := range unstarted {\n\t\tp.executor.nak(j, 0)\n\t}", "", poolPkg,
+		"internal/pool/pool.go", "for _, j := range open {\n\t\tp.executor.nak(j, 0)\n\t}", "", poolPkg,
 	},
 	{
 		"the sweep ignores the horizon", "a stalled worker is still told from new work",
@@ -321,8 +321,13 @@ var mutants = []mutant{
 		"internal/pool/suspects.go", "f.alone = alone", "_ = alone", poolPkg,
 	},
 	{
+		"suspects are called for before the last group's end is recorded", "a crash is blamed on the job that causes it",
+		"internal/pool/dispatcher.go", "\t\td.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))\n",
+		"\t\td.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))\n\t\tif d.group == f {\n\t\t\td.group = nil\n\t\t}\n", sim,
+	},
+	{
 		"a drain cut at its deadline counts as a crash", "ends that the process sees are no crashes",
-		"internal/pool/executor.go", "\tx.account(settling, members)\n", "", poolPkg,
+		"internal/pool/executor.go", "open, finished := x.account(settling, members)", "open, finished := members, []*jobs.Job(nil)", poolPkg,
 	},
 	{
 		"routes are ignored", "a job goes to the services that take it",

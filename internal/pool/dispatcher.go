@@ -21,16 +21,19 @@ type step struct {
 
 // dispatcher owns the open batches and the flights. Only the goroutine in run touches them.
 type dispatcher struct {
-	pool     *Pool
-	work     context.Context
-	batcher  *Batcher
-	suspects suspects
+	pool *Pool
+	work context.Context
+	// accounting ends a moment after the drain began: nobody waits for a broker that is away.
+	accounting     context.Context
+	stopAccounting context.CancelFunc
+	batcher        *Batcher
+	suspects       suspects
 	// ready are sealed and wait for a slot, the oldest first.
 	ready []*flight
 	// flying are those with an executor; calling of them hold a slot.
 	flying  map[*flight]struct{}
 	calling int
-	// group is the group of suspects that is called for, nil if none is.
+	// group is the group of suspects in hand, until its end is recorded; nil if none is.
 	group *flight
 	// inHand counts the jobs that are still to be called for.
 	inHand int
@@ -43,7 +46,9 @@ type dispatcher struct {
 
 func newDispatcher(p *Pool, work context.Context) *dispatcher {
 	limits := p.cfg.limits(p.parts.MaxPayload)
+	accounting, stop := context.WithCancel(work)
 	return &dispatcher{
+		accounting: accounting, stopAccounting: stop,
 		pool: p, work: work, batcher: NewBatcher(limits, p.cfg.BatchKey, p.newBatch),
 		suspects: suspects{limits: limits, key: p.cfg.BatchKey},
 		flying:   map[*flight]struct{}{}, steps: make(chan step),
@@ -75,7 +80,10 @@ func (d *dispatcher) run(arrivals <-chan []arrival) (cutOff bool) {
 			renewal.Reset(d.pool.parts.Lease() / 3)
 		}
 	}
+	grace := time.AfterFunc(settleGrace, d.stopAccounting)
 	d.tasks.Wait()
+	grace.Stop()
+	d.stopAccounting()
 	return d.cutOff.Load()
 }
 
@@ -216,7 +224,7 @@ func (d *dispatcher) launch(f *flight, now time.Time) {
 	d.calling++
 	d.tasks.Go(func() {
 		report := func(kept int64) { d.steps <- step{flight: f, kept: kept} }
-		if d.pool.executor.run(d.work, f, report) {
+		if d.pool.executor.run(d.work, f, report, d.account) {
 			d.cutOff.Store(true)
 		}
 		d.steps <- step{flight: f, ended: true}
@@ -242,11 +250,11 @@ func (d *dispatcher) advance(s step) {
 		d.inHand -= f.room.Jobs
 		d.measure(time.Since(f.begun))
 		d.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))
-		if d.group == f {
-			d.group = nil
-		}
 	}
 	if s.ended {
+		if d.group == f { // not before its end is recorded: the next group may crash the process
+			d.group = nil
+		}
 		delete(d.flying, f)
 		f.end()
 		d.pool.gate.ended(f.room, f.kept)
@@ -325,9 +333,15 @@ func (d *dispatcher) lose(members []*jobs.Job) {
 	if len(members) == 0 {
 		return
 	}
-	d.pool.parts.Observer.Event(jobs.LeaseLost, len(members))
+	d.account(members)
 	d.forget(members)
-	d.tasks.Go(func() { d.pool.executor.accountLater(d.work, members) })
+}
+
+// account reports lost leases and writes their ends down once the broker is back. It is safe for
+// concurrent use.
+func (d *dispatcher) account(lost []*jobs.Job) {
+	d.pool.parts.Observer.Event(jobs.LeaseLost, len(lost))
+	d.tasks.Go(d.pool.executor.accountLater(d.accounting, lost))
 }
 
 func (d *dispatcher) forget(members []*jobs.Job) {

@@ -33,8 +33,9 @@ type executor struct {
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the
 // flight's lease when it is lost. called is told when the calls have ended, and how many bytes
-// their replies take. It reports whether the batch was cut off by the deadline.
-func (x *executor) run(work context.Context, f *flight, called func(kept int64)) (cutOff bool) {
+// their replies take; lost is told of jobs whose lease is lost. It reports whether the batch was cut
+// off by the deadline.
+func (x *executor) run(work context.Context, f *flight, called func(kept int64), lost func([]*jobs.Job)) (cutOff bool) {
 	ctx, stop := context.WithCancelCause(work)
 	defer stop(nil)
 	defer context.AfterFunc(f.lease, func() { stop(context.Cause(f.lease)) })()
@@ -51,21 +52,21 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 	switch {
 	case err != nil:
 		f.move(stateSettling)
-		return x.giveUp(work, settling, f, batch.Jobs, err)
+		return x.giveUp(work, settling, f, batch.Jobs, lost, err)
 	case len(batch.Jobs) == 0:
 		end.Result = jobs.BatchSuperseded
 		return false
 	}
 	if x.leases.lapsed(batch.Jobs, time.Now()) {
 		f.move(stateLost)
-		return x.giveUp(work, settling, f, batch.Jobs, errLeaseLost)
+		return x.giveUp(work, settling, f, batch.Jobs, lost, errLeaseLost)
 	}
 	x.route(batch.Jobs, x.now())
 	columns := x.fanOut(ctx, batch)
 	f.move(stateSettling)
 	if ctx.Err() != nil && !x.conclusive(batch, columns) {
 		called(0)
-		return x.giveUp(work, settling, f, batch.Jobs, context.Cause(ctx))
+		return x.giveUp(work, settling, f, batch.Jobs, lost, context.Cause(ctx))
 	}
 	s := x.rule(batch, columns)
 	called(s.DataSize())
@@ -75,15 +76,15 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64))
 		return false
 	}
 	if err := x.bury(settling, s); err != nil {
-		return x.giveUp(work, settling, f, s.Batch.Jobs, err)
+		return x.giveUp(work, settling, f, s.Batch.Jobs, lost, err)
 	}
 	if s.Idle() {
-		end.Result = x.wait(settling, f, s)
+		end.Result = x.wait(settling, f, s, lost)
 		return false
 	}
 	var rest []*jobs.Job
 	if end, rest, err = x.commit(settling, f, s); err != nil {
-		return x.giveUp(work, settling, f, rest, err)
+		return x.giveUp(work, settling, f, rest, lost, err)
 	}
 	return false
 }
@@ -117,13 +118,14 @@ func (x *executor) begin(ctx context.Context, f *flight) (*jobs.Batch, error) {
 	}
 	x.observer.Event(jobs.LoneRuns, 1)
 	n := len(f.batch.Jobs)
-	rest, err := x.mark(ctx, f.batch, func(j *jobs.Job) (jobs.Mark, bool) {
+	rest, finished, err := x.mark(ctx, f.batch, func(j *jobs.Job) (jobs.Mark, bool) {
 		m := jobs.Mark{Ref: j.Ref, Lone: j.Record.Lone, Group: max(n/2, 1)}
 		if n == 1 {
 			m.Lone++
 		}
 		return m, true
 	})
+	x.dropFinished(finished)
 	return rest, err
 }
 
@@ -149,9 +151,9 @@ func (x *executor) withoutCancelled(s *jobs.Settlement) *jobs.Settlement {
 	return rest
 }
 
-// mark changes the records of the jobs of a batch without an event. Jobs that are final elsewhere
-// are acked and dropped; it returns the batch without them.
-func (x *executor) mark(ctx context.Context, b *jobs.Batch, of func(*jobs.Job) (jobs.Mark, bool)) (*jobs.Batch, error) {
+// mark changes the records of the jobs of a batch without an event. It returns the batch without
+// those that are final elsewhere, and these.
+func (x *executor) mark(ctx context.Context, b *jobs.Batch, of func(*jobs.Job) (jobs.Mark, bool)) (rest *jobs.Batch, finished []*jobs.Job, err error) {
 	for {
 		var marks []jobs.Mark
 		var at []int
@@ -161,42 +163,53 @@ func (x *executor) mark(ctx context.Context, b *jobs.Batch, of func(*jobs.Job) (
 			}
 		}
 		if len(marks) == 0 {
-			return b, nil
+			return b, finished, nil
 		}
 		err := x.ledger.Mark(ctx, marks)
 		var conflict *jobs.ConflictError
 		if !errors.As(err, &conflict) {
-			return b, err
+			return b, finished, err
 		}
 		final := make([]bool, len(b.Jobs))
 		for k, i := range at {
 			final[i] = conflict.Final[k]
 		}
-		var finished []*jobs.Job
-		b, finished = b.Without(final)
-		x.dropFinished(finished)
+		var dropped []*jobs.Job
+		b, dropped = b.Without(final)
+		finished = append(finished, dropped...)
 	}
 }
 
 // account writes down, without an event, that deliveries ended which this process lived to see.
 // They do not make their jobs suspects. What is not recorded is none the worse unless it happens
-// several times in a row, so jobs that are far from that cost no write.
-func (x *executor) account(ctx context.Context, members []*jobs.Job) {
-	_, err := x.mark(ctx, &jobs.Batch{Jobs: members}, func(j *jobs.Job) (jobs.Mark, bool) {
+// several times in a row, so jobs that are far from that cost no write. It returns the jobs that
+// are open, and those that turned out to be final elsewhere.
+func (x *executor) account(ctx context.Context, members []*jobs.Job) (open, finished []*jobs.Job) {
+	rest, finished, err := x.mark(ctx, &jobs.Batch{Jobs: members}, func(j *jobs.Job) (jobs.Mark, bool) {
 		m := jobs.Mark{Ref: j.Ref, Seen: j.Delivered, Lone: j.Record.Lone, Group: j.Record.Group}
 		return m, j.Record.Suspect(j.Delivered + 1)
 	})
 	if err != nil {
 		x.log.Debug().Err(err).Int("jobs", len(members)).Msg("ends of deliveries could not be recorded")
 	}
+	return rest.Jobs, finished
 }
 
-// accountLater is account for jobs whose lease is lost: the broker is away, or was. It waits for
-// it as long as a lease lasts, but not beyond the hard deadline.
-func (x *executor) accountLater(work context.Context, members []*jobs.Job) {
-	ctx, cancel := context.WithTimeout(work, x.leases.length())
-	defer cancel()
-	x.account(ctx, members)
+// accountPatience is how long the broker is waited for to account for lost leases.
+const accountPatience = 5 * time.Minute
+
+// accountLater returns a function that accounts for jobs whose lease is lost: the broker is away, or
+// was. It may wait for long, and holds what it needs of the jobs only, not their bodies.
+func (x *executor) accountLater(ctx context.Context, members []*jobs.Job) (wait func()) {
+	names := make([]*jobs.Job, len(members))
+	for i, j := range members {
+		names[i] = &jobs.Job{Delivery: jobs.Delivery{Ref: j.Ref, UID: j.UID, Delivered: j.Delivered}, Record: j.Record}
+	}
+	return func() {
+		ctx, cancel := context.WithTimeout(ctx, accountPatience)
+		defer cancel()
+		x.account(ctx, names)
+	}
 }
 
 // conclusive reports whether every called service gave an answer of its own in time, so that
@@ -214,49 +227,50 @@ func (x *executor) conclusive(b *jobs.Batch, columns []column) bool {
 // where the broker refuses the commit they come back after a back-off, by their deliveries since
 // no attempt was recorded. After a lost lease they are somebody else's, and a nak would take them
 // away again. None of these ends makes them suspects.
-func (x *executor) giveUp(work, settling context.Context, f *flight, members []*jobs.Job, cause error) (cutOff bool) {
+func (x *executor) giveUp(work, settling context.Context, f *flight, members []*jobs.Job, lost func([]*jobs.Job), cause error) (cutOff bool) {
 	if x.leases.lapsed(members, time.Now()) {
 		f.move(stateLost)
 	}
 	if !f.move(stateReleased) {
-		x.observer.Event(jobs.LeaseLost, len(members))
-		x.accountLater(work, members)
+		lost(members)
 		return false
 	}
 	cutOff = work.Err() != nil
 	if !cutOff {
 		x.log.Warn().Err(cause).Str("batch_id", f.batch.ID).Int("jobs", len(members)).Msg("batch given up uncommitted; its jobs come back")
 	}
-	x.account(settling, members)
-	for _, j := range members {
+	open, finished := x.account(settling, members)
+	x.dropFinished(finished)
+	for _, j := range open {
 		if cutOff {
 			x.nak(j, 0)
 		} else {
 			x.nak(j, x.policy.Backoff(j.Record.Waits(j.Delivered)))
 		}
 	}
-	return cutOff && len(members) > 0
+	return cutOff && len(open) > 0
 }
 
 // wait gives back jobs of which nothing was learnt, because a service holds them back. There is
 // no event; each comes back after a time that grows with how often that has happened.
-func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement) jobs.BatchResult {
+func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement, lost func([]*jobs.Job)) jobs.BatchResult {
 	delays := make(map[*jobs.Job]time.Duration, len(s.Rulings))
 	for i, j := range s.Batch.Jobs {
 		delays[j] = s.Rulings[i].Delay
 	}
-	rest, err := x.mark(ctx, s.Batch, func(j *jobs.Job) (jobs.Mark, bool) {
+	rest, finished, err := x.mark(ctx, s.Batch, func(j *jobs.Job) (jobs.Mark, bool) {
 		seen, due := j.Record.Credit(j.Delivered)
 		return jobs.Mark{Ref: j.Ref, Seen: seen, Lone: j.Record.Lone, Group: j.Record.Group}, due
 	})
 	if err != nil {
 		x.log.Debug().Err(err).Str("batch_id", s.Batch.ID).Msg("ends of deliveries could not be recorded")
 	}
+	x.dropFinished(finished)
 	if x.leases.lapsed(rest.Jobs, time.Now()) {
 		f.move(stateLost)
 	}
 	if !f.move(stateSettled) {
-		x.observer.Event(jobs.LeaseLost, len(rest.Jobs))
+		lost(rest.Jobs)
 		return jobs.BatchAborted
 	}
 	x.observer.Event(jobs.Waited, len(rest.Jobs))

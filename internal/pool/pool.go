@@ -114,8 +114,9 @@ func (p *Pool) Run(intake, work context.Context) error {
 func (p *Pool) handBack(unstarted []*jobs.Job) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleGrace)
 	defer cancel()
-	p.executor.account(ctx, unstarted)
-	for _, j := range unstarted {
+	open, finished := p.executor.account(ctx, unstarted)
+	p.executor.dropFinished(finished)
+	for _, j := range open {
 		p.executor.nak(j, 0)
 	}
 	p.parts.Observer.Event(jobs.HandedBack, len(unstarted))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,10 +50,13 @@ func launch(w *world, name string) *replica {
 	cfg := pool.Config{
 		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
 		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
-		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 6, RetryMin: time.Second, RetryMax: 20 * time.Second,
+		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 20, RetryMin: time.Second, RetryMax: 20 * time.Second,
 		Pool: "sim", Replica: name,
 	}
 	r.limit = cfg.Capacity()
+	// A job that is larger than a whole batch may be taken beyond the bound, one for each slot, for
+	// the intake and for what is being settled.
+	r.limit.Bytes += int64(cfg.BatchesInFlight+2) * (largeHeader + 4096)
 	sets := r.newSets()
 	l := ledger.New(r, ledger.Config{
 		Names: ledger.Names{Pool: "sim", Stream: "JOBS"}, EventSubject: bus.EventSubject,
@@ -141,8 +145,8 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
 		}
-		n := min(room.Jobs, r.dice.between(1, 30))
-		out, err := r.world.deliver(ctx, n, func() time.Duration {
+		room.Jobs = min(room.Jobs, r.dice.between(1, 30))
+		out, err := r.world.deliver(ctx, room, func() time.Duration {
 			if r.dice.bad(30) {
 				return r.dice.upTo(ackWait / 4)
 			}
@@ -155,9 +159,14 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 			r.dice.shuffle(out)
 		}
 		time.Sleep(r.dice.upTo(20 * time.Millisecond))
-		if held := r.pool.Held(); held.Jobs+len(out) > r.limit.Jobs {
+		held := r.pool.Held()
+		for i := range out {
+			held.Jobs++
+			held.Bytes += out[i].Size()
+		}
+		if held.Jobs > r.limit.Jobs || held.Bytes > r.limit.Bytes {
 			r.world.mu.Lock()
-			r.world.violation("%s holds %d jobs, its limit is %d", r.name, held.Jobs+len(out), r.limit.Jobs)
+			r.world.violation("%s holds %+v, its limit is %+v", r.name, held, r.limit)
 			r.world.mu.Unlock()
 		}
 		if r.step() == nil && !r.offline.Load() && !r.dice.bad(20) {
@@ -263,10 +272,9 @@ type service struct {
 	required bool
 }
 
-func (s service) Name() string      { return s.name }
-func (s service) Required() bool    { return s.required }
-func (s service) Batched() bool     { return true }
-func (s service) Takes(string) bool { return true }
+func (s service) Name() string   { return s.name }
+func (s service) Required() bool { return s.required }
+func (s service) Batched() bool  { return true }
 
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
@@ -281,7 +289,7 @@ func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	}
 	s.r.world.called(s.r.name, s.name, c.Jobs)
 	for _, j := range c.Jobs {
-		if strings.HasPrefix(string(j.Body), "poison") {
+		if strings.HasPrefix(string(j.Body), kindPoison) {
 			s.r.kill()
 		}
 	}
@@ -298,13 +306,14 @@ func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 		<-ctx.Done()
 		return refused(jobs.ReasonCanceled, false, 0, 1)
 	}
-	if s.r.dice.bad(50) {
+	toxic := slices.ContainsFunc(c.Jobs, func(j *jobs.Job) bool { return strings.HasPrefix(string(j.Body), kindToxic) })
+	if toxic || s.r.dice.bad(50) {
 		return refused(jobs.ReasonHTTP5xx, false, 503, 3)
 	}
 	replies := make([]jobs.Reply, len(c.Jobs))
 	for i, j := range c.Jobs {
 		switch {
-		case strings.HasPrefix(string(j.Body), "refused") && s.required:
+		case strings.HasPrefix(string(j.Body), kindRefused) && s.required:
 			return refused(jobs.ReasonHTTP4xx, true, 422, 1)
 		case s.r.dice.bad(15):
 			replies[i] = jobs.Reply{Status: jobs.StatusFail, Error: "simulated"}

@@ -62,6 +62,7 @@ func play(s uint64) (broken []string) {
 			break
 		}
 	}
+	n.replaceTheDead()      // somebody has to end the sets
 	time.Sleep(3 * ackWait) // late settlements
 	for _, r := range n.alive {
 		r.stop(time.Minute)
@@ -117,6 +118,8 @@ func (n *nemesis) torment(d time.Duration) {
 		case 4:
 			drained := n.pick()
 			go drained.stop(n.dice.upTo(ackWait))
+		case 6:
+			n.deadlineDrains()
 		case 5:
 			if len(n.alive) < 4 {
 				n.launch()
@@ -133,11 +136,11 @@ func (n *nemesis) torment(d time.Duration) {
 func (n *nemesis) burst() {
 	var bodies []string
 	for range n.dice.between(1, 40) {
-		switch n.dice.between(0, 150) {
-		case 0:
-			bodies = append(bodies, "refused")
-		case 1:
-			bodies = append(bodies, "poison")
+		switch kind := n.dice.between(0, 150); kind {
+		case 0, 1, 2, 3, 4, 5:
+			bodies = append(bodies, []string{kindRefused, kindPoison, kindToxic, kindLarge, kindPartial, kindNobody}[kind])
+		case 6, 7, 8:
+			bodies = append(bodies, []string{kindToxic, kindPartial, kindNobody}[kind-6])
 		default:
 			bodies = append(bodies, fmt.Sprintf(`{"n":%d}`, n.dice.between(0, 1<<30)))
 		}

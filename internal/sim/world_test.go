@@ -38,7 +38,9 @@ type world struct {
 	okAt    map[string]time.Time
 	endedAt map[string]time.Time
 	letters map[string]bool
-	sets    map[string]*set
+	// bodies are those of all jobs, by uid.
+	bodies map[string]string
+	sets   map[string]*set
 	// cancels are the jobs that ended cancelled: between the commit and the removal of the message
 	// one may be delivered for the first time.
 	cancels map[string]bool
@@ -61,7 +63,7 @@ type message struct {
 func newWorld(seed uint64) *world {
 	return &world{
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
-		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
+		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
 }
 
@@ -124,10 +126,12 @@ func (w *world) publish(bodies []string, change func(i int, d *jobs.Delivery)) {
 		w.lastJob++
 		ref := jobs.Ref{Epoch: epoch, Seq: w.lastJob}
 		d := jobs.Delivery{
-			Subject: "jobs.sim", Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
+			Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
 			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.lastJob)}},
 			Published: time.Now(),
 		}
+		hostile(&d)
+		w.bodies[ref.UID()] = body
 		if change != nil {
 			change(i, &d)
 		}
@@ -137,11 +141,11 @@ func (w *world) publish(bodies []string, change func(i int, d *jobs.Delivery)) {
 	w.wake()
 }
 
-// deliver hands out at most n jobs that are due, each for lease; it waits for the first.
-func (w *world) deliver(ctx context.Context, n int, lease func() time.Duration) ([]jobs.Delivery, error) {
+// deliver hands out the jobs that are due, as many as room holds, at least one, each for lease; it waits for the first.
+func (w *world) deliver(ctx context.Context, room jobs.Room, lease func() time.Duration) ([]jobs.Delivery, error) {
 	for {
 		w.mu.Lock()
-		out, next := w.takeDue(n, lease)
+		out, next := w.takeDue(room, lease)
 		changed := w.changed
 		w.mu.Unlock()
 		if len(out) > 0 {
@@ -159,7 +163,7 @@ func (w *world) deliver(ctx context.Context, n int, lease func() time.Duration) 
 	}
 }
 
-func (w *world) takeDue(n int, lease func() time.Duration) (out []jobs.Delivery, next time.Duration) {
+func (w *world) takeDue(room jobs.Room, lease func() time.Duration) (out []jobs.Delivery, next time.Duration) {
 	now, next := time.Now(), time.Hour
 	seqs := make([]uint64, 0, len(w.jobs))
 	for seq := range w.jobs {
@@ -172,7 +176,7 @@ func (w *world) takeDue(n int, lease func() time.Duration) (out []jobs.Delivery,
 			next = min(next, wait)
 			continue
 		}
-		if len(out) == n {
+		if room.Bytes -= m.delivery.Size(); len(out) == room.Jobs || len(out) > 0 && room.Bytes < 0 {
 			return out, next
 		}
 		m.delivery.Delivered++
@@ -264,6 +268,7 @@ func (w *world) stored(data []byte) {
 		}
 		if j.Final() && w.endedAt[j.UID].IsZero() {
 			w.endedAt[j.UID] = now
+			w.blamed(&j)
 		}
 	}
 }

@@ -1,0 +1,86 @@
+package sim_test
+
+import (
+	"strings"
+	"time"
+
+	"rollcall/internal/jobs"
+)
+
+// Kinds of jobs, by how their bodies begin. All others are innocent.
+const (
+	// kindRefused is refused by every required service, for good.
+	kindRefused = "refused"
+	// kindPoison kills the process that calls a service for it.
+	kindPoison = "poison"
+	// kindToxic makes every call that it is in answer 500.
+	kindToxic = "toxic"
+	// kindLarge has a header of a megabyte.
+	kindLarge = "large"
+	// kindPartial is not routed to all services, kindNobody to none.
+	kindPartial, kindNobody = "partial", "nobody"
+)
+
+const (
+	subjectAll, subjectPartial, subjectNobody = "jobs.sim", "jobs.partial", "jobs.nobody"
+	// onlyService takes the jobs of subjectPartial.
+	onlyService = "billing"
+)
+
+const largeHeader = 1 << 20
+
+// hostile makes a job of its kind of a delivery.
+func hostile(d *jobs.Delivery) {
+	d.Subject = subjectAll
+	switch kind := string(d.Data); {
+	case strings.HasPrefix(kind, kindLarge):
+		d.Header["X-Large"] = []string{strings.Repeat("x", largeHeader)}
+	case strings.HasPrefix(kind, kindPartial):
+		d.Subject = subjectPartial
+	case strings.HasPrefix(kind, kindNobody):
+		d.Subject = subjectNobody
+	}
+}
+
+// Takes is the route of the service.
+func (s service) Takes(subject string) bool {
+	switch subject {
+	case subjectNobody:
+		return false
+	case subjectPartial:
+		return s.name == onlyService
+	default:
+		return true
+	}
+}
+
+// blamed judges how a job ended: nobody may pay for what a mate of his does. The caller holds the
+// lock.
+func (w *world) blamed(j *jobs.EventJob) {
+	body := w.bodies[j.UID]
+	switch {
+	case j.Outcome == jobs.Invalid != strings.HasPrefix(body, kindNobody):
+		w.violation("job %s, %.10q, ended %s: %s", j.UID, body, j.Outcome, j.Reason)
+	case j.Reason == jobs.ReasonCrashLoop && !strings.HasPrefix(body, kindPoison):
+		w.violation("job %s, %.10q, is blamed for crashes", j.UID, body)
+	case strings.HasPrefix(j.Reason, "gave up after") && !strings.HasPrefix(body, kindToxic):
+		w.violation("job %s, %.10q, %s", j.UID, body, j.Reason)
+	}
+	for service := range j.Services {
+		if strings.HasPrefix(body, kindPartial) && service != onlyService {
+			w.violation("job %s is not routed to %s, and its event names it", j.UID, service)
+		}
+	}
+}
+
+// deadlineDrains stops replicas in a row, each long before its calls can end.
+func (n *nemesis) deadlineDrains() {
+	for range n.dice.between(2, 5) {
+		if len(n.alive) == 0 {
+			n.launch()
+		}
+		n.pick().stop(n.dice.upTo(200 * time.Millisecond))
+		n.launch()
+		time.Sleep(n.dice.upTo(5 * time.Second))
+	}
+}
