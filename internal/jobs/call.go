@@ -137,3 +137,23 @@ func (f *Failure) Error() string { return fmt.Sprintf("%s: %v", f.Reason, f.Err)
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// Suspicious reports whether one of the call's jobs may have caused the failure: the service was
+// reached, and what came back says nothing of the single jobs.
+func (f *Failure) Suspicious() bool {
+	switch f.Reason {
+	case ReasonHTTP5xx, ReasonTimeout, ReasonReset, ReasonBadResponse, ReasonTooLarge, ReasonPanic, ReasonOther:
+		return true
+	default:
+		return false
+	}
+}
+
+// NextGroup returns how many jobs the next call may hold for each of the n of the failed call; 0 = any
+// number.
+func (f *Failure) NextGroup(n int) int {
+	if !f.Suspicious() {
+		return 0
+	}
+	return max(n/2, 1)
+}

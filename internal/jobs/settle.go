@@ -38,21 +38,26 @@ func (a *Reply) burnt() bool {
 	return a != nil && a.Status != StatusSkipped && !a.Unsent && !a.Free
 }
 
-// group returns how many jobs the next call may hold. Answers that burn no attempt teach
-// nothing, so what was known stays.
+// group returns how many jobs the next call may hold. A call that failed as a whole halves that,
+// also where it burnt no attempt, as while a breaker lets trial calls pass: one of its jobs may be
+// what keeps the breaker open. An answer about the job itself frees it of what was known.
 func (a Answers) group(known int) int {
-	if !a.burnt() {
-		return known
-	}
-	group := 0
+	group, answered := 0, false
 	for _, r := range a {
 		switch {
-		case !r.burnt() || r.Status != StatusRetry:
-		case r.Alone:
-			group = 1
-		case r.Group > 0 && (group == 0 || r.Group < group):
-			group = r.Group
+		case r == nil || r.Status == StatusSkipped || r.Unsent:
+		case r.Status == StatusRetry && r.Alone:
+			return 1
+		case r.Status == StatusRetry && r.Group > 0:
+			if group == 0 || r.Group < group {
+				group = r.Group
+			}
+		default:
+			answered = answered || !r.Free
 		}
+	}
+	if group == 0 && !answered {
+		return known
 	}
 	return group
 }

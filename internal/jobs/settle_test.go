@@ -25,7 +25,7 @@ func unsent() *jobs.Reply {
 	return &jobs.Reply{Status: jobs.StatusRetry, Error: "busy", Unsent: true}
 }
 func free() *jobs.Reply {
-	return &jobs.Reply{Status: jobs.StatusRetry, Error: "busy", Free: true, Group: 4}
+	return &jobs.Reply{Status: jobs.StatusRetry, Error: "busy", Free: true}
 }
 func skipped() *jobs.Reply {
 	return &jobs.Reply{Status: jobs.StatusSkipped}
@@ -62,6 +62,7 @@ func TestRule(t *testing.T) {
 		"free beside a success":                         {jobs.Job{Record: jobs.Record{Attempts: 4}}, jobs.Answers{free(), ok(), free()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 5, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search"}, Delay: 16 * time.Second}},
 		"skipped by a required service":                 {jobs.Job{}, jobs.Answers{ok(), skipped(), skipped()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
 		"a call that failed as a whole":                 {jobs.Job{}, jobs.Answers{whole(48), ok(), whole(12)}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 12, Reason: "500", Service: "billing", OK: []string{"search"}, Delay: time.Second}},
+		"a trial call that failed as a whole":           {jobs.Job{Record: jobs.Record{Group: 8}}, jobs.Answers{{Status: jobs.StatusRetry, Error: "500", Free: true, Group: 4}, unsent(), unsent()}, jobs.Ruling{Outcome: jobs.Retrying, Group: 4, Reason: "500", Service: "billing", Delay: time.Second}},
 		"an id shared within the call":                  {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, Error: "busy", Alone: true}, whole(48), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 1, Reason: "busy", Service: "billing", OK: []string{"stats"}, Delay: time.Second}},
 		"an answer about the job frees it of its group": {jobs.Job{Record: jobs.Record{Group: 3}}, jobs.Answers{retry(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Second}},
 		"retry after":                                   {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},

@@ -302,7 +302,7 @@ var mutants = []mutant{
 	},
 	{
 		"a call that failed as a whole is repeated as a whole", "one poison job costs its mates few attempts",
-		"internal/pool/fanout.go", "Free: f.Free, Group: max(n/2, 1),", "Free: f.Free,", poolPkg,
+		"internal/pool/fanout.go", "Free: f.Free, Group: f.NextGroup(n),", "Free: f.Free,", poolPkg,
 	},
 	{
 		"calls ignore how large they may be", "one poison job costs its mates few attempts",

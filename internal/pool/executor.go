@@ -254,13 +254,14 @@ func (x *executor) giveUp(work, settling context.Context, f *flight, members []*
 // wait gives back jobs of which nothing was learnt, because a service holds them back. There is
 // no event; each comes back after a time that grows with how often that has happened.
 func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement, lost func([]*jobs.Job)) jobs.BatchResult {
-	delays := make(map[*jobs.Job]time.Duration, len(s.Rulings))
+	rulings := make(map[*jobs.Job]*jobs.Ruling, len(s.Rulings))
 	for i, j := range s.Batch.Jobs {
-		delays[j] = s.Rulings[i].Delay
+		rulings[j] = &s.Rulings[i]
 	}
 	rest, finished, err := x.mark(ctx, s.Batch, func(j *jobs.Job) (jobs.Mark, bool) {
 		seen, due := j.Record.Credit(j.Delivered)
-		return jobs.Mark{Ref: j.Ref, Seen: seen, Lone: j.Record.Lone, Group: j.Record.Group}, due
+		group := rulings[j].Group
+		return jobs.Mark{Ref: j.Ref, Seen: seen, Lone: j.Record.Lone, Group: group}, due || group != j.Record.Group
 	})
 	if err != nil {
 		x.log.Debug().Err(err).Str("batch_id", s.Batch.ID).Msg("ends of deliveries could not be recorded")
@@ -275,7 +276,7 @@ func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement, lost
 	}
 	x.observer.Event(jobs.Waited, len(rest.Jobs))
 	for _, j := range rest.Jobs {
-		x.nak(j, delays[j])
+		x.nak(j, rulings[j].Delay)
 	}
 	return jobs.BatchWaiting
 }

@@ -205,7 +205,7 @@ func (c *caller) ask(ctx context.Context, p part, body []byte) {
 func failed(f *jobs.Failure, n int) *jobs.Reply {
 	reply := &jobs.Reply{
 		Status: jobs.StatusRetry, Error: jobs.Clip(f.Error(), maxReasonText), RetryAfter: f.RetryAfter,
-		Free: f.Free, Group: max(n/2, 1),
+		Free: f.Free, Group: f.NextGroup(n),
 	}
 	if f.Final {
 		reply.Status = jobs.StatusFail

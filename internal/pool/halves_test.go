@@ -83,3 +83,31 @@ func TestJobsThatShareAnIDComeBackEachInACallOfItsOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestAPoisonJobDoesNotKeepItsMatesBehindAnOpenBreaker: trial calls burn no attempt, but they too come
+// back in halves, or the mates of a poison job would wait for it for ever.
+func TestAPoisonJobDoesNotKeepItsMatesBehindAnOpenBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n = 64
+		cfg := settings()
+		cfg.BatchSize, cfg.RetryMin, cfg.RetryMax = n, 100*time.Millisecond, time.Second
+		trial := poisoned(func(seq uint64) bool { return seq == 7 })
+		r := prepare(t)
+		r.redeliver()
+		r.start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+			result := trial(ctx, c)
+			if result.Failure != nil {
+				result.Failure.Free = true
+			}
+			return result
+		}})
+		r.push(deliveries(1, n)...)
+		time.Sleep(time.Minute)
+		if done := r.finished(); done != n-1 {
+			t.Errorf("%d of the %d others are done", done, n-1)
+		}
+		r.cut()
+		<-r.ended
+	})
+}

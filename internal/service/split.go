@@ -57,7 +57,7 @@ func spread(r jobs.CallResult, n int) []jobs.Reply {
 	if r.Failure == nil {
 		return r.Replies[:n:n]
 	}
-	reply := jobs.Reply{Error: jobs.Clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter, Unsent: r.Tries == 0, Free: r.Failure.Free, Group: max(n/2, 1)}
+	reply := jobs.Reply{Error: jobs.Clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter, Unsent: r.Tries == 0, Free: r.Failure.Free, Group: r.Failure.NextGroup(n)}
 	if r.Failure.Final && n == 1 {
 		reply.Status = jobs.StatusFail
 	}
