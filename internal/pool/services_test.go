@@ -60,6 +60,8 @@ type counter struct {
 	n  map[jobs.Occurrence]int
 	// results counts how batches ended.
 	results map[jobs.BatchResult]int
+	// panics is the service at whose calls it panics.
+	panics string
 }
 
 func newCounter() *counter {
@@ -82,7 +84,10 @@ func (o *counter) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, fu
 	return ctx, func(end jobs.BatchEnd) { o.ended(end) }
 }
 
-func (o *counter) Call(ctx context.Context, _ *jobs.Call) (context.Context, func(*jobs.CallResult)) {
+func (o *counter) Call(ctx context.Context, c *jobs.Call) (context.Context, func(*jobs.CallResult)) {
+	if o.panics == c.Service {
+		panic("observer")
+	}
 	return ctx, func(*jobs.CallResult) {}
 }
 
