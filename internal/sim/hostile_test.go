@@ -59,6 +59,7 @@ func (s service) Takes(subject string) bool {
 func (w *world) blamed(j *jobs.EventJob) {
 	body := w.bodies[j.UID]
 	switch {
+	case j.Outcome == jobs.Cancelled:
 	case j.Outcome == jobs.Invalid != strings.HasPrefix(body, kindNobody):
 		w.violation("job %s, %.10q, ended %s: %s", j.UID, body, j.Outcome, j.Reason)
 	case j.Reason == jobs.ReasonCrashLoop && !strings.HasPrefix(body, kindPoison):

@@ -101,7 +101,7 @@ func (n *nemesis) torment(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(n.dice.upTo(10 * time.Second)) {
 		n.replaceTheDead()
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
-		switch n.dice.between(0, 8) {
+		switch n.dice.between(0, 9) {
 		case 0:
 			n.pick().kill()
 		case 1:
@@ -124,7 +124,7 @@ func (n *nemesis) torment(d time.Duration) {
 			if len(n.alive) < 4 {
 				n.launch()
 			}
-		case 6:
+		case 7:
 			n.cancel()
 		default:
 			n.burst()
