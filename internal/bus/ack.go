@@ -187,7 +187,7 @@ func (s *Source) dropLapsed() {
 }
 
 // elapsed returns how much time has passed since t, also while the machine was suspended: then
-// the monotonic clock stands still and only the wall clock tells.
+// the monotonic clock stands still and only the wall clock goes on.
 func elapsed(t time.Time) time.Duration {
 	now := time.Now()
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))

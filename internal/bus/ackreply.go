@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ackReply is what the reply subject of a JetStream delivery tells.
+// ackReply is what the reply subject of a JetStream delivery says.
 type ackReply struct {
 	delivered   uint64
 	streamSeq   uint64

@@ -20,7 +20,7 @@ const (
 	// happened: somebody may have changed what the consumer allows.
 	lookEvery = 10 * time.Second
 	// recreateAfter is how long stream or consumer must have been missing before they are made
-	// again. The server tells the pulls of a deleted stream before it has removed its files,
+	// again. The server ends the pulls of a deleted stream before it has removed its files,
 	// and a stream made in between is broken: it takes messages and never confirms them, or
 	// goes on numbering where the old one ended (seen with nats-server 2.15.2, three runs of five).
 	recreateAfter = 2 * time.Second

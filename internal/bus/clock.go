@@ -34,10 +34,10 @@ type Clock struct {
 }
 
 // clockSample says that the broker's clock was offset ahead of ours at a moment, give or take
-// doubt.
+// margin.
 type clockSample struct {
-	at            time.Time
-	offset, doubt time.Duration
+	at             time.Time
+	offset, margin time.Duration
 }
 
 func newClock(log zerolog.Logger) *Clock { return &Clock{log: log, now: time.Now} }
@@ -49,7 +49,7 @@ func (c *Clock) observe(asked, stamped, received time.Time) {
 		return
 	}
 	took := received.Sub(asked)
-	sample := clockSample{at: received, offset: stamped.Sub(asked.Round(0).Add(took / 2)), doubt: took / 2}
+	sample := clockSample{at: received, offset: stamped.Sub(asked.Round(0).Add(took / 2)), margin: took / 2}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.samples) == clockSamples {
@@ -87,14 +87,14 @@ func (c *Clock) skew() (time.Duration, bool) {
 		if passed > sampleLife || stepped.Abs() > clockStep {
 			continue
 		}
-		if best == nil || s.doubt <= best.doubt {
+		if best == nil || s.margin <= best.margin {
 			best = s
 		}
 	}
 	switch {
 	case best == nil:
 		return 0, false
-	case best.offset.Abs() <= best.doubt:
+	case best.offset.Abs() <= best.margin:
 		return 0, true
 	default:
 		return best.offset, true

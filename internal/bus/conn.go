@@ -56,10 +56,10 @@ type Conn struct {
 	reconnects  atomic.Uint64
 
 	mu sync.Mutex
-	// wanted tells that Close was called; reason is why the connection ended otherwise.
-	wanted bool
-	reason error
-	denied denials
+	// closing is set once Close was called; reason is why the connection ended otherwise.
+	closing bool
+	reason  error
+	denied  denials
 	// needed are the subscriptions, besides inboxes, that the worker depends on.
 	needed map[string]struct{}
 	// resumed is called after every reconnect.
@@ -90,7 +90,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect),
 		nats.ClosedHandler(c.onClosed), nats.ErrorHandler(c.onError))
 	options = append(options, extra...)
-	for told := false; ; told = true {
+	for logged := false; ; logged = true {
 		c.nc, err = nats.Connect(cfg.URL, options...)
 		if err == nil {
 			break
@@ -98,7 +98,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		if !worthRedialling(err) {
 			return nil, fmt.Errorf("connect to %s: %w", jobs.MaskURLs(cfg.URL), err)
 		}
-		if !told {
+		if !logged {
 			log.Warn().Err(err).Str("url", jobs.MaskURLs(cfg.URL)).Msg("NATS is not reachable yet, retrying")
 		}
 		if retry.Wait(ctx, retry.Jitter(reconnectWait)) != nil {
@@ -170,7 +170,7 @@ func (c Config) options() ([]nats.Option, error) {
 	return options, nil
 }
 
-// worthRedialling tells a server that is away from one that turned us down and from
+// worthRedialling distinguishes a server that is away from one that turned us down and from
 // settings that cannot work.
 func worthRedialling(err error) bool {
 	var network interface{ Timeout() bool }
@@ -181,7 +181,7 @@ func worthRedialling(err error) bool {
 // NATS returns the connection itself, for services called over NATS. It must not be closed.
 func (c *Conn) NATS() *nats.Conn { return c.nc }
 
-// Closed is closed once the connection is gone for good; [Conn.Err] then tells why.
+// Closed is closed once the connection is gone for good; [Conn.Err] then says why.
 // nats.go gives up on errors it does not know and on a login that was revoked: a worker
 // must not live on without its broker.
 func (c *Conn) Closed() <-chan struct{} { return c.closed }
@@ -204,7 +204,7 @@ func (c *Conn) Healthy() error {
 	return nil
 }
 
-// online reports whether a server is connected and all were told of the last reconnect.
+// online reports whether a server is connected and everybody has heard of the last reconnect.
 func (c *Conn) online() bool { return c.connected.Load() && c.nc.IsConnected() }
 
 // Disconnects counts how often the connection broke.
@@ -218,7 +218,7 @@ func (c *Conn) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	c.mu.Lock()
-	c.wanted = true
+	c.closing = true
 	c.mu.Unlock()
 	var err error
 	if c.nc.IsConnected() {
@@ -253,18 +253,18 @@ func (c *Conn) publishOnline(ctx context.Context, m *nats.Msg) error {
 func (c *Conn) generation() uint64 { return c.nc.Stats().Reconnects }
 
 // onResume registers what is called after every reconnect. It must not block.
-func (c *Conn) onResume(tell func()) {
+func (c *Conn) onResume(resume func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.resumed = append(c.resumed, tell)
+	c.resumed = append(c.resumed, resume)
 }
 
 func (c *Conn) onDisconnect(_ *nats.Conn, err error) {
 	c.connected.Store(false)
 	c.mu.Lock()
-	wanted := c.wanted
+	closing := c.closing
 	c.mu.Unlock()
-	if wanted {
+	if closing {
 		return
 	}
 	c.disconnects.Add(1)
@@ -276,8 +276,8 @@ func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.mu.Lock()
 	resumed := slices.Clone(c.resumed)
 	c.mu.Unlock()
-	for _, tell := range resumed {
-		tell()
+	for _, resume := range resumed {
+		resume()
 	}
 	c.connected.Store(true)
 	c.log.Info().Str("server", nc.ConnectedServerName()).Msg("connected to NATS again")
@@ -286,7 +286,7 @@ func (c *Conn) onReconnect(nc *nats.Conn) {
 func (c *Conn) onClosed(nc *nats.Conn) {
 	c.connected.Store(false)
 	c.mu.Lock()
-	if !c.wanted {
+	if !c.closing {
 		err := nc.LastError()
 		if err == nil {
 			err = nats.ErrConnectionClosed

@@ -207,7 +207,7 @@ func (s *CoreSource) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// CoreLedger remembers nothing: it tells the completion event on its plain subject and answers
+// CoreLedger remembers nothing: it publishes the completion event on its plain subject and answers
 // the producers.
 type CoreLedger struct{ conn *Conn }
 

@@ -18,7 +18,7 @@ const (
 	// replica asks that often.
 	pullExpiry = time.Second
 	// pullGrace is how much later than its expiry a pull is written off whose end was never
-	// told: a reconnect, a change of leader, or a lost status message.
+	// reported: a reconnect, a change of leader, or a lost status message.
 	pullGrace = time.Second
 	// pullLag is how late the broker may be in ending a pull whose time is over.
 	pullLag = 250 * time.Millisecond
@@ -48,7 +48,7 @@ const (
 
 // pulls is the account of what was asked for at the broker. Deliveries carry their own
 // subject and do not tell which pull they belong to; so the account is kept in total, and
-// the status message that ends a pull tells how much of it was not delivered.
+// the status message that ends a pull says how much of it was not delivered.
 type pulls struct {
 	live map[uint64]pull
 	last uint64
@@ -147,7 +147,7 @@ func (p *pulls) arrived(size int64) {
 }
 
 // stragglers is the number of a pull that stands for deliveries which the broker has sent, or
-// so the account says, after the last pull ended: with replicas it tells the end first and
+// so the account says, after the last pull ended: with replicas it reports the end first and
 // delivers once the delivery is replicated (server/consumer.go, deliverMsg). Or a written-off
 // pull had them. They are waited for no longer than the grace.
 const stragglers = 0
@@ -186,7 +186,7 @@ func (p *pulls) tidy() {
 	}
 }
 
-// writeOff ends a pull of which nobody told how much was delivered. What the others asked
+// writeOff ends a pull of which nobody said how much was delivered. What the others asked
 // for bounds what can still come.
 func (p *pulls) writeOff(number uint64) {
 	if _, ok := p.live[number]; !ok {

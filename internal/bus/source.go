@@ -25,8 +25,8 @@ import (
 //	   │ ready                                          ▼
 //	   └────────────── accept ◀── deliveries, and a status that ends each pull
 //
-// Every pull ends with a status message: because it has max_bytes, the server tells also
-// that it is complete (server/consumer.go, loopAndGatherMsgs: "Batch Completed"). So what
+// Every pull ends with a status message: because it has max_bytes, the server also says
+// when it is complete (server/consumer.go, loopAndGatherMsgs: "Batch Completed"). So what
 // is still to come is known, and the room is never exceeded.
 type Source struct {
 	conn   *Conn
