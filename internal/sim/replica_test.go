@@ -35,11 +35,19 @@ type replica struct {
 	mu     sync.Mutex
 	paused chan struct{} // closed when the pause ends; nil while running
 
-	limit jobs.Room
-	pool  *pool.Pool
-	drain context.CancelFunc
-	cut   context.CancelFunc
-	ended chan struct{}
+	// stallable replicas have a horizon that outlasts a stall.
+	stallable bool
+	// generation of the broker that the replica has looked at; what was received before since is
+	// of data that the broker has lost.
+	generation, since atomic.Int64
+
+	limit  jobs.Room
+	ledger *ledger.Ledger
+	sets   *ledger.Sets
+	pool   *pool.Pool
+	drain  context.CancelFunc
+	cut    context.CancelFunc
+	ended  chan struct{}
 }
 
 var serial atomic.Int64
@@ -57,10 +65,13 @@ func launch(w *world, name string) *replica {
 	// A job that is larger than a whole batch may be taken beyond the bound, one for each slot, for
 	// the intake and for what is being settled.
 	r.limit.Bytes += int64(cfg.BatchesInFlight+2) * (largeHeader + 4096)
+	r.generation.Store(w.generation.Load())
+	names := ledger.Names{Pool: "sim", Stream: "JOBS"}
+	retentions := ledger.NewRetentions(r, names, r.retention())
 	sets := r.newSets()
 	l := ledger.New(r, ledger.Config{
-		Names: ledger.Names{Pool: "sim", Stream: "JOBS"}, EventSubject: bus.EventSubject,
-		TTL: func() time.Duration { return 24 * time.Hour }, Lane: ledger.Lane(name), OnSets: sets.Touched,
+		Names: names, EventSubject: bus.EventSubject,
+		TTL: retentions.TTL, Lane: ledger.Lane(name), OnSets: sets.Touched,
 	}, zerolog.Nop())
 	p, err := pool.New(cfg, pool.Parts{
 		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
@@ -71,7 +82,7 @@ func launch(w *world, name string) *replica {
 	if err != nil {
 		panic(err)
 	}
-	r.pool = p
+	r.pool, r.ledger, r.sets = p, l, sets
 	work, cut := context.WithCancel(context.Background())
 	intake, drain := context.WithCancel(work)
 	r.cut, r.drain = cut, drain
@@ -81,6 +92,10 @@ func launch(w *world, name string) *replica {
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = l.Run(background) })
 		wg.Go(func() { _ = sets.Run(background) })
+		for _, err := retentions.Renew(work); err != nil && work.Err() == nil; _, err = retentions.Renew(work) {
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Go(func() { _ = ledger.NewSweeper(r, names, retentions, zerolog.Nop()).Run(background) })
 		_ = p.Run(intake, work)
 		stop()
 		wg.Wait()
@@ -169,16 +184,26 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 			r.world.violation("%s holds %+v, its limit is %+v", r.name, held, r.limit)
 			r.world.mu.Unlock()
 		}
-		if r.step() == nil && !r.offline.Load() && !r.dice.bad(20) {
+		current := r.generation.Load() == r.world.generation.Load()
+		if r.step() == nil && current && !r.offline.Load() && !r.dice.bad(20) {
 			return out, nil
 		}
 	}
 }
 
 // settle passes a settlement on, unless it gets lost; sometimes it arrives late.
-func (r *replica) settle(effect func()) error {
+func (r *replica) settle(d *jobs.Delivery, send func()) error {
 	if err := r.step(); err != nil {
 		return err
+	}
+	if err := r.mayBeSent(d.Received); err != nil {
+		return err
+	}
+	generation := r.generation.Load()
+	effect := func() {
+		if generation == r.world.generation.Load() { // else the connection has broken meanwhile
+			send()
+		}
 	}
 	switch {
 	case r.offline.Load():
@@ -193,27 +218,28 @@ func (r *replica) settle(effect func()) error {
 }
 
 func (r *replica) Ack(d *jobs.Delivery) error {
-	return r.settle(func() { r.world.ack(d.Ref.Seq) })
+	return r.settle(d, func() { r.world.ack(d.Ref) })
 }
 
 func (r *replica) Nak(d *jobs.Delivery, delay time.Duration) error {
-	return r.settle(func() { r.world.postpone(d.Ref.Seq, delay) })
+	return r.settle(d, func() { r.world.postpone(d.Ref, delay) })
 }
 
 func (r *replica) Extend(d *jobs.Delivery) error {
-	return r.settle(func() { r.world.postpone(d.Ref.Seq, ackWait) })
+	return r.settle(d, func() { r.world.postpone(d.Ref, ackWait) })
 }
 
 // Apply implements ledger.Store: it may be late, be refused, get lost, or be done with its
 // answer lost.
 func (r *replica) Apply(ctx context.Context, writes []ledger.Write) (uint64, error) {
+	generation := r.generation.Load() // what is sent on a connection that breaks is lost
 	if err := r.pass(ctx); err != nil {
 		return 0, err
 	}
 	if r.dice.bad(30) {
 		return 0, ledger.ErrBusy
 	}
-	first, err := r.world.apply(writes)
+	first, err := r.world.apply(writes, func() error { return r.looked(generation) })
 	if r.dice.bad(60) || r.pass(ctx) != nil {
 		return 0, errNoAnswer
 	}

@@ -2,10 +2,8 @@ package sim_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
-	"rollcall/internal/ledger/ledgertest"
 )
 
 // setMaxAge is longer than any run: no set of the simulation is abandoned.
@@ -44,32 +41,6 @@ func (r *replica) Scan(ctx context.Context, filter string, from uint64) ([]ledge
 	return r.world.scan(filter, from), nil
 }
 
-var errUnused = errors.New("the simulation has no sweep of pages")
-
-// Floor implements ledger.Upkeep.
-func (r *replica) Floor(context.Context) (ledger.Floor, error) { return ledger.Floor{}, errUnused }
-
-// Newest implements ledger.Upkeep.
-func (r *replica) Newest(context.Context, string) (ledger.Entry, error) {
-	return ledger.Entry{}, errUnused
-}
-
-// Purge implements ledger.Upkeep.
-func (r *replica) Purge(context.Context, string) (uint64, error) { return 0, errUnused }
-
-// scan reads what is kept of sets; nothing else is scanned here.
-func (w *world) scan(filter string, from uint64) (out []ledger.Entry) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for subject := range w.tallies {
-		if e := w.pages[subject]; e.Seq >= from && ledgertest.Matches(filter, subject) {
-			out = append(out, e)
-		}
-	}
-	sort.Slice(out, func(i, k int) bool { return out[i].Seq < out[k].Seq })
-	return out
-}
-
 // publishSet accepts the members of a set, one of which says how many there are.
 func (n *nemesis) publishSet(bodies []string) {
 	w := n.world
@@ -95,6 +66,9 @@ func (w *world) setEnded(subject string, data []byte) {
 		return
 	}
 	s := w.sets[e.ID]
+	if w.lostSets[e.ID] {
+		return
+	}
 	if s == nil {
 		w.violation("the event of set %q, which nobody published", e.ID)
 		return
@@ -145,7 +119,7 @@ func (w *world) setEnded(subject string, data []byte) {
 // setVerdict returns what is wrong with the sets once every job is final.
 func (w *world) setVerdict() (broken []string) {
 	for name, s := range w.sets {
-		if len(s.events) != 1 {
+		if len(s.events) != 1 && !w.lostSets[name] {
 			broken = append(broken, fmt.Sprintf("set %s of %d members has %d events", name, s.size, len(s.events)))
 		}
 	}

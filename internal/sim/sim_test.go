@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"rollcall/internal/jobs"
 )
 
 var (
@@ -54,6 +56,7 @@ func runSeed(t *testing.T, s uint64) {
 func play(s uint64) (broken []string) {
 	w := newWorld(s)
 	n := &nemesis{world: w, dice: w.stream("nemesis")}
+	defer w.runNeighbour()()
 	n.torment(time.Duration(n.dice.between(1, 4)) * time.Minute)
 	n.heal()
 	for start := time.Now(); w.waiting() > 0; time.Sleep(time.Second) {
@@ -77,6 +80,8 @@ type nemesis struct {
 	alive []*replica
 	gone  []*replica
 	names int
+	// copied is an older state of the broker.
+	copied *snapshot
 }
 
 func (n *nemesis) launch() {
@@ -100,13 +105,16 @@ func (n *nemesis) torment(d time.Duration) {
 	n.burst()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(n.dice.upTo(10 * time.Second)) {
 		n.replaceTheDead()
+		n.disaster()
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
 		switch n.dice.between(0, 9) {
 		case 0:
 			n.pick().kill()
 		case 1:
-			r.pause()
-			time.AfterFunc(n.dice.upTo(3*ackWait), r.resume)
+			if r.stallable {
+				r.pause()
+				time.AfterFunc(n.dice.upTo(3*ackWait), r.resume)
+			}
 		case 2:
 			r.offline.Store(true)
 			time.AfterFunc(n.dice.upTo(2*ackWait), func() { r.offline.Store(false) })
@@ -129,6 +137,25 @@ func (n *nemesis) torment(d time.Duration) {
 		default:
 			n.burst()
 		}
+	}
+}
+
+// disaster is what happens to a broker once in a long while.
+func (n *nemesis) disaster() {
+	switch n.dice.between(0, 60) {
+	case 0:
+		n.world.recreate()
+	case 1:
+		n.world.hold()
+	case 2, 3:
+		n.copied = n.world.snapshot()
+	case 4, 5:
+		if n.copied != nil {
+			n.setBack(n.copied)
+			n.copied = nil
+		}
+	case 6, 7, 8:
+		n.world.skip(n.dice.between(1, 2*jobs.PageSize*jobs.PagesPerBucket))
 	}
 }
 

@@ -16,11 +16,7 @@ import (
 	"rollcall/internal/ledger"
 )
 
-const (
-	epoch   = "dk3x0q1z7f4w"
-	source  = "/rollcall/JOBS/" + epoch
-	ackWait = 30 * time.Second
-)
+const ackWait = 30 * time.Second
 
 // world is the truth: the job stream with its consumer, the ledger's stream, and what the
 // history is judged by. Replicas only reach it through a view.
@@ -49,6 +45,20 @@ type world struct {
 	// tallies are the subjects of pages that belong to sets.
 	tallies map[string]struct{}
 	broken  []string
+	// epoch of the job stream, which was created then.
+	epoch   string
+	created time.Time
+	// published counts jobs, also over streams that were recreated or set back.
+	published int
+	// ends says when messages of pages are removed.
+	ends map[string]time.Time
+	// generation counts how often the broker was set back, the last time at setBackAt.
+	generation atomic.Int64
+	setBackAt  time.Time
+	// heldUntil is the end of a pause of all deliveries.
+	heldUntil time.Time
+	// excused jobs and lost sets went with their stream.
+	excused, lostSets map[string]bool
 	// calm turns every fault off.
 	calm atomic.Bool
 }
@@ -62,6 +72,7 @@ type message struct {
 
 func newWorld(seed uint64) *world {
 	return &world{
+		epoch: jobs.Epoch(time.Now()), created: time.Now(), ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
 		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
@@ -124,10 +135,11 @@ func (w *world) publish(bodies []string, change func(i int, d *jobs.Delivery)) {
 	defer w.mu.Unlock()
 	for i, body := range bodies {
 		w.lastJob++
-		ref := jobs.Ref{Epoch: epoch, Seq: w.lastJob}
+		w.published++
+		ref, source := jobs.Ref{Epoch: w.epoch, Seq: w.lastJob}, "/rollcall/JOBS/"+w.epoch
 		d := jobs.Delivery{
 			Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
-			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.lastJob)}},
+			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.published)}},
 			Published: time.Now(),
 		}
 		hostile(&d)
@@ -165,6 +177,9 @@ func (w *world) deliver(ctx context.Context, room jobs.Room, lease func() time.D
 
 func (w *world) takeDue(room jobs.Room, lease func() time.Duration) (out []jobs.Delivery, next time.Duration) {
 	now, next := time.Now(), time.Hour
+	if wait := w.heldUntil.Sub(now); wait > 0 {
+		return nil, wait
+	}
 	seqs := make([]uint64, 0, len(w.jobs))
 	for seq := range w.jobs {
 		seqs = append(seqs, seq)
@@ -188,19 +203,22 @@ func (w *world) takeDue(room jobs.Room, lease func() time.Duration) (out []jobs.
 	return out, next
 }
 
-func (w *world) ack(seq uint64) {
+// ack removes a job. Settlements of another epoch are dropped.
+func (w *world) ack(ref jobs.Ref) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.jobs, seq)
-	w.wake()
+	if ref.Epoch == w.epoch {
+		delete(w.jobs, ref.Seq)
+		w.wake()
+	}
 }
 
 // postpone sets when the job is delivered again: a nak's delay, or the lease after an extension.
 // Like the server, it does not ask who holds the job now.
-func (w *world) postpone(seq uint64, d time.Duration) {
+func (w *world) postpone(ref jobs.Ref, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m := w.jobs[seq]; m != nil {
+	if m := w.jobs[ref.Seq]; m != nil && ref.Epoch == w.epoch {
 		m.due = time.Now().Add(d)
 		w.wake()
 	}
@@ -212,17 +230,22 @@ func (w *world) waiting() int {
 	return len(w.jobs)
 }
 
-// apply is the broker's atomic publish.
-func (w *world) apply(writes []ledger.Write) (first uint64, err error) {
+// apply is the broker's atomic publish. allowed is asked at the moment of it; nil = yes.
+func (w *world) apply(writes []ledger.Write, allowed func() error) (first uint64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if allowed != nil {
+		if err := allowed(); err != nil {
+			return 0, fmt.Errorf("%w: %w", ledger.ErrBusy, err)
+		}
+	}
 	seen := map[string]bool{}
 	for _, wr := range writes {
 		if seen[wr.Subject] {
 			w.violation("subject %s stands twice in a group", wr.Subject)
 		}
 		seen[wr.Subject] = true
-		if w.pages[wr.Subject].Seq != wr.Expect {
+		if w.live(wr.Subject); w.pages[wr.Subject].Seq != wr.Expect {
 			return 0, ledger.ErrStale
 		}
 	}
@@ -233,6 +256,9 @@ func (w *world) apply(writes []ledger.Write) (first uint64, err error) {
 	for _, wr := range writes {
 		w.lastPage++
 		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Stored: time.Now(), Data: slices.Clone(wr.Data)}
+		if delete(w.ends, wr.Subject); wr.TTL > 0 {
+			w.ends[wr.Subject] = time.Now().Add(wr.TTL)
+		}
 		if isTally(wr.Subject) {
 			w.tallies[wr.Subject] = struct{}{}
 		}
@@ -277,8 +303,8 @@ func (w *world) read(subjects []string) (out []ledger.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range subjects {
-		if e, found := w.pages[s]; found {
-			out = append(out, e)
+		if w.live(s) {
+			out = append(out, w.pages[s])
 		}
 	}
 	return out
@@ -290,6 +316,9 @@ func (w *world) called(replica, service string, batch []*jobs.Job) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, j := range batch {
+		if j.Received.Before(w.setBackAt) {
+			continue // of data that the broker has lost
+		}
 		w.history.Calls = append(w.history.Calls, history.Call{Service: service, UID: j.UID, ID: j.ID, Source: j.Source, Received: time.Now()})
 		w.calledAfterCancel(replica, service, j.UID)
 		if at := w.okAt[j.UID+" "+service]; !at.IsZero() && at.Before(j.Received) {
@@ -305,7 +334,7 @@ func (w *world) buried(letters []jobs.DeadLetter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range letters {
-		if key := l.Job.UID + "." + l.BatchID; !w.letters[key] {
+		if key := l.Job.UID + "." + l.BatchID; !w.letters[key] && !l.Job.Received.Before(w.setBackAt) {
 			w.letters[key] = true
 			w.history.DeadLetters = append(w.history.DeadLetters, l.Job.UID)
 		}
@@ -321,6 +350,9 @@ func (w *world) verdict() []string {
 	w.history.Grace = 1 << 62
 	broken := append(slices.Clone(w.broken), w.setVerdict()...)
 	for _, v := range w.history.Violations() {
+		if v.Rule == history.Lost && w.excused[v.UID] {
+			continue
+		}
 		broken = append(broken, v.String())
 	}
 	return broken
