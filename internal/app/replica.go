@@ -142,6 +142,7 @@ func (r *replica) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	parts.engine = engine
 	for _, run := range parts.background {
 		r.inBackground(run)
 	}

@@ -33,6 +33,8 @@ type parts struct {
 	services   []*service.Service
 	pool       pool.Parts
 	background []func(context.Context) error
+	// engine is set before anything runs in the background.
+	engine *pool.Pool
 	// state of the pool as the broker knows it; nil in core mode.
 	state *poolState
 	// peers are the replicas of the pool.
@@ -103,6 +105,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 		r.seen.metrics.SetBack()
 		l.Restart(at)
 		sets.Restart()
+		p.engine.Restart()
 	}}
 	p.background = append(p.background, l.Run, sets.Run,
 		func(ctx context.Context) error { return setup.HighWater().Run(ctx, r.log, changes) },

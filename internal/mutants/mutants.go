@@ -285,6 +285,10 @@ var mutants = []mutant{
 		"internal/bus/highwater.go", "if h.watching.Load() && h.checked.Load() != h.conn.generation() {", "if false {", busPkg,
 	},
 	{
+		"what was cancelled stays so after a set-back", "every accepted job is final or still stored",
+		"internal/pool/cancelled.go", "c.young, c.old = nil, nil", "", sim,
+	},
+	{
 		"jobs of a broker that was set back are committed", "every accepted job is final or still stored",
 		"internal/ledger/committer.go", "if c.received.Before(restarted) {", "if false {", ledgerPkg,
 	},

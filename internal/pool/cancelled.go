@@ -96,6 +96,17 @@ func (c *cancelled) watch(ctx context.Context, members []*jobs.Job) (watched con
 	}
 }
 
+// forget forgets every job.
+func (c *cancelled) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.young, c.old = nil, nil
+}
+
+// Restart forgets which jobs were cancelled, after the broker's data was set back: their numbers may
+// be those of other jobs.
+func (p *Pool) Restart() { p.cancelled.forget() }
+
 // Cancel drops jobs that somebody cancelled: they are final in the ledger. Calls under way for
 // them are cut, and none begins later. Other jobs of such a call are called for again at once.
 func (p *Pool) Cancel(refs []jobs.Ref) { p.cancelled.add(refs) }

@@ -24,6 +24,7 @@ func (n *nemesis) cancel() {
 	w := n.world
 	name := fmt.Sprintf("operator-%d", n.dice.between(0, 3))
 	view := &replica{world: w, name: name, dice: w.stream(fmt.Sprint(name, n.dice.between(0, 1<<30)))}
+	view.generation.Store(w.generation.Load())
 	if !n.dice.bad(500) {
 		view.dice.world = &world{} // a line without faults; its calm is never asked for
 		view.dice.world.calm.Store(true)
@@ -63,6 +64,7 @@ func (w *world) some(d *dice, limit int) (out []jobs.Delivery) {
 
 func cancelOne(ctx context.Context, w *world, l *ledger.Ledger, who string, d jobs.Delivery, replicas []*replica) {
 	d.Received = time.Now()
+	generation := w.generation.Load()
 	j := jobs.Decode(d, 0)
 	s := &jobs.Settlement{
 		Batch: &jobs.Batch{
@@ -80,7 +82,10 @@ func cancelOne(ctx context.Context, w *world, l *ledger.Ledger, who string, d jo
 		}
 		return
 	}
-	w.ack(d.Ref.Seq)
+	if generation != w.generation.Load() {
+		return // the connection has broken, and the broker may have lost the commit
+	}
+	w.ack(d.Ref)
 	for _, r := range replicas {
 		r.mu.Lock()
 		deaf := r.paused != nil || r.dead.Load() || r.offline.Load()

@@ -72,6 +72,7 @@ func (r *replica) reconnect() {
 	r.since.Store(at.UnixNano())
 	r.ledger.Restart(at)
 	r.sets.Restart()
+	r.pool.Restart()
 	r.generation.Store(generation)
 }
 
@@ -264,6 +265,7 @@ func (n *nemesis) setBack(s *snapshot) {
 		}
 		set.events = set.events[:events]
 	}
+	clear(w.cancelled)
 	w.setBackAt = time.Now()
 	w.generation.Add(1)
 	w.wake()
