@@ -103,9 +103,12 @@ func (c *cli) events(ctx context.Context, f *eventsFlags) error {
 		}
 		return nil
 	}
-	if f.all || f.since != "" {
+	switch {
+	case f.since != "":
+		err = events.Since(ctx, cl.cfg.Pool, since, f.follow, each)
+	case f.all:
 		err = events.Stored(ctx, cl.cfg.Pool, 0, f.follow, each)
-	} else {
+	default:
 		err = events.Heard(ctx, cl.cfg.Pool, each)
 	}
 	if errors.Is(err, errEnough) || ctx.Err() != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +31,7 @@ type step struct {
 
 func (c *cli) setupCommand() *cobra.Command {
 	var dryRun bool
-	var old string
+	var old, archive string
 	command := &cobra.Command{
 		Use:   "setup",
 		Short: "Create the streams and the consumer of the pool where they are missing",
@@ -38,9 +40,13 @@ never changes or deletes what stands.
 
 With --take-over a pool that got another name carries on from the ledger of the old one: it knows
 which jobs have ended, and which services have succeeded for the others. The replicas of the old pool
-must be stopped; its consumer is removed. After a crash, run it again.`,
+must be stopped; its consumer is removed. After a crash, run it again.
+
+With --archive completion events are also kept in a stream HISTORY, for as long as you say, and
+events --since reads it.`,
 		Example: `  worker setup --dry-run
   ROLLCALL_POOL=mail ROLLCALL_SUBJECTS=jobs.mail ROLLCALL_REPLICAS=3 worker setup
+  worker setup --archive 30d
   ROLLCALL_POOL=mails ROLLCALL_SUBJECTS=jobs.mail worker setup --take-over mail`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,17 +66,47 @@ must be stopped; its consumer is removed. After a crash, run it again.`,
 				}
 				return c.printPlan(plan)
 			}
+			age, err := parseAge(archive)
+			if err != nil {
+				return usageError(err)
+			}
 			plan, err := app.Setup(cmd.Context(), cfg, log, opts, dryRun)
 			if err != nil {
 				return err
+			}
+			if age > 0 {
+				created, err := app.Archive(cmd.Context(), cfg, log, opts, age)
+				if err != nil {
+					return err
+				}
+				if created {
+					plan.Created = append(plan.Created, "stream "+bus.StreamHistory)
+				}
 			}
 			return c.printPlan(plan)
 		},
 	}
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what is missing and what differs")
 	command.Flags().StringVar(&old, "take-over", "", "carry on from the ledger of the pool that had this name")
-	command.MarkFlagsMutuallyExclusive("dry-run", "take-over")
+	command.Flags().StringVar(&archive, "archive", "", "keep completion events for this long in the stream HISTORY, such as 30d or 720h")
+	command.MarkFlagsMutuallyExclusive("dry-run", "take-over", "archive")
 	return command
+}
+
+// parseAge reads how long something is kept, in days or as a Go duration; 0 for an empty text.
+func parseAge(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	const day = 24 * time.Hour
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 3650 {
+			return time.Duration(n) * day, nil
+		}
+	} else if age, err := time.ParseDuration(s); err == nil && age > 0 {
+		return age, nil
+	}
+	return 0, fmt.Errorf("--archive %q: want how long events are kept, such as 30d or 720h", s)
 }
 
 func (c *cli) printPlan(plan app.Plan) error {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -17,6 +18,22 @@ type Plan struct {
 	// Differences that remain: what is missing, in a dry run, and what is not as Rollcall
 	// would make it. Existing objects are never changed.
 	Differences []bus.Difference
+}
+
+// Archive creates the stream that keeps completion events for age. It reports whether it did; one
+// that stands is left as it is.
+func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, age time.Duration) (created bool, err error) {
+	conn, err := connect(ctx, cfg, opts, log)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
+	defer cancel()
+	created, err = bus.NewSetup(conn, cfg.Streams, cfg.Pool).Archive(ctx, age)
+	if closing := conn.Close(ctx); err == nil {
+		err = closing
+	}
+	return created, err
 }
 
 // Setup creates the streams and the consumer of the pool where they are missing. With dryRun

@@ -1,0 +1,69 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
+)
+
+// Since calls each for the stored events of a pool from a time on, in the order of commit: first
+// those that only an archive still holds, then those of DONE. With follow it goes on as
+// [Events.Stored] does.
+func (e *Events) Since(ctx context.Context, pool string, since time.Time, follow bool, each func(Event) error) error {
+	from, err := e.archived(ctx, pool, since, each)
+	if err != nil {
+		return err
+	}
+	return e.Stored(ctx, pool, from, follow, each)
+}
+
+// archived reads the archive, if there is one, and returns the sequence of DONE to go on from.
+func (e *Events) archived(ctx context.Context, pool string, since time.Time, each func(Event) error) (next uint64, err error) {
+	stream, err := e.conn.Stream(ctx, bus.StreamHistory)
+	if errors.Is(err, bus.ErrMissing) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.HistoryFilter(pool)}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
+	})
+	if err != nil {
+		return 0, bus.Explain("read the archive", err)
+	}
+	if consumer.CachedInfo().NumPending == 0 {
+		return 0, nil
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return 0, bus.Explain("read the archive", err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return 0, fmt.Errorf("read the archive: %w", err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return 0, fmt.Errorf("read the archive: %w", err)
+		}
+		if subject, seq, ok := bus.ArchivedEvent(m.Headers().Get("Nats-Stream-Source")); ok {
+			next = seq + 1
+			if event, ok := readEvent(subject, bus.EventPrefix, seq, meta.Timestamp, m.Data()); ok {
+				if err := each(event); err != nil {
+					return 0, err
+				}
+			}
+		}
+		if meta.NumPending == 0 {
+			return next, nil
+		}
+	}
+}
