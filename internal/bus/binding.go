@@ -118,6 +118,7 @@ func (b *binding) stamp(d *jobs.Delivery) {
 func (s *Source) resume() {
 	s.mu.Lock()
 	s.pulls.lose()
+	s.retry.Reset() // reconnects are paced already, and leases are not renewed before the look
 	s.binding.reasons++
 	s.mu.Unlock()
 	signal(s.check)
