@@ -74,7 +74,7 @@ func refuseForbidden(_, address string, _ syscall.RawConn) error {
 }
 
 // tlsError is a failed handshake: the certificates or versions of the two sides do not
-// agree, which only a person can mend.
+// agree, which only a person can fix.
 type tlsError struct{ err error }
 
 func (e *tlsError) Error() string {

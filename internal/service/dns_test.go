@@ -72,7 +72,7 @@ func respond(query, ip []byte) []byte {
 	return msg
 }
 
-// TestTwentyNineNames has row 29.
+// TestTwentyNineNames has names that do not resolve, resolve slowly, or lead where nobody is.
 func TestTwentyNineNames(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -50,8 +50,7 @@ const okHead = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 // slow is a time-out for services that never answer; it is waited for to the end.
 const slow = 250 * time.Millisecond
 
-// TestFaultsOfTheWire has the rows 20, 21, 25, 26 and 27 of the fault matrix: what goes
-// wrong below and inside the reply.
+// TestFaultsOfTheWire has what goes wrong below and inside the reply.
 func TestFaultsOfTheWire(t *testing.T) {
 	t.Parallel()
 	timeout := want{reason: jobs.ReasonTimeout, tries: 2}
@@ -212,7 +211,7 @@ func TestTwentyFiveAndTwentySixEndlessRepliesAreCutOff(t *testing.T) {
 	}
 }
 
-// TestTwentyTwoServerErrors has row 22, and 23 as far as no pause is asked for.
+// TestTwentyTwoServerErrors has statuses that are no success, without a pause asked for.
 func TestTwentyTwoServerErrors(t *testing.T) {
 	t.Parallel()
 	for code, w := range map[int]want{
@@ -272,7 +271,7 @@ func TestTwentySixAStatusWhoseBodyNeverEnds(t *testing.T) {
 	}
 }
 
-// TestTwentyThreeRetryAfter has row 23 and, with dates that a wrong clock would write, 31.
+// TestTwentyThreeRetryAfter has pauses that a service asks for, also by dates of a wrong clock.
 func TestTwentyThreeRetryAfter(t *testing.T) {
 	t.Parallel()
 	const limit = 40 * time.Second
@@ -328,7 +327,7 @@ func TestTwentyThreeAShortPauseIsWaitedForInTheCall(t *testing.T) {
 	}
 }
 
-// TestTwentyFourRedirectsAreNeverFollowed has row 24: neither body nor keys reach host 2.
+// TestTwentyFourRedirectsAreNeverFollowed: neither body nor keys reach the second host.
 func TestTwentyFourRedirectsAreNeverFollowed(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{301, 302, 303, 307, 308} {

@@ -121,3 +121,58 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPlain compares the requests that the format plain makes of a batch with the same
+// requests made by hand, 32 at once. Both share the process with the service, so the figures
+// hold its work as well.
+func BenchmarkPlain(b *testing.B) {
+	const n = 96
+	url := serve(b, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	c := call(n)
+	b.Run("service", func(b *testing.B) {
+		cfg := formatted(service.FormatPlain)
+		cfg.Concurrency = 32
+		s := newService(b, url+"/orders/{id}", cfg, service.Deps{})
+		b.ReportAllocs()
+		for b.Loop() {
+			if r := s.Call(context.Background(), c); r.Failure != nil || r.Tries != n {
+				b.Fatalf("%+v", r)
+			}
+		}
+	})
+	b.Run("by hand", func(b *testing.B) {
+		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
+		defer client.CloseIdleConnections()
+		b.ReportAllocs()
+		for b.Loop() {
+			var wg sync.WaitGroup
+			var next atomic.Int64
+			for range 32 {
+				wg.Go(func() {
+					for i := next.Add(1) - 1; i < n; i = next.Add(1) - 1 {
+						byHand(b, client, url+"/orders/"+c.Jobs[i].ID, c.Jobs[i])
+					}
+				})
+			}
+			wg.Wait()
+		}
+	})
+}
+
+// byHand makes the request that somebody without Rollcall would make for a job.
+func byHand(b *testing.B, client *http.Client, url string, j *jobs.Job) {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(j.Body))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", j.UID)
+	resp, err := client.Do(req)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+}

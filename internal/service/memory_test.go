@@ -27,7 +27,7 @@ func gzipBomb(t *testing.T, n int) []byte {
 	return b.Bytes()
 }
 
-// TestHostileRepliesCostBoundedMemory has row 28, and the memory of 25. It is not parallel:
+// TestHostileRepliesCostBoundedMemory has compressed bombs and endless replies. It is not parallel:
 // it counts every byte that the process allocates.
 func TestHostileRepliesCostBoundedMemory(t *testing.T) {
 	bomb := gzipBomb(t, 24)

@@ -47,7 +47,7 @@ func listen(t testing.TB, nc *nats.Conn, handler nats.MsgHandler) {
 	}
 }
 
-// TestThirtyEightNATSServices has row 38.
+// TestThirtyEightNATSServices has what services over NATS may answer.
 func TestThirtyEightNATSServices(t *testing.T) {
 	t.Parallel()
 	respond := func(header nats.Header, data string) nats.MsgHandler {

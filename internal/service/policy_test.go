@@ -78,7 +78,7 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	})
 }
 
-// TestWhatTripsTheBreaker tells an ill service from one that is well and says no.
+// TestWhatTripsTheBreaker separates a service in trouble from one that is well and says no.
 func TestWhatTripsTheBreaker(t *testing.T) {
 	t.Parallel()
 	for reason, test := range map[string]struct {
@@ -144,7 +144,7 @@ func TestTriesStayInTheirBudget(t *testing.T) {
 	})
 }
 
-// TestNineteenWaitingForAPermitIsBounded has row 19: a hanging service fills its bulkhead,
+// TestNineteenWaitingForAPermitIsBounded: a hanging service fills its bulkhead,
 // and further calls to it neither wait for ever nor count as attempts.
 func TestNineteenWaitingForAPermitIsBounded(t *testing.T) {
 	t.Parallel()
@@ -261,7 +261,7 @@ func TestCancelledBeforeTheCall(t *testing.T) {
 	}
 }
 
-// TestThirtyNineAPanicInACallIsItsFailure has row 39: recovered, and the permits are free
+// TestThirtyNineAPanicInACallIsItsFailure: it is recovered, and the permits are free
 // for the next calls.
 func TestThirtyNineAPanicInACallIsItsFailure(t *testing.T) {
 	t.Parallel()

@@ -72,7 +72,7 @@ func New(name, rawURL string, cfg Config, deps Deps) (*Service, error) {
 // Name returns the name of the service in ROLLCALL_SERVICES.
 func (s *Service) Name() string { return s.name }
 
-// Required tells whether a job can succeed without this service.
+// Required reports whether a job can succeed without this service.
 func (s *Service) Required() bool { return s.cfg.Required }
 
 // Batched reports whether the service reads the body of a call. In the formats event and plain

@@ -92,7 +92,7 @@ func asIs(*httptest.Server)                   {}
 func unchanged(*x509.Certificate)             {}
 func fine(http.ResponseWriter, *http.Request) {}
 
-// TestThirtyTLSFaults has row 30: not repeated, the breaker opens at once, no attempt is
+// TestThirtyTLSFaults: not repeated, the breaker opens at once, no attempt is
 // burnt, and the text names the trouble.
 func TestThirtyTLSFaults(t *testing.T) {
 	t.Parallel()
