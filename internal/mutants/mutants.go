@@ -188,7 +188,7 @@ var mutants = []mutant{
 	},
 	{
 		"leases are not extended", "a job that is worked on is not given to somebody else",
-		"internal/pool/dispatcher.go", "sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
+		"internal/pool/leases.go", "sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
 	},
 	{
 		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",

@@ -222,9 +222,10 @@ func (d *dispatcher) launch(f *flight, now time.Time) {
 	f.slot, f.begun = true, now
 	d.flying[f] = struct{}{}
 	d.calling++
+	f.called = func(kept int64) { d.steps <- step{flight: f, kept: kept} }
+	f.lost = d.account
 	d.tasks.Go(func() {
-		report := func(kept int64) { d.steps <- step{flight: f, kept: kept} }
-		if d.pool.executor.run(d.work, f, report, d.account) {
+		if d.pool.executor.run(d.work, f) {
 			d.cutOff.Store(true)
 		}
 		d.steps <- step{flight: f, ended: true}
@@ -289,62 +290,4 @@ func (d *dispatcher) drain() {
 	d.ready = nil
 	d.inHand -= len(unstarted)
 	d.tasks.Go(func() { d.pool.handBack(unstarted) })
-}
-
-// renew extends every lease. What was held for longer than its lease lasts without an extension
-// is lost: the broker has given the jobs to somebody else, or will as soon as it is back.
-func (d *dispatcher) renew(now time.Time) {
-	lapsed := func(members []*jobs.Job) bool { return d.pool.leases.lapsed(members, now) }
-	for f := range d.flying {
-		if lapsed(f.batch.Jobs) {
-			f.move(stateLost)
-		}
-	}
-	d.ready = slices.DeleteFunc(d.ready, func(f *flight) bool {
-		gone := lapsed(f.batch.Jobs)
-		if gone {
-			d.ground(f)
-		}
-		return gone
-	})
-	for _, members := range d.batcher.Remove(lapsed) {
-		d.lose(members)
-	}
-	d.lose(d.suspects.remove(lapsed))
-	if d.extendAll() {
-		d.pool.leases.renew(now)
-	}
-	d.start()
-}
-
-// extendAll extends the lease of everything held and reports whether all went out.
-func (d *dispatcher) extendAll() bool {
-	sent := true
-	d.everything(func(members []*jobs.Job) {
-		for _, j := range members {
-			sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil
-		}
-	})
-	return sent
-}
-
-// lose lets go of unstarted jobs whose lease is over.
-func (d *dispatcher) lose(members []*jobs.Job) {
-	if len(members) == 0 {
-		return
-	}
-	d.account(members)
-	d.forget(members)
-}
-
-// account reports lost leases and writes their ends down once the broker is back. It is safe for
-// concurrent use.
-func (d *dispatcher) account(lost []*jobs.Job) {
-	d.pool.parts.Observer.Event(jobs.LeaseLost, len(lost))
-	d.tasks.Go(d.pool.executor.accountLater(d.accounting, lost))
-}
-
-func (d *dispatcher) forget(members []*jobs.Job) {
-	d.inHand -= len(members)
-	d.pool.gate.release(members)
 }

@@ -32,10 +32,8 @@ type executor struct {
 }
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the
-// flight's lease when it is lost. called is told when the calls have ended, and how many bytes
-// their replies take; lost is told of jobs whose lease is lost. It reports whether the batch was cut
-// off by the deadline.
-func (x *executor) run(work context.Context, f *flight, called func(kept int64), lost func([]*jobs.Job)) (cutOff bool) {
+// flight's lease when it is lost. It reports whether the batch was cut off by the deadline.
+func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 	ctx, stop := context.WithCancelCause(work)
 	defer stop(nil)
 	defer context.AfterFunc(f.lease, func() { stop(context.Cause(f.lease)) })()
@@ -52,39 +50,39 @@ func (x *executor) run(work context.Context, f *flight, called func(kept int64),
 	switch {
 	case err != nil:
 		f.move(stateSettling)
-		return x.giveUp(work, settling, f, batch.Jobs, lost, err)
+		return x.giveUp(work, settling, f, batch.Jobs, err)
 	case len(batch.Jobs) == 0:
 		end.Result = jobs.BatchSuperseded
 		return false
 	}
 	if x.leases.lapsed(batch.Jobs, time.Now()) {
 		f.move(stateLost)
-		return x.giveUp(work, settling, f, batch.Jobs, lost, errLeaseLost)
+		return x.giveUp(work, settling, f, batch.Jobs, errLeaseLost)
 	}
 	x.route(batch.Jobs, x.now())
 	columns := x.fanOut(ctx, batch)
 	f.move(stateSettling)
 	if ctx.Err() != nil && !x.conclusive(batch, columns) {
-		called(0)
-		return x.giveUp(work, settling, f, batch.Jobs, lost, context.Cause(ctx))
+		f.called(0)
+		return x.giveUp(work, settling, f, batch.Jobs, context.Cause(ctx))
 	}
 	s := x.rule(batch, columns)
-	called(s.DataSize())
+	f.called(s.DataSize())
 	if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {
 		f.move(stateSettled)
 		end.Result = jobs.BatchSuperseded
 		return false
 	}
 	if err := x.bury(settling, s); err != nil {
-		return x.giveUp(work, settling, f, s.Batch.Jobs, lost, err)
+		return x.giveUp(work, settling, f, s.Batch.Jobs, err)
 	}
 	if s.Idle() {
-		end.Result = x.wait(settling, f, s, lost)
+		end.Result = x.wait(settling, f, s)
 		return false
 	}
 	var rest []*jobs.Job
 	if end, rest, err = x.commit(settling, f, s); err != nil {
-		return x.giveUp(work, settling, f, rest, lost, err)
+		return x.giveUp(work, settling, f, rest, err)
 	}
 	return false
 }
@@ -227,12 +225,12 @@ func (x *executor) conclusive(b *jobs.Batch, columns []column) bool {
 // where the broker refuses the commit they come back after a back-off, by their deliveries since
 // no attempt was recorded. After a lost lease they are somebody else's, and a nak would take them
 // away again. None of these ends makes them suspects.
-func (x *executor) giveUp(work, settling context.Context, f *flight, members []*jobs.Job, lost func([]*jobs.Job), cause error) (cutOff bool) {
+func (x *executor) giveUp(work, settling context.Context, f *flight, members []*jobs.Job, cause error) (cutOff bool) {
 	if x.leases.lapsed(members, time.Now()) {
 		f.move(stateLost)
 	}
 	if !f.move(stateReleased) {
-		lost(members)
+		f.lost(members)
 		return false
 	}
 	cutOff = work.Err() != nil
@@ -253,7 +251,7 @@ func (x *executor) giveUp(work, settling context.Context, f *flight, members []*
 
 // wait gives back jobs of which nothing was learnt, because a service holds them back. There is
 // no event; each comes back after a time that grows with how often that has happened.
-func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement, lost func([]*jobs.Job)) jobs.BatchResult {
+func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement) jobs.BatchResult {
 	rulings := make(map[*jobs.Job]*jobs.Ruling, len(s.Rulings))
 	for i, j := range s.Batch.Jobs {
 		rulings[j] = &s.Rulings[i]
@@ -271,7 +269,7 @@ func (x *executor) wait(ctx context.Context, f *flight, s *jobs.Settlement, lost
 		f.move(stateLost)
 	}
 	if !f.move(stateSettled) {
-		lost(rest.Jobs)
+		f.lost(rest.Jobs)
 		return jobs.BatchAborted
 	}
 	x.observer.Event(jobs.Waited, len(rest.Jobs))

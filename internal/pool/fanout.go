@@ -33,6 +33,12 @@ type column struct {
 // part is a call to be made: the jobs at these positions of the batch.
 type part []int
 
+// request is a part with its encoded body, nil for a service that reads none.
+type request struct {
+	part part
+	body []byte
+}
+
 // fanOut calls every service at once for the jobs it is still missing, one goroutine each
 // under one WaitGroup, and returns their columns in the order of the services.
 func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
@@ -46,45 +52,23 @@ func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
 		}
 		c := &caller{executor: x, service: service, batch: b, column: &columns[i]}
 		c.column.answers = make([]*jobs.Reply, len(b.Jobs))
-		calls := make([]func(), len(parts))
+		requests := make([]request, len(parts))
 		for n, p := range parts {
-			var body []byte
+			requests[n].part = p
 			if service.Batched() {
-				body = encoded.of(c.jobs(p))
-			}
-			calls[n] = func() {
-				defer c.rescue(p)
-				c.ask(ctx, p, body)
+				requests[n].body = encoded.of(c.jobs(p))
 			}
 		}
 		wg.Go(func() {
-			defer c.rescue(nil)
+			defer c.rescue(requests[0].part) // of several, each has a rescue of its own
 			start := time.Now()
-			together(calls)
+			c.askAll(ctx, requests)
 			c.column.duration = time.Since(start)
 			x.probe(pointFirstReply)
 		})
 	}
 	wg.Wait()
 	return columns
-}
-
-// together runs calls side by side, at most maxParts at a time.
-func together(calls []func()) {
-	if len(calls) == 1 {
-		calls[0]()
-		return
-	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, maxParts)
-	for _, call := range calls {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			call()
-		})
-	}
-	wg.Wait()
 }
 
 // missing returns the positions of the jobs that a service has to be called for.
@@ -150,6 +134,25 @@ type caller struct {
 	service  Service
 	batch    *jobs.Batch
 	column   *column
+}
+
+// askAll makes the calls side by side, at most maxParts at a time.
+func (c *caller) askAll(ctx context.Context, requests []request) {
+	if len(requests) == 1 {
+		c.ask(ctx, requests[0].part, requests[0].body)
+		return
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, maxParts)
+	for _, r := range requests {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer c.rescue(r.part)
+			defer func() { <-slots }()
+			c.ask(ctx, r.part, r.body)
+		})
+	}
+	wg.Wait()
 }
 
 // ask calls the service for a part. Where the service refuses several jobs for good, one of them

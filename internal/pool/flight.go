@@ -55,6 +55,10 @@ type flight struct {
 	// lease is cancelled when the lease of the jobs is lost.
 	lease  context.Context
 	cancel context.CancelCauseFunc
+	// called is told when the calls have ended, and how many bytes their replies take; lost is told
+	// of jobs whose lease is lost.
+	called func(kept int64)
+	lost   func([]*jobs.Job)
 	// slot tells that it holds a slot, since begun. Only the dispatcher touches these.
 	slot  bool
 	begun time.Time

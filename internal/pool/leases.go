@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -53,4 +54,62 @@ func (l *leases) renew(now time.Time) {
 // still while a machine sleeps, the other one may be set back.
 func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
+}
+
+// renew extends every lease. What was held for longer than its lease lasts without an extension
+// is lost: the broker has given the jobs to somebody else, or will as soon as it is back.
+func (d *dispatcher) renew(now time.Time) {
+	lapsed := func(members []*jobs.Job) bool { return d.pool.leases.lapsed(members, now) }
+	for f := range d.flying {
+		if lapsed(f.batch.Jobs) {
+			f.move(stateLost)
+		}
+	}
+	d.ready = slices.DeleteFunc(d.ready, func(f *flight) bool {
+		gone := lapsed(f.batch.Jobs)
+		if gone {
+			d.ground(f)
+		}
+		return gone
+	})
+	for _, members := range d.batcher.Remove(lapsed) {
+		d.lose(members)
+	}
+	d.lose(d.suspects.remove(lapsed))
+	if d.extendAll() {
+		d.pool.leases.renew(now)
+	}
+	d.start()
+}
+
+// extendAll extends the lease of everything held and reports whether all went out.
+func (d *dispatcher) extendAll() bool {
+	sent := true
+	d.everything(func(members []*jobs.Job) {
+		for _, j := range members {
+			sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil
+		}
+	})
+	return sent
+}
+
+// lose lets go of unstarted jobs whose lease is over.
+func (d *dispatcher) lose(members []*jobs.Job) {
+	if len(members) == 0 {
+		return
+	}
+	d.account(members)
+	d.forget(members)
+}
+
+// account reports lost leases and writes their ends down once the broker is back. It is safe for
+// concurrent use.
+func (d *dispatcher) account(lost []*jobs.Job) {
+	d.pool.parts.Observer.Event(jobs.LeaseLost, len(lost))
+	d.tasks.Go(d.pool.executor.accountLater(d.accounting, lost))
+}
+
+func (d *dispatcher) forget(members []*jobs.Job) {
+	d.inHand -= len(members)
+	d.pool.gate.release(members)
 }
