@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -54,7 +56,16 @@ func (e *eachJob) work(ctx context.Context) {
 }
 
 // one makes the request for the i-th job.
-func (e *eachJob) one(ctx context.Context, i int) jobs.Reply {
+func (e *eachJob) one(ctx context.Context, i int) (reply jobs.Reply) {
+	defer func() {
+		// Nobody above this goroutine would recover it, and the process would end.
+		if p := recover(); p != nil {
+			e.service.log.Error().Str("service", e.service.name).Str("batch_id", e.call.BatchID).
+				Interface("panic", p).Bytes("stack", debug.Stack()).Msg("call panicked")
+			f := &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the request panicked: %v", p)}
+			reply = jobs.Reply{Error: f.Error()}
+		}
+	}()
 	j := e.call.Jobs[i]
 	part := *e.call
 	part.Jobs, part.Body, part.Key = e.call.Jobs[i:i+1:i+1], j.Body, j.JobKey(e.service.name)
@@ -62,14 +73,14 @@ func (e *eachJob) one(ctx context.Context, i int) jobs.Reply {
 	e.tries.Add(int64(result.Tries))
 	e.repeats.Add(int64(result.Repeats))
 	if result.Failure == nil {
-		reply := result.Replies[0]
+		reply = result.Replies[0]
 		if len(reply.Data) > 0 && e.room.Add(-int64(len(reply.Data))) < 0 {
 			reply.Data = nil
 		}
 		return reply
 	}
 	f := result.Failure
-	reply := jobs.Reply{
+	reply = jobs.Reply{
 		Error: jobs.Clip(f.Error(), maxErrorText), RetryAfter: f.RetryAfter, Free: f.Free,
 		Unsent: result.Tries == 0,
 	}

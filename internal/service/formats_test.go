@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
@@ -217,6 +219,25 @@ func TestOneOfManyRequestsFails(t *testing.T) {
 			t.Errorf("%+v", r.Replies)
 		}
 	})
+}
+
+// TestAPanicOfOneRequestIsThatJobs has a job that a request cannot be made of.
+func TestAPanicOfOneRequestIsThatJobs(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s := newService(t, serve(t, fine), formatted(service.FormatPlain), service.Deps{Log: zerolog.New(&log)})
+	c := callOf(jobs.Delivery{}, jobs.Delivery{}, jobs.Delivery{})
+	c.Jobs[1] = nil
+	r := s.Call(t.Context(), c)
+	if r.Failure != nil || r.Tries != 2 || !strings.HasPrefix(r.Replies[1].Error, jobs.ReasonPanic) || r.Replies[1].Free {
+		t.Fatalf("%+v", r)
+	}
+	if diff := cmp.Diff([]jobs.Status{ok, retry, ok}, statuses(r.Replies)); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(log.String(), "each.go") {
+		t.Errorf("no stack in the log: %s", log.String())
+	}
 }
 
 // TestNothingSentIsNoAttempt has an open breaker: the call says so as a whole.
