@@ -36,7 +36,7 @@ func (c *cli) connect(ctx context.Context, purpose string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{Conn: conn, cfg: cfg}, nil
+	return &client{Conn: conn.KeepDoneIn(cfg.Streams.DoneStream(cfg.Pool)), cfg: cfg}, nil
 }
 
 // hangUp closes the connection. What it could not flush was not confirmed either, and that

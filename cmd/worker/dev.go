@@ -98,7 +98,7 @@ func (c *cli) showFeed(ctx context.Context, cfg app.Config) error {
 	if err != nil {
 		return err
 	}
-	cl := &client{Conn: conn, cfg: cfg}
+	cl := &client{Conn: conn.KeepDoneIn(cfg.Streams.DoneStream(cfg.Pool)), cfg: cfg}
 	defer cl.hangUp()
 	return newFeed(c.stderr, cl.admin()).run(ctx, operate.NewEvents(conn), cfg.Pool)
 }

@@ -44,7 +44,11 @@ type parts struct {
 func connect(ctx context.Context, cfg Config, opts Options, log zerolog.Logger) (*bus.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, opts.Patience)
 	defer cancel()
-	return bus.Connect(ctx, cfg.NATS, "rollcall "+cfg.Pool+" "+opts.Replica, log, opts.NATS...)
+	conn, err := bus.Connect(ctx, cfg.NATS, "rollcall "+cfg.Pool+" "+opts.Replica, log, opts.NATS...)
+	if err != nil {
+		return nil, err
+	}
+	return conn.KeepDoneIn(cfg.Streams.DoneStream(cfg.Pool)), nil
 }
 
 // assemble makes the parts and binds them to the broker.

@@ -26,7 +26,7 @@ func HistoryFilter(pool string) string { return "history." + pool + ".*" }
 func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        StreamHistory,
-		Description: describedAs + "completion events for longer than " + StreamDone + " keeps them",
+		Description: describedAs + "completion events for longer than " + s.conn.Done() + " keeps them",
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Discard:     jetstream.DiscardOld,
@@ -34,7 +34,7 @@ func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 		Replicas:    s.streams.Replicas,
 		AllowDirect: true,
 		Sources: []*jetstream.StreamSource{{
-			Name:              StreamDone,
+			Name:              s.conn.Done(),
 			SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: historyFrom, Destination: historyTo}},
 		}},
 	}

@@ -81,6 +81,7 @@ type Streams struct {
 	Start         string        `envconfig:"ROLLCALL_START" desc:"all or new: where a new consumer begins in a stream that keeps what is done; must be said if such a stream holds messages already"`
 	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
+	Done          string        `envconfig:"ROLLCALL_DONE" default:"shared" desc:"shared: all pools keep events and ledger in DONE; own: each in a stream DONE_<pool>, with a disk queue of its own; the same for all pools of an account"`
 	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it producers are told that it is full; empty = no limit"`
 	LaterBytes    jobs.Size     `envconfig:"ROLLCALL_LATER_BYTES" desc:"max bytes of the stream LATER when it is created, for accounts that demand a limit; beyond it the oldest delayed jobs are deleted; empty = no limit"`
 	DoneAge       time.Duration `envconfig:"ROLLCALL_DONE_AGE" default:"24h" desc:"how long completion events are kept"`
@@ -141,6 +142,9 @@ func (s Streams) Validate() error {
 	}
 	if s.Start != "" && s.Start != StartAll && s.Start != StartNew {
 		fault("ROLLCALL_START is %q, want all or new", s.Start)
+	}
+	if s.Done != "" && s.Done != DoneShared && s.Done != DoneOwn {
+		fault("ROLLCALL_DONE is %q, want shared or own", s.Done)
 	}
 	if s.Replicas != 1 && s.Replicas != 3 && s.Replicas != 5 {
 		fault("ROLLCALL_REPLICAS is %d, want 1, 3 or 5", s.Replicas)

@@ -40,6 +40,8 @@ type Conn struct {
 	// api is what the subjects of the JetStream API begin with, without a dot at the end.
 	api string
 	log zerolog.Logger
+	// done is the stream of events and ledger; empty = [StreamDone].
+	done string
 	// clock is an estimate of the broker's.
 	clock *Clock
 

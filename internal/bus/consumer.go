@@ -171,12 +171,12 @@ func (s *Setup) history(ctx context.Context) (history, error) {
 
 // hasWorked reports whether DONE knows this pool.
 func (s *Setup) hasWorked(ctx context.Context) (bool, error) {
-	done, err := s.conn.js.Stream(ctx, StreamDone)
+	done, err := s.conn.js.Stream(ctx, s.conn.Done())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, Explain("look up stream "+StreamDone, err)
+		return false, Explain("look up stream "+s.conn.Done(), err)
 	}
 	for _, filter := range []string{EventsFilter(s.pool), "done.ledger." + s.pool + ".page.>"} {
 		_, err := done.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
@@ -184,7 +184,7 @@ func (s *Setup) hasWorked(ctx context.Context) (bool, error) {
 			return true, nil
 		}
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return false, Explain("look for work of the pool in "+StreamDone, err)
+			return false, Explain("look for work of the pool in "+s.conn.Done(), err)
 		}
 	}
 	return false, nil

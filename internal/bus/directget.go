@@ -24,13 +24,13 @@ func (s doneStore) Read(ctx context.Context, subjects []string) (entries []ledge
 			Subjects []string `json:"multi_last"`
 		}{subjects[:n]})
 		if err != nil {
-			return nil, fmt.Errorf("encode a read of %s: %w", StreamDone, err)
+			return nil, fmt.Errorf("encode a read of %s: %w", s.conn.Done(), err)
 		}
-		pending, err := s.conn.directGet(ctx, StreamDone, request, func(m stored) {
+		pending, err := s.conn.directGet(ctx, s.conn.Done(), request, func(m stored) {
 			entries = append(entries, m.entry())
 		})
 		if err == nil && pending > 0 {
-			err = fmt.Errorf("read %s: %d messages too many for one read", StreamDone, pending)
+			err = fmt.Errorf("read %s: %d messages too many for one read", s.conn.Done(), pending)
 		}
 		if err != nil {
 			return nil, err

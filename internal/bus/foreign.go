@@ -59,7 +59,7 @@ func (o foreignStream) check(ctx context.Context) ([]Difference, error) {
 	if cfg.Discard == jetstream.DiscardOld && (cfg.MaxMsgs > 0 || cfg.MaxBytes > 0) {
 		report("discard", "old, with a limit", "new", harm("the oldest messages are deleted when the stream is full, done or not"))
 	}
-	if cfg.MaxMsgsPerSubject > 0 && cfg.Name != StreamDone {
+	if cfg.MaxMsgsPerSubject > 0 && !strings.HasPrefix(cfg.Name, StreamDone) {
 		report("max_msgs_per_subject", fmt.Sprint(cfg.MaxMsgsPerSubject), "none", harm("a newer message of a subject deletes an older one, done or not"))
 	}
 	if cfg.MaxAge > 0 {

@@ -72,7 +72,7 @@ func (m *waterMark) seen(seq uint64) {
 }
 
 func newHighWater(conn *Conn, jobs string, eventAge time.Duration) *HighWater {
-	h := &HighWater{conn: conn, streams: []*waterMark{{name: jobs}, {name: StreamDone}}, eventAge: eventAge, wake: make(chan struct{}, 1)}
+	h := &HighWater{conn: conn, streams: []*waterMark{{name: jobs}, {name: conn.Done()}}, eventAge: eventAge, wake: make(chan struct{}, 1)}
 	conn.onResume(func() {
 		select {
 		case h.wake <- struct{}{}:

@@ -88,7 +88,7 @@ func Explain(attempt string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		hint = "; no answer in time: JetStream has no leader, or the user may not use the JetStream API ($JS.API.>), or NATS_JS_DOMAIN or NATS_JS_API_PREFIX names another one"
 	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
-		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others"
+		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others; for a DONE stream: ROLLCALL_DONE must be the same for all pools of an account"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
 		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap; if it is this pool under its old name, `worker setup --take-over OLD` carries on from it"
 	case errors.As(err, &api) && (api.ErrorCode == errMaxBytesRequired || api.ErrorCode == errStreamBytes || api.ErrorCode == errNoStorage):

@@ -65,7 +65,7 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 // begun reports whether the pool has worked on the stream before, or there is nothing to look at:
 // then it needs nobody's ledger but its own.
 func (s *Setup) begun(ctx context.Context, stream jetstream.Stream, store ledger.Upkeep) (bool, error) {
-	if _, err := s.conn.js.Stream(ctx, StreamDone); errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, err := s.conn.js.Stream(ctx, s.conn.Done()); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return true, nil
 	}
 	if _, err := stream.Consumer(ctx, s.pool); err != nil {

@@ -35,9 +35,9 @@ func (u upkeep) Floor(ctx context.Context) (ledger.Floor, error) {
 	if err != nil {
 		return ledger.Floor{}, Explain("look up consumer "+u.setup.pool, err)
 	}
-	done, err := u.conn.js.Stream(ctx, StreamDone)
+	done, err := u.conn.js.Stream(ctx, u.conn.Done())
 	if err != nil {
-		return ledger.Floor{}, Explain("look up stream "+StreamDone, err)
+		return ledger.Floor{}, Explain("look up stream "+u.conn.Done(), err)
 	}
 	return ledger.Floor{
 		Created: stream.CachedInfo().Created,
@@ -54,9 +54,9 @@ func (u upkeep) Scan(ctx context.Context, filter string, from uint64) (entries [
 		Batch int    `json:"batch"`
 	}{from, filter, scanSize})
 	if err != nil {
-		return nil, fmt.Errorf("encode a scan of %s: %w", StreamDone, err)
+		return nil, fmt.Errorf("encode a scan of %s: %w", u.conn.Done(), err)
 	}
-	_, err = u.conn.directGet(ctx, StreamDone, request, func(m stored) { entries = append(entries, m.entry()) })
+	_, err = u.conn.directGet(ctx, u.conn.Done(), request, func(m stored) { entries = append(entries, m.entry()) })
 	return entries, err
 }
 
@@ -68,7 +68,7 @@ func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error)
 	if err != nil {
 		return ledger.Entry{}, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+StreamDone), request)
+	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+u.conn.Done()), request)
 	if err != nil {
 		return ledger.Entry{}, err
 	}
@@ -88,7 +88,7 @@ func (u upkeep) Purge(ctx context.Context, filter string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("STREAM.PURGE."+StreamDone), request)
+	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("STREAM.PURGE."+u.conn.Done()), request)
 	if err != nil {
 		return 0, err
 	}

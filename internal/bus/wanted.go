@@ -90,8 +90,8 @@ func jobSubjects(filters []string) []string {
 // A full stream refuses commits instead of deleting pages. Republished is only what is committed (stream.go, setupStore and
 // processJetStreamMsgWithBatch), so listeners never see a batch that was refused.
 func (s *Setup) doneConfig() jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:               StreamDone,
+	config := jetstream.StreamConfig{
+		Name:               s.streams.DoneStream(s.pool),
 		Description:        describedAs + "completion events and the ledger",
 		Subjects:           []string{subjectsDone},
 		Retention:          jetstream.LimitsPolicy,
@@ -105,6 +105,14 @@ func (s *Setup) doneConfig() jetstream.StreamConfig {
 		AllowAtomicPublish: true,
 		RePublish:          &jetstream.RePublish{Source: republishFrom, Destination: republishTo},
 	}
+	if s.streams.Done == DoneOwn {
+		config.Subjects = []string{"done.*." + s.pool + ".>"}
+		config.RePublish = &jetstream.RePublish{
+			Source:      "done.*." + s.pool + ".*.*",
+			Destination: "{{wildcard(1)}}." + s.pool + ".{{wildcard(2)}}.{{wildcard(3)}}",
+		}
+	}
+	return config
 }
 
 func (s *Setup) deadConfig() jetstream.StreamConfig {

@@ -78,7 +78,7 @@ func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 
 // readStreams adds the other streams and the dead letters.
 func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
-	for _, name := range []string{bus.StreamDone, bus.StreamDead} {
+	for _, name := range []string{a.conn.Done(), bus.StreamDead} {
 		stream, err := a.conn.Stream(ctx, name)
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func NewEvents(conn *bus.Conn) *Events { return &Events{conn: conn} }
 // [Events.Stored] wants as from to begin with now. The error wraps [bus.ErrMissing] if the stream
 // is missing.
 func (e *Events) Next(ctx context.Context) (uint64, error) {
-	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	stream, err := e.conn.Stream(ctx, e.conn.Done())
 	if err != nil {
 		return 0, err
 	}
@@ -45,7 +45,7 @@ func (e *Events) Next(ctx context.Context) (uint64, error) {
 
 // Clock is the broker's clock. The error wraps [bus.ErrMissing] if the stream is missing.
 func (e *Events) Clock(ctx context.Context) (Clock, error) {
-	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	stream, err := e.conn.Stream(ctx, e.conn.Done())
 	if err != nil {
 		return Clock{}, err
 	}
@@ -67,7 +67,7 @@ type span struct {
 }
 
 func (e *Events) read(ctx context.Context, pool string, s span, each func(Event) error) error {
-	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	stream, err := e.conn.Stream(ctx, e.conn.Done())
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ const (
 // of commit, until enough says so after a span or there are no more. end is the first sequence
 // that is too new; 0 for none.
 func (e *Events) Backwards(ctx context.Context, pool string, end uint64, each func(Event) error, enough func() bool) error {
-	stream, err := e.conn.Stream(ctx, bus.StreamDone)
+	stream, err := e.conn.Stream(ctx, e.conn.Done())
 	if err != nil {
 		return err
 	}

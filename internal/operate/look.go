@@ -53,7 +53,7 @@ func (a *Admin) Known(ctx context.Context) (bool, error) {
 	if replicas, err := a.Digests(ctx); err != nil || len(replicas) > 0 {
 		return len(replicas) > 0, err
 	}
-	stream, err := a.conn.Stream(ctx, bus.StreamDone)
+	stream, err := a.conn.Stream(ctx, a.conn.Done())
 	if err != nil {
 		return false, nil //nolint:nilerr // no stream holds no event
 	}

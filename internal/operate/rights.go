@@ -139,8 +139,8 @@ func (a *Admin) trials() []trial {
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
 		newTrial(bus.EventSubject(a.pool, "doctor", "0"), bus.EventsFilter(a.pool), "", "commit completion events"),
 		newTrial(page, a.ledger().All(), "", "commit ledger pages"),
-		newTrial(a.conn.API("DIRECT.GET."+bus.StreamDone), "", "{}", "read ledger pages"),
-		newTrial(a.conn.API("STREAM.PURGE."+bus.StreamDone), "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
+		newTrial(a.conn.API("DIRECT.GET."+a.conn.Done()), "", "{}", "read ledger pages"),
+		newTrial(a.conn.API("STREAM.PURGE."+a.conn.Done()), "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),
 		newTrial(a.conn.API("STREAM.MSG.GET."+jobStream), "", "{}", "tell the age of the oldest job").optional(),
 		newTrial(a.conn.API("INFO"), "", "", "tell how full the storage is").optional(),
 		newTrial("$SRV.PING."+ServiceName, "", "", "see the other replicas, and notice when they disagree").optional(),
@@ -152,7 +152,7 @@ func (a *Admin) trials() []trial {
 			newTrial(a.conn.API("STREAM.INFO."+bus.StreamLater), "", "", "look at delayed jobs").optional(),
 			newTrial(a.conn.API("STREAM.PURGE."+bus.StreamLater), "", `{"filter":"due.doctor.`+noSuchJob+`"}`, "remove delayed jobs from "+bus.StreamLater+" once they are in the job stream").optional())
 	}
-	for _, stream := range []string{jobStream, bus.StreamDone, bus.StreamDead} {
+	for _, stream := range []string{jobStream, a.conn.Done(), bus.StreamDead} {
 		list = append(list, newTrial(a.conn.API("STREAM.INFO."+stream), "", "", "compare stream "+stream+" with what is wanted"))
 	}
 	return list
