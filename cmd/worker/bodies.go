@@ -51,7 +51,7 @@ func pace[T any](ctx context.Context, rate float64, source iter.Seq2[T, error]) 
 }
 
 // bodies chooses where the jobs come from: the argument, a file, or standard input. numbered
-// tells that there may be several.
+// is set if there may be several.
 func (c *cli) bodies(ctx context.Context, args []string, f *publishFlags) (source iter.Seq2[[]byte, error], numbered bool, err error) {
 	var body []byte
 	switch {

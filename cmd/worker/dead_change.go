@@ -40,7 +40,7 @@ type changeFlags struct {
 type change struct {
 	// word is what a letter then is.
 	word string
-	// destroys tells that it cannot be undone, needsStream that the job stream takes part.
+	// destroys is set if it cannot be undone, needsStream if the job stream takes part.
 	destroys, needsStream bool
 	// do does it and returns the uid of the job that was made, if any; try only looks.
 	do  func(ctx context.Context, a *operate.Admin, f *changeFlags, seq uint64) (job string, err error)

@@ -152,8 +152,8 @@ func (d *trial) work(ctx context.Context, cl *client) ([]history.Job, error) {
 	defer drain()
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
-	watched, hush := context.WithCancel(watching)
-	defer hush()
+	watched, unwatch := context.WithCancel(watching)
+	defer unwatch()
 	watchers.Go(func() { d.follow(watched, cl, stop) })
 	watchers.Go(func() { d.show(watched) })
 

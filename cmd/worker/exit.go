@@ -69,7 +69,7 @@ func exitCode(err error) int {
 	}
 }
 
-// report tells a person on stderr what went wrong and returns the exit code.
+// report prints on stderr what went wrong and returns the exit code.
 func (c *cli) report(err error) int {
 	code := exitCode(err)
 	if err == nil || errors.As(err, new(*loggedError)) || errors.Is(err, syscall.EPIPE) {

@@ -19,7 +19,7 @@ type cli struct {
 	stdout io.Writer // data, and nothing else
 	stderr io.Writer // talk: progress, logs, errors
 	output table.Format
-	// started tells that a command's own code began; what fails before is a fault of usage.
+	// started is set once a command's own code began; what fails before is a fault of usage.
 	started bool
 	// command is what was run, with the commands that it is part of.
 	command string

@@ -10,6 +10,9 @@ var (
 	renamed   = []string{"./internal/app", "-run", "Renamed"}
 	setBack   = []string{"./internal/bus", "-run", "SetBack|FurtherAgain"}
 	wired     = []string{"./internal/app"}
+	asked     = []string{"./internal/operate"}
+	printed   = []string{"./internal/table"}
+	logged    = []string{"./internal/telemetry"}
 )
 
 // mutants are the planted bugs.
@@ -427,5 +430,25 @@ var mutants = []mutant{
 	{
 		"pulls ask for more than the link carries", "a slow link costs no repeated calls",
 		"internal/bus/pulls.go", "bytes = min(bytes, p.window-p.bytes)", "", []string{"./internal/bus", "-run", "SlowLink"},
+	},
+	{
+		"a letter of a job that succeeded elsewhere is replayed", "a service that succeeded for a job is not called again for it",
+		"internal/operate/letters.go", "case evenIfElsewhere || l.Elsewhere == \"\":", "case true:", asked,
+	},
+	{
+		"the ledger is not asked about dead letters", "a service that succeeded for a job is not called again for it",
+		"internal/operate/verify.go", "case record.Final:", "case record.Final && false:", asked,
+	},
+	{
+		"a delay counts from this machine's clock", "relative times go by the broker's clock",
+		"internal/operate/posting.go", "now.Add(p.Delay).UTC()", "time.Now().Add(p.Delay).UTC()", asked,
+	},
+	{
+		"a text of a service reaches the terminal as it is", "no text of others commands a terminal",
+		"internal/table/table.go", "cells[i] = Clean(col.cell(item))", "cells[i] = col.cell(item)", printed,
+	},
+	{
+		"lines that wait for their reader are not bounded by bytes", "memory is bounded",
+		"internal/telemetry/logwriter.go", "if w.queued.Add(n) > logBytes {", "if w.queued.Add(n) < 0 {", logged,
 	},
 }

@@ -117,7 +117,7 @@ func (a *awaiter) hear(stored Event) error {
 	return a.err
 }
 
-// seal tells that every job is known.
+// seal marks that every job is known.
 func (a *awaiter) seal() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -53,7 +53,7 @@ func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id 
 	return found, err
 }
 
-// delayedReport tells of a job by its schedule.
+// delayedReport reports a job by its schedule.
 func delayedReport(m *jetstream.RawStreamMsg, epoch string) JobReport {
 	report := JobReport{
 		UID: bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()), ID: decodeStored(m, epoch).ID,

@@ -31,7 +31,7 @@ type Finding struct {
 	Check  string `json:"check"`
 	Health Health `json:"health"`
 	Detail string `json:"detail"`
-	// Remedy says what mends it; empty where nothing has to be mended.
+	// Remedy says how to fix it; empty where nothing needs fixing.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -102,7 +102,7 @@ const (
 	closeTimeout = 3 * time.Second
 )
 
-// lookAgain mends what could not be found out for want of an answer.
+// lookAgain is the remedy where no answer came.
 const lookAgain = "Look at the network between worker and server, and ask again."
 
 // examine looks at what needs the connection.
@@ -239,7 +239,7 @@ func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
 	return true
 }
 
-// backlog tells how much work waits.
+// backlog finds how much work waits.
 func (d *doctor) backlog(ctx context.Context, admin *Admin) {
 	backlog, err := admin.Backlog(ctx)
 	switch {

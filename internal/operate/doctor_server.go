@@ -37,7 +37,7 @@ type varz struct {
 	} `json:"jetstream"`
 }
 
-// server looks at what only the monitoring port tells.
+// server checks what only the monitoring port reports.
 func (d *doctor) server(ctx context.Context, conn *bus.Conn) {
 	monitor := d.Monitor
 	if monitor == "" {

@@ -176,7 +176,7 @@ func (a *Admin) Replay(ctx context.Context, seq uint64, evenIfElsewhere bool) (j
 	return ref, nil
 }
 
-// Replayable tells why a dead letter could not be replayed, nil if it could. The error wraps
+// Replayable returns why a dead letter could not be replayed, nil if it could. The error wraps
 // [ErrNotFound] or [ErrNotReplayable].
 func (a *Admin) Replayable(ctx context.Context, seq uint64, evenIfElsewhere bool) error {
 	letter, m, err := a.Letter(ctx, seq)

@@ -7,7 +7,7 @@ import (
 	"rollcall/internal/bus"
 )
 
-// Backlog tells what waits in the job stream.
+// Backlog is what waits in the job stream.
 type Backlog struct {
 	// Stored jobs of all pools, those delayed until later included.
 	Stored uint64

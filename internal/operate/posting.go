@@ -32,7 +32,7 @@ type Posting struct {
 	Subject string
 	// Headers are of the form Name:value.
 	Headers []string
-	// ID of the job, its Nats-Msg-Id; with Numbered, which tells that there may be several jobs,
+	// ID of the job, its Nats-Msg-Id; with Numbered, for several jobs,
 	// each gets its number after it.
 	ID       string
 	Numbered bool

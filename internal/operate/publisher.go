@@ -31,12 +31,12 @@ var (
 	ErrUnconfirmed = errors.New("the broker did not confirm the job; publishing it again is safe only under the same message id")
 )
 
-// Receipt tells that the broker holds a job.
+// Receipt is the confirmation that the broker holds a job.
 type Receipt struct {
 	Ref jobs.Ref
-	// Delayed tells that the job waits in LATER, and that Ref is its place there.
+	// Delayed is set if the job waits in LATER, and that Ref is its place there.
 	Delayed bool
-	// Duplicate tells that the broker held a job with the same message id already; Ref is
+	// Duplicate is set if the broker held a job with the same message id already; Ref is
 	// then that job's.
 	Duplicate bool
 }

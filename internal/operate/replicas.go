@@ -46,7 +46,7 @@ func ReplicaSubject(pool, replica, endpoint string) string {
 	return "rollcall." + pool + "." + replica + "." + endpoint
 }
 
-// Announcement is what a replica tells of itself, and what it can be asked for.
+// Announcement is how a replica introduces itself, and what it can be asked for.
 type Announcement struct {
 	Pool, Replica, Version string
 	// Digest sums up the settings that the replicas of a pool should have in common.

@@ -19,13 +19,13 @@ import (
 type Right struct {
 	// Subject as a permission would name it.
 	Subject string `json:"subject"`
-	// Subscribe tells a right to subscribe from one to publish.
+	// Subscribe is set for a right to subscribe, not for one to publish.
 	Subscribe bool `json:"subscribe,omitempty"`
 	// Purpose says what does not work without it.
 	Purpose string `json:"purpose"`
-	// Optional tells that jobs are done without it.
+	// Optional is set if jobs are done without it.
 	Optional bool `json:"optional,omitempty"`
-	// Unknown tells that the server neither answered nor refused.
+	// Unknown is set if the server neither answered nor refused.
 	Unknown bool `json:"unknown,omitempty"`
 }
 
@@ -73,7 +73,7 @@ func (a *Admin) MissingRights(ctx context.Context) ([]Right, error) {
 	return missing, nil
 }
 
-// missingInbox tells whether answers can be received at all; without that every other trial
+// missingInbox finds out whether answers can be received at all; without that every other trial
 // would only time out.
 func (a *Admin) missingInbox(ctx context.Context) ([]Right, error) {
 	inbox := a.conn.NATS().NewInbox()

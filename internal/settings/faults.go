@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// FaultsError tells everything that is wrong with the settings, at once.
+// FaultsError lists everything that is wrong with the settings, at once.
 type FaultsError struct {
-	// Faults each name a variable and how to mend it.
+	// Faults each name a variable and how to fix it.
 	Faults []error
 }
 
