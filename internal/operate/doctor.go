@@ -75,7 +75,7 @@ func (d *doctor) find(check string, h Health, remedy, format string, args ...any
 }
 
 // Doctor looks at everything that a replica depends on and says what is wrong and how to fix it.
-// It changes nothing and calls no service. The error wraps [bus.ErrUnreachable] if there is no
+// It changes nothing; services are asked with a batch without jobs. The error wraps [bus.ErrUnreachable] if there is no
 // server; the findings are complete all the same.
 func Doctor(ctx context.Context, p Patient) ([]Finding, error) {
 	d := &doctor{Patient: p}

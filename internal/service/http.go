@@ -102,8 +102,9 @@ func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) (
 		return nil, broken(ctx, t.target.base.Host, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	r.answer.noteStatus(resp.StatusCode)
 	if t.reading.verdict(resp.StatusCode) == accepted {
-		return t.accept(ctx, cancel, resp, r.call)
+		return t.accept(ctx, cancel, resp, r)
 	}
 	said := jobs.Printable(hide(string(quote(resp, cancel)), t.heads.secrets(r, auth)...), maxQuote)
 	return nil, t.reading.failure(resp.StatusCode, said, resp.Header.Get(headerRetryAfter), sentAt(resp))
@@ -173,7 +174,8 @@ func quote(resp *http.Response, cancel context.CancelFunc) []byte {
 }
 
 // accept reads the answer with an accepted status.
-func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, call *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *request) ([]jobs.Reply, *jobs.Failure) {
+	call := r.call
 	if resp.ContentLength == 0 || !t.reading.needsBody() {
 		if resp.ContentLength != 0 {
 			quote(resp, cancel)
@@ -206,6 +208,7 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 	case len(body) == 0 && batch && endsByClosing(resp):
 		return nil, broken(ctx, t.target.base.Host, fmt.Errorf("the connection was closed behind the headers: %w", io.ErrUnexpectedEOF))
 	}
+	r.answer.noteBody(body)
 	return t.reading.accept(call, body, resp.Header.Get(headerContentType))
 }
 

@@ -99,9 +99,12 @@ func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jo
 	if code == "" && headerOf(msg.Header, micro.ErrorHeader) != "" {
 		code = "500"
 	}
-	if status := natsStatus(code); t.reading.verdict(status) != accepted {
+	status := natsStatus(code)
+	r.answer.noteStatus(status)
+	if t.reading.verdict(status) != accepted {
 		return nil, t.errorReply(msg, status)
 	}
+	r.answer.noteBody(msg.Data)
 	replies, failure := t.reading.accept(r.call, msg.Data, headerOf(msg.Header, headerContentType))
 	if failure != nil && t.cfg.Format != FormatBatch {
 		return t.reading.accept(r.call, nil, "")

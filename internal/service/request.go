@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/url"
@@ -17,6 +18,28 @@ type request struct {
 	subject string
 	// extra are the values of _HEADERS, in their order.
 	extra []string
+	// answer keeps what the service answered, where somebody wants to know; else it is nil.
+	answer *answer
+}
+
+// answer is what a service answered to a request, before it was read.
+type answer struct {
+	// status is that of HTTP or of Nats-Service-Error-Code, 0 if there was no answer.
+	status int
+	// body is that of an accepted answer, where the body says anything.
+	body []byte
+}
+
+func (a *answer) noteStatus(code int) {
+	if a != nil {
+		a.status = code
+	}
+}
+
+func (a *answer) noteBody(body []byte) {
+	if a != nil {
+		a.body = bytes.Clone(body)
+	}
 }
 
 // transport sends requests and reads their replies.
