@@ -3,12 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 FUZZTIME    ?= 20s
+# Commits after this one have subjects of at most 72 characters.
+SUBJECTS    := 61530df94f65
 SEEDS       ?= 100000
 MINUTES     ?= 20
 
@@ -78,11 +80,10 @@ fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, golangci-lint (.golangci.yml), subjects of commits
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
-	go vet -tags fault ./...
-	go run $(STATICCHECK) -tags fault ./...
+	@long=$$(git log --format='%s' $(SUBJECTS)..HEAD | awk 'length > 72'); if [ -n "$$long" ]; then echo "subjects of commits longer than 72 characters:"; echo "$$long"; exit 1; fi
+	go run $(GOLANGCI) run ./...
 
 .PHONY: bench
 bench: ## every workload against the hand-written floor, in one run

@@ -63,7 +63,7 @@ func (f *feed) every(ctx context.Context, d time.Duration, do func()) {
 func (f *feed) hear(e operate.Event) error {
 	event, err := jobs.DecodeEvent(e.Data)
 	if err != nil {
-		return nil //nolint:nilerr // somebody else's message on the subject of events
+		return nil // somebody else's message on the subject of events
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

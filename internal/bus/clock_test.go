@@ -33,7 +33,7 @@ func TestTheBrokersClockIsKnown(t *testing.T) {
 			if _, err := conn.Stream(t.Context(), "JOBS"); err != nil {
 				t.Fatal(err)
 			}
-			if off := conn.Clock().Now().Sub(time.Now()).Abs(); off > time.Second {
+			if off := time.Until(conn.Clock().Now()).Abs(); off > time.Second {
 				t.Errorf("the broker's clock is off by %v", off)
 			}
 			if warned := strings.Contains(log.String(), "clock of this machine differs"); warned != (wrong != 0) {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"rollcall/internal/bus"
-	"rollcall/internal/jobs"
 )
 
 // remake deletes the job stream, with all that is known of its jobs, and makes it again.
@@ -73,8 +72,7 @@ func TestSettlementsOutliveAReconnect(t *testing.T) {
 	conn := connect(t, startServer(t))
 	source, intake, _ := openSource(t, ensure(t, conn, streams()), conn)
 	publish(t, conn, "jobs.a", numbered(4)...)
-	var held []jobs.Delivery
-	held = receive(t, intake, source, 4)
+	held := receive(t, intake, source, 4)
 	if err := conn.NATS().ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}

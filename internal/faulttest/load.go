@@ -86,7 +86,7 @@ func (l *Load) Send(m *nats.Msg, limit time.Duration) {
 	decoded := jobs.Decode(jobs.Delivery{Subject: m.Subject, Header: m.Header, Data: m.Data, Ref: ref, Source: source}, 0)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accepted = append(l.accepted, history.Job{ID: decoded.ID, UID: ref.UID(), Source: source})
+	l.accepted = append(l.accepted, history.Job{ID: decoded.ID, UID: ref.UID(), Source: decoded.Source})
 }
 
 // Start publishes rate jobs a second in the background, through whatever happens to the

@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -273,7 +274,7 @@ func (p *Proxy) pump(l *link, d Direction, from, to *net.TCPConn) {
 			chunks <- chunk{due: due, data: buf[:n]}
 		}
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				l.close()
 			}
 			chunks <- chunk{due: due, end: true}

@@ -269,7 +269,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if n, err := strconv.ParseUint(m.Header.Get(headerHeld), 10, 64); err == nil {
 		first = n
 	}
-	held := &nats.Msg{Subject: m.Subject, Header: nats.Header(maps.Clone(m.Header)), Data: m.Data}
+	held := &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data}
 	held.Header.Set(bus.HeaderSchedule, "@at "+c.clock.Now().Add(postpone).UTC().Format(time.RFC3339Nano))
 	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
 	held.Header.Del(jobs.HeaderMsgID) // the server would take it for the one that it has

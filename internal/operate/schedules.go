@@ -106,7 +106,7 @@ func (a *Admin) RunSchedule(ctx context.Context, name string) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	msg := &nats.Msg{Subject: readSchedule(m, m.Time).Subject, Header: nats.Header(maps.Clone(m.Header)), Data: m.Data}
+	msg := &nats.Msg{Subject: readSchedule(m, m.Time).Subject, Header: maps.Clone(m.Header), Data: m.Data}
 	maps.DeleteFunc(msg.Header, func(header string, _ []string) bool { return actsOnServer(header) })
 	var receipt Receipt
 	err = publisher.Publish(ctx, func(yield func(*nats.Msg, error) bool) { yield(msg, nil) },

@@ -39,7 +39,7 @@ func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) erro
 	for {
 		room, err := p.gate.wait(patience)
 		if err != nil {
-			return nil //nolint:nilerr // the only error is the cause of the stop
+			return nil // the only error is the cause of the stop
 		}
 		deliveries, err := p.parts.Source.Receive(ctx, room)
 		if err != nil {

@@ -232,7 +232,7 @@ func readCapped(b []byte, r io.Reader, limit int) ([]byte, error) {
 		switch {
 		case len(b) > limit:
 			return b, errTooLarge
-		case err == io.EOF: //nolint:errorlint // a wrapped EOF is a broken reply
+		case err == io.EOF: // a wrapped EOF is a broken reply
 			return b, nil
 		case err != nil:
 			return b, err

