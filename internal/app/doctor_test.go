@@ -94,7 +94,7 @@ func setUp(t *testing.T, env ...string) {
 func TestDoctorFindsNothingWrong(t *testing.T) {
 	t.Parallel()
 	s := monitored(t, func(o *server.Options) { o.SyncAlways = true })
-	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t), "ROLLCALL_STREAM_BYTES=64MiB"}
 	setUp(t, env...)
 	found, err := examine(t, monitorURL(s), env...)
 	if err != nil {
@@ -106,6 +106,19 @@ func TestDoctorFindsNothingWrong(t *testing.T) {
 	if len(found) != 10 {
 		t.Errorf("%d findings: %+v", len(found), found)
 	}
+}
+
+// Unless somebody bounds the job stream, a flood of jobs leaves no room for commits.
+func TestDoctorWarnsOfAJobStreamWithoutALimit(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, unchanged)
+	env := []string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t)}
+	setUp(t, env...)
+	found, err := examine(t, monitorURL(s), env...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, found, "stream JOBS limit", operate.Risky, "max_bytes is none")
 }
 
 func TestDoctorObjectsToRiskyServers(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"rollcall/internal/bus"
 )
 
@@ -119,6 +121,7 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 		return // everything further would time out for want of a right
 	}
 	if d.differences(ctx, bus.NewSetup(conn, d.Streams, d.Pool)) {
+		d.bound(ctx, conn)
 		d.backlog(ctx, admin)
 		d.clock(ctx, admin)
 	}
@@ -237,6 +240,19 @@ func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
 		d.find("streams", Well, "", "streams and consumer are as Rollcall would make them")
 	}
 	return true
+}
+
+// bound warns of a work queue that nothing keeps from filling the store.
+func (d *doctor) bound(ctx context.Context, conn *bus.Conn) {
+	stream, err := conn.Stream(ctx, d.Streams.Stream)
+	if err != nil {
+		return // told already
+	}
+	cfg := &stream.CachedInfo().Config
+	if cfg.Retention == jetstream.WorkQueuePolicy && cfg.MaxBytes <= 0 {
+		d.find("stream "+cfg.Name+" limit", Risky, "Set ROLLCALL_STREAM_BYTES before it is created, or: nats stream edit "+cfg.Name+" --max-bytes=4GiB",
+			"max_bytes is none: a flood of jobs can fill the store until no batch can be committed")
+	}
 }
 
 // backlog finds how much work waits.
