@@ -9,7 +9,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Rule 1: the word that says why a batch was sealed is in its event.
+// The word that says why a batch was sealed is in its event.
 func TestTheEventSaysWhyItsBatchWasSealed(t *testing.T) {
 	t.Parallel()
 	tests := map[jobs.Seal][]string{
@@ -35,7 +35,7 @@ func TestTheEventSaysWhyItsBatchWasSealed(t *testing.T) {
 	}
 }
 
-// Rule 6: a job that keeps coming back without a recorded end runs alone, and its event says so.
+// A job that keeps coming back without a recorded end runs alone, and its event says so.
 func TestASuspectRunsAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_BATCH_SIZE=10")
@@ -61,7 +61,7 @@ func TestASuspectRunsAlone(t *testing.T) {
 	}
 }
 
-// Rule 8: a stop seals what was gathered, finishes it and leaves nothing behind.
+// A stop seals what was gathered, finishes it and leaves nothing behind.
 func TestAStopSealsWhatWasGathered(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_BATCH_LINGER=20s")
@@ -80,7 +80,7 @@ func TestAStopSealsWhatWasGathered(t *testing.T) {
 	}
 }
 
-// Rule 1: one key per batch, read from the subject or from a header in any spelling.
+// One key per batch, read from the subject or from a header in any spelling.
 func TestABatchHasOneKey(t *testing.T) {
 	t.Parallel()
 	for setting, want := range map[string]map[string]int{
@@ -112,7 +112,7 @@ func TestABatchHasOneKey(t *testing.T) {
 	}
 }
 
-// DESIGN §5: where two jobs of a batch share an id, they are told apart by their uid, in both
+// Where two jobs of a batch share an id, they are told apart by their uid, in both
 // directions.
 func TestTwoJobsOfABatchMayShareAnID(t *testing.T) {
 	t.Parallel()
@@ -139,7 +139,7 @@ func TestTwoJobsOfABatchMayShareAnID(t *testing.T) {
 	}
 }
 
-// DESIGN §5: the outcome of a batch is in the subject of its event, in words that people
+// The outcome of a batch is in the subject of its event, in words that people
 // subscribe to; the rig checks that the stored subject and the event agree.
 func TestTheOutcomeOfABatchIsInItsSubject(t *testing.T) {
 	t.Parallel()

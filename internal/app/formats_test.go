@@ -35,7 +35,7 @@ func (r *rig) settled() (outcomes map[string]jobs.EventJob, dead int) {
 	return outcomes, len(r.stored("DEAD"))
 }
 
-// Rule 3: a mistake in the settings is nobody's job. A backlog meets a service that answers 401,
+// A mistake in the settings is nobody's job. A backlog meets a service that answers 401,
 // as with a wrong secret, until somebody fixes it.
 func TestAWrongSecretKillsNoJob(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Rule 4: the next attempt calls only the services that have not succeeded yet, on whichever
+// The next attempt calls only the services that have not succeeded yet, on whichever
 // replica it happens.
 func TestAnotherReplicaCallsOnlyWhatIsMissing(t *testing.T) {
 	t.Parallel()
@@ -39,7 +39,7 @@ func TestAnotherReplicaCallsOnlyWhatIsMissing(t *testing.T) {
 	}
 }
 
-// Rule 4: optional services are reported and never fail a job, nor hold it back.
+// Optional services are reported and never fail a job, nor hold it back.
 func TestOptionalServicesNeverFailAJob(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing", "search", "stats"},
@@ -77,7 +77,7 @@ func TestAnOptionalServiceMayBeTheOnlyOne(t *testing.T) {
 	}
 }
 
-// Rule 4 and DESIGN §5: past its deadline a job is expired without a call, also when it was
+// Past its deadline a job is expired without a call, also when it was
 // tried before; a deadline that cannot be read makes it invalid. Both leave a dead letter.
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
@@ -135,7 +135,7 @@ func TestAnOpenBreakerBurnsNoAttempt(t *testing.T) {
 	}
 }
 
-// Rule 4: with its attempts used up a job is failed, and its reason says what happened.
+// With its attempts used up a job is failed, and its reason says what happened.
 func TestAttemptsAreUsedUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_MAX_ATTEMPTS=3", "ROLLCALL_SVC_BILLING_TRIES=1")
@@ -147,7 +147,7 @@ func TestAttemptsAreUsedUp(t *testing.T) {
 	}
 }
 
-// Rule 2: a service that hangs costs the batches that wait for it, not the calls of other
+// A service that hangs costs the batches that wait for it, not the calls of other
 // slots to other services.
 func TestAHangingServiceDoesNotDelayOtherSlots(t *testing.T) {
 	t.Parallel()
@@ -204,7 +204,7 @@ func (r *rig) hurry() {
 	}
 }
 
-// DESIGN §5: sent twice under one Nats-Msg-Id, it is one job.
+// Sent twice under one Nats-Msg-Id, it is one job.
 func TestTheSameMessageIDIsOneJob(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"})
@@ -219,7 +219,7 @@ func TestTheSameMessageIDIsOneJob(t *testing.T) {
 	}
 }
 
-// Rule 7: however long a service takes, within its time-out, the job is out once: its lease is
+// However long a service takes, within its time-out, the job is out once: its lease is
 // extended as long as it is held.
 func TestACallMayLastLongerThanALease(t *testing.T) {
 	t.Parallel()

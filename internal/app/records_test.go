@@ -18,7 +18,7 @@ import (
 // small is a server that takes no more than so many bytes in a message.
 func small(maxPayload int32) server.Options { return server.Options{MaxPayload: maxPayload} }
 
-// DESIGN §5: a dead letter is the job as it came, without what the server would act on, and
+// A dead letter is the job as it came, without what the server would act on, and
 // exactly the headers that say what became of it.
 func TestADeadLetterIsTheJobAndWhatBecameOfIt(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,7 @@ func TestPagesAreNamedByWhatTheyHold(t *testing.T) {
 	}
 }
 
-// Rule 6 and DESIGN §1: a stream made anew while a pool runs numbers its jobs from one again,
+// A stream made anew while a pool runs numbers its jobs from one again,
 // and they are new work although the ledger knows jobs of these numbers.
 func TestARecreatedStreamIsNewWorkForARunningPool(t *testing.T) {
 	t.Parallel()
@@ -124,7 +124,7 @@ func TestARecreatedStreamIsNewWorkForARunningPool(t *testing.T) {
 	}
 }
 
-// DESIGN §6: what stands is reported where it differs, and never changed nor deleted.
+// What stands is reported where it differs, and never changed nor deleted.
 func TestSetupAndAPoolLeaveWhatStandsAlone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"})
@@ -174,7 +174,7 @@ func TestSetupAndAPoolLeaveWhatStandsAlone(t *testing.T) {
 	}
 }
 
-// DESIGN §1: batch ids are UUIDv7, uids and sources of fixed shape.
+// Batch ids are UUIDv7, uids and sources of fixed shape.
 func TestNamesHaveTheirShape(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=mail_pool-2")

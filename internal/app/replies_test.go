@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Rule 3: a reply that names a job nobody asked about is a failure of the whole call, and the
+// A reply that names a job nobody asked about is a failure of the whole call, and the
 // call is made again for all of its jobs.
 func TestAnUnknownIDRepeatsTheWholeCall(t *testing.T) {
 	t.Parallel()
@@ -39,7 +39,7 @@ func TestAnUnknownIDRepeatsTheWholeCall(t *testing.T) {
 	}
 }
 
-// Rule 3: what a service asks for by Retry-After, or for one job by retry_after, is the least
+// What a service asks for by Retry-After, or for one job by retry_after, is the least
 // that passes until the next attempt.
 func TestRetryAfterIsWaitedForBetweenAttempts(t *testing.T) {
 	t.Parallel()
@@ -76,7 +76,7 @@ func TestRetryAfterIsWaitedForBetweenAttempts(t *testing.T) {
 	}
 }
 
-// Rule 3: a call that a service refuses for good is halved until the job that causes it stands
+// A call that a service refuses for good is halved until the job that causes it stands
 // alone; every part has an idempotency key of its own. The others go free.
 func TestAJobThatSpoilsItsBatchIsFoundByHalving(t *testing.T) {
 	t.Parallel()
@@ -113,7 +113,7 @@ func TestAJobThatSpoilsItsBatchIsFoundByHalving(t *testing.T) {
 	}
 }
 
-// DESIGN §5: what services answer by `data` is in the event, under their names.
+// What services answer by `data` is in the event, under their names.
 func TestDataOfRepliesIsInTheEvent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing", "search"})
@@ -132,7 +132,7 @@ func TestDataOfRepliesIsInTheEvent(t *testing.T) {
 	}
 }
 
-// DESIGN §5: an event that would outgrow the server's max payload loses the data first, and
+// An event that would outgrow the server's max payload loses the data first, and
 // says so; what became of each job stays.
 func TestDataIsCutFromAnEventThatWouldNotFit(t *testing.T) {
 	t.Parallel()

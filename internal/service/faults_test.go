@@ -132,7 +132,7 @@ func answer(body string) func(*net.TCPConn) {
 	return say(okHead + "Connection: close\r\n\r\n" + body)
 }
 
-func TestTwentyAHangingConnectionIsNotKept(t *testing.T) {
+func TestAHangingConnectionIsNotKept(t *testing.T) {
 	t.Parallel()
 	srv := raw(t, hang)
 	cfg := config()
@@ -143,7 +143,7 @@ func TestTwentyAHangingConnectionIsNotKept(t *testing.T) {
 	}
 }
 
-func TestTwentyOneResetInTheReply(t *testing.T) {
+func TestResetInTheReply(t *testing.T) {
 	t.Parallel()
 	// The reset may overtake the header or not: it must come to the same.
 	var resets atomic.Int32
@@ -163,7 +163,7 @@ func TestTwentyOneResetInTheReply(t *testing.T) {
 	}
 }
 
-func TestTwentyOneRetryReachesARecoveredServiceWithTheSameKey(t *testing.T) {
+func TestRetryReachesARecoveredServiceWithTheSameKey(t *testing.T) {
 	t.Parallel()
 	keys := make(chan string, 3)
 	var n atomic.Int32
@@ -185,7 +185,7 @@ func TestTwentyOneRetryReachesARecoveredServiceWithTheSameKey(t *testing.T) {
 	}
 }
 
-func TestTwentyFiveAndTwentySixEndlessRepliesAreCutOff(t *testing.T) {
+func TestEndlessRepliesAreCutOff(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		head, text string
@@ -211,8 +211,8 @@ func TestTwentyFiveAndTwentySixEndlessRepliesAreCutOff(t *testing.T) {
 	}
 }
 
-// TestTwentyTwoServerErrors has statuses that are no success, without a pause asked for.
-func TestTwentyTwoServerErrors(t *testing.T) {
+// TestServerErrors has statuses that are no success, without a pause asked for.
+func TestServerErrors(t *testing.T) {
 	t.Parallel()
 	for code, w := range map[int]want{
 		500: {reason: jobs.ReasonHTTP5xx, tries: 3, code: 500},
@@ -247,8 +247,8 @@ func TestTwentyTwoServerErrors(t *testing.T) {
 	}
 }
 
-// TestTwentySixAStatusWhoseBodyNeverEnds: the status has said all that is to be known.
-func TestTwentySixAStatusWhoseBodyNeverEnds(t *testing.T) {
+// TestAStatusWhoseBodyNeverEnds: the status has said all that is to be known.
+func TestAStatusWhoseBodyNeverEnds(t *testing.T) {
 	t.Parallel()
 	for head, w := range map[string]want{
 		"HTTP/1.1 422 No\r\n":                                   {reason: jobs.ReasonHTTP4xx, tries: 1, code: 422, final: true},
@@ -271,8 +271,8 @@ func TestTwentySixAStatusWhoseBodyNeverEnds(t *testing.T) {
 	}
 }
 
-// TestTwentyThreeRetryAfter has pauses that a service asks for, also by dates of a wrong clock.
-func TestTwentyThreeRetryAfter(t *testing.T) {
+// TestRetryAfter has pauses that a service asks for, also by dates of a wrong clock.
+func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	const limit = 40 * time.Second
 	for name, test := range map[string]struct {
@@ -309,7 +309,7 @@ func TestTwentyThreeRetryAfter(t *testing.T) {
 	}
 }
 
-func TestTwentyThreeAShortPauseIsWaitedForInTheCall(t *testing.T) {
+func TestAShortPauseIsWaitedForInTheCall(t *testing.T) {
 	t.Parallel()
 	var first, second time.Time
 	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -327,8 +327,8 @@ func TestTwentyThreeAShortPauseIsWaitedForInTheCall(t *testing.T) {
 	}
 }
 
-// TestTwentyFourRedirectsAreNeverFollowed: neither body nor keys reach the second host.
-func TestTwentyFourRedirectsAreNeverFollowed(t *testing.T) {
+// TestRedirectsAreNeverFollowed: neither body nor keys reach the second host.
+func TestRedirectsAreNeverFollowed(t *testing.T) {
 	t.Parallel()
 	for _, code := range []int{301, 302, 303, 307, 308} {
 		t.Run(http.StatusText(code), func(t *testing.T) {
@@ -346,7 +346,7 @@ func TestTwentyFourRedirectsAreNeverFollowed(t *testing.T) {
 	}
 }
 
-func TestTwentyFourCookiesAreNotKept(t *testing.T) {
+func TestCookiesAreNotKept(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Cookie") != "" {

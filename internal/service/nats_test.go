@@ -47,8 +47,8 @@ func listen(t testing.TB, nc *nats.Conn, handler nats.MsgHandler) {
 	}
 }
 
-// TestThirtyEightNATSServices has what services over NATS may answer.
-func TestThirtyEightNATSServices(t *testing.T) {
+// TestNATSServices has what services over NATS may answer.
+func TestNATSServices(t *testing.T) {
 	t.Parallel()
 	respond := func(header nats.Header, data string) nats.MsgHandler {
 		return func(m *nats.Msg) { _ = m.RespondMsg(&nats.Msg{Header: header, Data: []byte(data)}) }
@@ -84,7 +84,7 @@ func TestThirtyEightNATSServices(t *testing.T) {
 	}
 }
 
-func TestThirtyEightTheFirstReplyWins(t *testing.T) {
+func TestTheFirstReplyWins(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 0)
 	listen(t, svc, func(m *nats.Msg) {
@@ -100,7 +100,7 @@ func TestThirtyEightTheFirstReplyWins(t *testing.T) {
 	}
 }
 
-func TestThirtyEightALateReplyIsDropped(t *testing.T) {
+func TestALateReplyIsDropped(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 0)
 	var first *nats.Msg

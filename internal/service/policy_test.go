@@ -261,9 +261,9 @@ func TestCancelledBeforeTheCall(t *testing.T) {
 	}
 }
 
-// TestThirtyNineAPanicInACallIsItsFailure: it is recovered, and the permits are free
+// TestAPanicInACallIsItsFailure: it is recovered, and the permits are free
 // for the next calls.
-func TestThirtyNineAPanicInACallIsItsFailure(t *testing.T) {
+func TestAPanicInACallIsItsFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -92,9 +92,9 @@ func asIs(*httptest.Server)                   {}
 func unchanged(*x509.Certificate)             {}
 func fine(http.ResponseWriter, *http.Request) {}
 
-// TestThirtyTLSFaults: not repeated, the breaker opens at once, no attempt is
+// TestTLSFaults: not repeated, the breaker opens at once, no attempt is
 // burnt, and the text names the trouble.
-func TestThirtyTLSFaults(t *testing.T) {
+func TestTLSFaults(t *testing.T) {
 	t.Parallel()
 	ca, other := newAuthority(t), newAuthority(t)
 	for name, test := range map[string]struct {
@@ -130,7 +130,7 @@ func TestThirtyTLSFaults(t *testing.T) {
 	}
 }
 
-func TestThirtyPlainHTTPBehindAnHTTPSURL(t *testing.T) {
+func TestPlainHTTPBehindAnHTTPSURL(t *testing.T) {
 	t.Parallel()
 	url := strings.Replace(serve(t, fine), "http://", "https://", 1)
 	want{reason: jobs.ReasonTLS, wrong: true}.check(t, newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1)))
