@@ -111,3 +111,39 @@ func TestAPoisonJobDoesNotKeepItsMatesBehindAnOpenBreaker(t *testing.T) {
 		<-r.ended
 	})
 }
+
+// TestACallHoldsNoMoreJobsThanItsRecordsAllow: whatever the size of the batch that they came back in.
+func TestACallHoldsNoMoreJobsThanItsRecordsAllow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := settings()
+		cfg.BatchSize = 20
+		sizes := make(chan int, 20)
+		r := prepare(t)
+		for seq := uint64(1); seq <= 16; seq++ {
+			r.ledger.set(seq, jobs.Record{Attempts: 1, Seen: 1, Since: 1, Group: 6})
+		}
+		r.start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+			sizes <- len(c.Jobs)
+			return allOK(ctx, c)
+		}})
+		all := deliveries(1, 20) // four of them were never called for
+		for i := range all[:16] {
+			all[i].Delivered = 2
+		}
+		r.push(all...)
+		time.Sleep(time.Second)
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
+		}
+		close(sizes)
+		var got []int
+		for n := range sizes {
+			got = append(got, n)
+		}
+		slices.Sort(got)
+		if n := len(r.ledger.settlements()); n != 1 || !slices.Equal(got, []int{4, 4, 6, 6}) {
+			t.Errorf("calls of %v jobs in %d batches, want 4, 4, 6 and 6 in one", got, n)
+		}
+	})
+}
