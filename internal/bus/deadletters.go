@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,7 +113,8 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 	}
 	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
 	waiting := make(map[string]int, len(open))
-	for i, letter := range open {
+	for _, i := range slices.Sorted(maps.Keys(open)) { // in the order of the jobs
+		letter := open[i]
 		letter.Reply = inbox + strconv.Itoa(i)
 		if err := d.conn.nc.PublishMsg(letter); err != nil {
 			return 0, err
