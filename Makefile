@@ -83,7 +83,8 @@ fmt: ## format the code
 .PHONY: lint
 lint: ## gofmt, golangci-lint (.golangci.yml), subjects of commits
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
-	@long=$$(git log --format='%s' $(SUBJECTS)..HEAD | awk 'length > 72'); if [ -n "$$long" ]; then echo "subjects of commits longer than 72 characters:"; echo "$$long"; exit 1; fi
+	@if ! git merge-base --is-ancestor $(SUBJECTS) HEAD 2>/dev/null; then echo 'NOT CHECKED: subjects of commits; this clone does not reach back to $(SUBJECTS)'; else \
+	  long=$$(git log --format='%s' $(SUBJECTS)..HEAD | awk 'length > 72'); if [ -n "$$long" ]; then echo "subjects of commits longer than 72 characters:"; echo "$$long"; exit 1; fi; fi
 	go run $(GOLANGCI) run ./...
 
 .PHONY: bench
