@@ -18,4 +18,24 @@ var shown = []mutant{
 		"a foreign text becomes markup", "a text is never markup",
 		"internal/web/dashboard.go", `"html/template"`, `"text/template"`, []string{"./internal/web", "-run", "Markup"},
 	},
+	{
+		"a letter of a job that succeeded elsewhere is replayed", "a service that succeeded for a job is not called again for it",
+		"internal/operate/letters.go", "case evenIfElsewhere || l.Elsewhere == \"\":", "case true:", asked,
+	},
+	{
+		"the ledger is not asked about dead letters", "a service that succeeded for a job is not called again for it",
+		"internal/operate/verify.go", "case record.Final:", "case record.Final && false:", asked,
+	},
+	{
+		"a delay counts from this machine's clock", "relative times go by the broker's clock",
+		"internal/operate/posting.go", "now.Add(p.Delay).UTC()", "time.Now().Add(p.Delay).UTC()", asked,
+	},
+	{
+		"a text of a service reaches the terminal as it is", "no text of others commands a terminal",
+		"internal/table/table.go", "cells[i] = Clean(col.cell(item))", "cells[i] = col.cell(item)", printed,
+	},
+	{
+		"lines that wait for their reader are not bounded by bytes", "memory is bounded",
+		"internal/telemetry/logwriter.go", "if w.queued.Add(n) > logBytes {", "if w.queued.Add(n) < 0 {", logged,
+	},
 }

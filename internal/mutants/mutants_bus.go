@@ -1,0 +1,104 @@
+package main
+
+// ofBus are planted bugs of what speaks to the broker.
+var ofBus = []mutant{
+	{
+		"no fence", "each job final in exactly one event",
+		"internal/bus/donestore.go", "headerExpect:   {strconv.FormatUint(w.Expect, 10)},", "", busPkg,
+	},
+	{
+		"the job stream allows rollups", "no job deletes another",
+		"internal/bus/wanted.go", "Retention:   jetstream.WorkQueuePolicy,", "Retention: jetstream.WorkQueuePolicy, AllowRollup: true,", []string{"./deploy/nats"},
+	},
+	{
+		"delayed jobs are swept before they have entered", "every accepted job is final or still stored",
+		"internal/bus/due.go", "Before: entered + 1", "Before: 0", busPkg,
+	},
+	{
+		"delayed jobs are never swept", "LATER does not grow for ever",
+		"internal/bus/due.go", "if err != nil || entered == 0 || entered == s.swept {", "if true {", busPkg,
+	},
+	{
+		"a drift that fakes jobs is not refused", "what would lose or fake jobs is refused at the start",
+		"internal/bus/drift.go", "if drift[i].Fatal {", "if false {", busPkg,
+	},
+	{
+		"an unknown difference is silent", "drift is judged by the whole configuration",
+		"internal/bus/drift.go", "e = unknownField()", "continue", busPkg,
+	},
+	{
+		"history becomes jobs unasked", "a first start on history wants ROLLCALL_START",
+		"internal/bus/consumer.go", `if !h.repeats || h.messages == 0 || s.streams.Start != "" {`, "if true {", busPkg,
+	},
+	{
+		"a pool takes its own events", "a pool that would take its own events is refused",
+		"internal/bus/ownevents.go", `if own := meets(writtenBy(pool), filter); own != "" {`, `if own := meets(writtenBy(pool), filter); own == ">" {`, busPkg,
+	},
+	{
+		"a renamed pool starts from nothing", "a service that succeeded is not called again",
+		"internal/bus/takeover.go", "if waits {", "if false {", renamed,
+	},
+	{
+		"a broker that was set back is not noticed", "every accepted job is final or still stored",
+		"internal/bus/highwater.go", "case info.State.LastSeq < mark.last.Load():", "case false:", setBack,
+	},
+	{
+		"commits go out before the broker was looked at", "every accepted job is final or still stored",
+		"internal/bus/highwater.go", "if h.watching.Load() && h.checked.Load() != h.conn.generation() {", "if false {", busPkg,
+	},
+	{
+		"a commit that was given up waits for the reconnect", "each job final in exactly one event",
+		"internal/bus/conn.go", "nats.ReconnectBufSize(-1), ", "", []string{"./internal/bus", "-run", "TestNothingGivenUp"},
+	},
+	{
+		"a lost connection is left to the kernel to flush", "each job final in exactly one event",
+		"internal/bus/line.go", "if !l.polite.Load() {", "if false {", []string{"./internal/bus", "-run", "TestNothingGivenUp"},
+	},
+	{
+		"settlements are not bound to their stream", "every accepted job is final or still stored",
+		"internal/bus/ack.go", "case w.epoch != epoch:", "case w.epoch == \"\" && epoch == \"\":",
+		[]string{"./internal/bus", "-run", "TestSettlements"},
+	},
+	{
+		"settlements are sent without a look at the stream", "every accepted job is final or still stored",
+		"internal/bus/ack.go", "case len(s.settlements) > 0 || !s.proven(time.Now()):", "case len(s.settlements) > 0:",
+		[]string{"./internal/bus", "-run", "TestSettlements"},
+	},
+	{
+		"leases are renewed by the settings", "a long call is no crash",
+		"internal/bus/binding.go", "if lease := s.binding.terms.lease; lease > 0 {", "if lease := s.binding.terms.lease; lease < 0 {",
+		[]string{"./internal/bus", "-run", "TestLeases"},
+	},
+	{
+		"a lapsed lease is handed out", "a service that succeeded is not called again",
+		"internal/bus/ack.go", "if elapsed(d.Received) < lease {", "if elapsed(d.Received) < lease || true {", []string{"./internal/bus", "-run", "TestLapsed"},
+	},
+	{
+		"pulls ignore what the consumer allows", "the pool works on a consumer with limits",
+		"internal/bus/pulls.go", "if allowed.maxJobs > 0 {", "if false {", []string{"./internal/bus", "-run", "TestPullsFit"},
+	},
+	{
+		"a refusal that does not pass is kept quiet", "a pool that gets no jobs is not ready",
+		"internal/bus/pulls.go", "if s.refusals++; s.refusals >= refusalsBearable {", "if false {", []string{"./internal/bus", "-run", "TestARefusal"},
+	},
+	{
+		"the broker's clock is not asked for", "a fresh job is not expired",
+		"internal/bus/clock.go", "return best.offset, true", "return 0, true", []string{"./internal/bus", "-run", "Clock"},
+	},
+	{
+		"subscriptions that the server has dropped stay lost", "a worker works again once its rights are back",
+		"internal/bus/lost.go", "signal(c.dropped)", "_ = signal", []string{"./internal/bus", "-run", "TestRights"},
+	},
+	{
+		"pulls that nobody answers are no reason for doubt", "a pool that gets no jobs is not ready",
+		"internal/bus/pulls.go", "s.unanswered += silent", "", []string{"./internal/bus", "-run", "TestRights"},
+	},
+	{
+		"every denied subject is remembered", "memory is bounded",
+		"internal/bus/denials.go", "if len(d.seen) >= maxDenials {", "if false {", []string{"./internal/bus", "-run", "TestDenials"},
+	},
+	{
+		"pulls ask for more than the link carries", "a slow link costs no repeated calls",
+		"internal/bus/pulls.go", "bytes = min(bytes, p.window-p.bytes)", "", []string{"./internal/bus", "-run", "SlowLink"},
+	},
+}

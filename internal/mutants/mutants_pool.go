@@ -1,0 +1,132 @@
+package main
+
+// ofPool are planted bugs of the pool.
+var ofPool = []mutant{
+	{
+		"ack before the commit", "every accepted job is final or still stored",
+		"internal/pool/commit.go", "err := x.ledger.Commit(ctx, s)",
+		"x.acknowledge(f, s)\n\t\terr := x.ledger.Commit(ctx, s)", sim,
+	},
+	{
+		"ack although the commit failed", "every accepted job is final or still stored",
+		"internal/pool/commit.go", "if !errors.As(err, &conflict) {\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}",
+		"if !errors.As(err, &conflict) {\n\t\t\tx.acknowledge(f, s)\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}", sim,
+	},
+	{
+		"retrying jobs are acked", "every accepted job is final or still stored",
+		"internal/pool/commit.go", "x.nak(j, r.Delay)", "x.ack(j)", sim,
+	},
+	{
+		"dead letters after the commit", "a job that ends badly has a dead letter",
+		"internal/pool/commit.go", "if len(letters) == 0 {", "if len(letters) == 0 || ctx.Err() == nil {", sim,
+	},
+	{
+		"a held job is taken twice", "each job final in exactly one event",
+		"internal/pool/dispatcher.go", "case d.holds(a.job):", "case false:", sim,
+	},
+	{
+		"a cancelled job is called for", "a job is cancelled or otherwise final, never both",
+		"internal/pool/executor.go", "batch = x.dropCancelled(batch)", "", poolPkg,
+	},
+	{
+		"a cancelled job gets a dead letter", "a job is cancelled or otherwise final, never both",
+		"internal/pool/executor.go", "if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {", "if len(s.Batch.Jobs) == 0 {", poolPkg,
+	},
+	{
+		"a call for a cancelled job is not cut", "no call of a cancelled job begins later",
+		"internal/pool/cancelled.go", "call.cut(errCancelled)", "_ = call", poolPkg,
+	},
+	{
+		"redelivered jobs are not looked up", "a service that succeeded is not called again",
+		"internal/pool/intake.go", "j.Record = records[i]", "j.Record = jobs.Record{Final: records[i].Final}", sim,
+	},
+	{
+		"naks get lost", "a job that has to come back comes back after its back-off",
+		"internal/pool/commit.go", "x.nak(j, r.Delay)", "_ = r.Delay", poolPkg,
+	},
+	{
+		"leases are not extended", "a job that is worked on is not given to somebody else",
+		"internal/pool/leases.go", "sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
+	},
+	{
+		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",
+		"internal/pool/leases.go", "return elapsed(since, now) >= l.length", "return false", poolPkg,
+	},
+	{
+		"lone runs are not written down", "a poison job ends failed",
+		"internal/pool/executor.go", "return m, true", "return m, false", sim,
+	},
+	{
+		"a panic is taken for an answer", "a panic in a call is that call's error",
+		"internal/pool/fanout.go", "if v := recover(); v != nil {", "if v := recover(); v != nil && false {", poolPkg,
+	},
+	{
+		"the batcher drops the job that did not fit", "every accepted job is final or still stored",
+		"internal/pool/batcher.go", "g.add(j)\n\tswitch {", "if len(sealed) == 0 {\n\t\tg.add(j)\n\t}\n\tswitch {", poolPkg,
+	},
+	{
+		"more is taken than the slots hold", "memory is bounded",
+		"internal/pool/intake.go", "p.gate.take(deliveries)", "p.gate.take(deliveries[:0])", poolPkg,
+	},
+	{
+		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",
+		"internal/pool/pool.go", "for _, j := range open {\n\t\tp.executor.nak(j, 0)\n\t}", "", poolPkg,
+	},
+	{
+		"what was cancelled stays so after a set-back", "every accepted job is final or still stored",
+		"internal/pool/cancelled.go", "c.young, c.old = nil, nil", "", sim,
+	},
+	{
+		"acks get lost", "job stream and consumer are empty in the end",
+		"internal/pool/commit.go", "if err := x.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
+	},
+	{
+		"a call that failed as a whole is repeated as a whole", "one poison job costs its mates few attempts",
+		"internal/pool/fanout.go", "Free: f.Free, Group: f.NextGroup(n),", "Free: f.Free,", poolPkg,
+	},
+	{
+		"calls ignore how large they may be", "one poison job costs its mates few attempts",
+		"internal/pool/fanout.go", "if !found || bound > 0 && len(parts[n]) >= bound {", "if !found {", poolPkg,
+	},
+	{
+		"groups of suspects are not halved", "a crash is blamed on the job that causes it",
+		"internal/pool/executor.go", "Group: max(n/2, 1)}", "Group: n}", poolPkg,
+	},
+	{
+		"several groups of suspects at once", "a crash is blamed on the job that causes it",
+		"internal/pool/suspects.go", "if d.group != nil || len(s.waiting) == 0", "if len(s.waiting) == 0", poolPkg,
+	},
+	{
+		"a job that was alone runs beside others", "a crash is blamed on the job that causes it",
+		"internal/pool/suspects.go", "f.alone = alone", "_ = alone", poolPkg,
+	},
+	{
+		"suspects are called for before the last group's end is recorded", "a crash is blamed on the job that causes it",
+		"internal/pool/dispatcher.go", "\t\td.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))\n",
+		"\t\td.pool.gate.called(f.room, f.kept, d.pool.cfg.ahead(d.callTime))\n\t\tif d.group == f {\n\t\t\td.group = nil\n\t\t}\n", sim,
+	},
+	{
+		"a drain cut at its deadline counts as a crash", "ends that the process sees are no crashes",
+		"internal/pool/executor.go", "open, finished := x.account(settling, members)", "open, finished := members, []*jobs.Job(nil)", poolPkg,
+	},
+	{
+		"routes are ignored", "a job goes to the services that take it",
+		"internal/pool/route.go", "if named && s.Takes(j.Subject) {", "if named {", poolPkg,
+	},
+	{
+		"a job that no service takes succeeds", "a job is done when every required service said so",
+		"internal/pool/route.go", "if j.Route, fault = x.routeOf(j); fault != \"\" {", "if j.Route, fault = x.routeOf(j); false {", poolPkg,
+	},
+	{
+		"a process that was stopped believes its leases", "a lease whose time has passed is lost",
+		"internal/pool/leases.go", "if received.After(since) {", "if since = now; received.After(since) {", poolPkg,
+	},
+	{
+		"a batch leaves a goroutine behind", "goroutines are bounded",
+		"internal/pool/fanout.go", "wg.Wait()\n\treturn columns", "wg.Wait()\n\tgo func() { select {} }()\n\treturn columns", poolPkg,
+	},
+	{
+		"a job's age goes by the clock of the machine", "a fresh job is not expired",
+		"internal/pool/executor.go", "x.route(batch.Jobs, x.now())", "x.route(batch.Jobs, time.Now())", poolPkg,
+	},
+}

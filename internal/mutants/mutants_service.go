@@ -1,0 +1,41 @@
+package main
+
+// ofService are planted bugs of what speaks to services.
+var ofService = []mutant{
+	{
+		"a job not listed in results counts as ok", "a job is done when every required service said so",
+		"internal/service/sheet.go", "if dialect == dialectFailures {\n\t\ts.restIsOK()", "if true {\n\t\ts.restIsOK()", service,
+	},
+	{
+		"a hole escapes its segment", "nothing that a job contains changes where its request goes",
+		"internal/service/target.go", "return percentEncode(value), nil\n}\n\nfunc encodeQuery", "return value, nil\n}\n\nfunc encodeQuery", service,
+	},
+	{
+		"dots lead out of a path", "nothing that a job contains changes where its request goes",
+		"internal/service/target.go", "text = closeDots(text)", "text = closeDots(text)[:0] + text", service,
+	},
+	{
+		"a 401 kills jobs", "a mistake in the settings is nobody's job",
+		"internal/service/status.go", "case code < 400, r.accuses(code):", "case code < 400:", service,
+	},
+	{
+		"a mistake in the settings leaves the breaker closed", "a mistake in the settings is nobody's job",
+		"internal/service/run.go", "\t\tc.breaker.Open()\n", "", service,
+	},
+	{
+		"a 429 burns an attempt", "only an answer about the job burns an attempt",
+		"internal/service/failure.go", "f.Reason != jobs.ReasonThrottled && ", "", service,
+	},
+	{
+		"a reset of a kept connection is a failure", "a success is not called again, an attempt not burnt for nothing",
+		"internal/service/http.go", "ctx.Err() == nil && isReset(err)", "ctx.Err() == nil && false", service,
+	},
+	{
+		"the key of a job changes with its batch", "a request for a job has the same key at every attempt",
+		"internal/service/each.go", "j.JobKey(e.service.name)", "j.JobKey(e.service.name+e.call.BatchID)", service,
+	},
+	{
+		"an answer of a service's own is unreadable", "a success is not called again",
+		"internal/service/reply.go", "case dialect == \"\":\n\t\treturn d.ok(len(call.Jobs)), nil", "case dialect == \"\":\n\t\treturn nil, unreadable(\"no dialect\")", service,
+	},
+}
