@@ -160,3 +160,23 @@ func each(events []history.Event, visit func(*jobs.EventJob)) {
 		}
 	}
 }
+
+// TestCancel_TheLastMemberEndsItsSet: with no replica at work, nobody else would end it.
+func TestCancel_TheLastMemberEndsItsSet(t *testing.T) {
+	t.Parallel()
+	env := prepared(t)
+	for range 2 {
+		wants(t, worker(t, env, "publish", "jobs.row", "{}", "--header", "Rollcall-Set:sized", "--header", "Rollcall-Set-Size:2"), codeOK)
+	}
+	wants(t, worker(t, env, "publish", "jobs.row", "{}", "--header", "Rollcall-Set:closed"), codeOK)
+	for _, set := range []string{"sized", "closed"} {
+		wants(t, worker(t, env, "set", "cancel", set, "--yes"), codeOK)
+	}
+	wants(t, worker(t, env, "set", "close", "closed", "--size", "1"), codeOK)
+	for _, set := range []string{"sized", "closed"} {
+		report := decode[operate.SetReport](t, worker(t, env, "set", "show", set, "-o", "json"))
+		if report.Outcome != jobs.SetFailed || report.Counts.Cancelled != report.Size || report.Size == 0 {
+			t.Errorf("set %s: %+v, want it ended as failed", set, report)
+		}
+	}
+}

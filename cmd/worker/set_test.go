@@ -64,6 +64,7 @@ func TestSet_WaitShowsHowFarItIsAndGivesUp(t *testing.T) {
 	wants(t, worker(t, env, "set", "close", "nightly", "--size", "3"), codeOK)
 	got := worker(t, env, "set", "wait", "nightly", "--timeout", "50ms")
 	wants(t, got, codeFailed, "nightly: 0 of 3", "has not ended within 50ms")
+	wants(t, worker(t, env, "set", "wait", "nightly", "--timeout", "1ms"), codeFailed, "has not ended within 1ms")
 }
 
 func TestSet_BadArgumentsAreFaultsOfUsage(t *testing.T) {

@@ -116,7 +116,7 @@ func (s *Sets) Sweep(ctx context.Context) error {
 		return fmt.Errorf("sweep the sets: %w", err)
 	}
 	for _, set := range s.open.due(now.Add(-s.cfg.MaxAge)) {
-		if err := s.look(ctx, set); err != nil {
+		if err := s.Look(ctx, set); err != nil {
 			s.open.scanned = time.Time{} // the next sweep finds it again
 			faults = append(faults, err)
 		}

@@ -114,7 +114,7 @@ func (s *Sets) Run(ctx context.Context) error {
 	for {
 		due, next := s.due(time.Now())
 		for _, set := range due {
-			if err := s.look(ctx, set); err != nil && ctx.Err() == nil {
+			if err := s.Look(ctx, set); err != nil && ctx.Err() == nil {
 				s.log.Warn().Err(err).Str("set", set).Msg("the set could not be looked at; the next sweep does")
 			}
 		}
@@ -152,8 +152,8 @@ func (s *Sets) due(now time.Time) (due []string, next time.Duration) {
 	return due, next
 }
 
-// look reads a set and ends it if it is complete or too old.
-func (s *Sets) look(ctx context.Context, set string) error {
+// Look reads a set and ends it if it is complete or too old.
+func (s *Sets) Look(ctx context.Context, set string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	for again := (retry.Backoff{Lo: minCommitPause, Hi: maxCommitPause}); ; {

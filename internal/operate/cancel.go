@@ -63,6 +63,8 @@ type canceller struct {
 
 	mu   sync.Mutex
 	done []jobs.Ref
+	// sets have members that were cancelled.
+	sets map[string]bool
 }
 
 // cancelling runs work with a canceller, and tells the replicas of what it has cancelled.
@@ -82,6 +84,7 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 			Names: a.ledger(), TTL: func() time.Duration { return ttl }, EventTTL: a.streams.DoneAge,
 			EventSubject: bus.EventSubject, Lane: ledger.Lane(who), TallyTTL: a.streams.TallyTTL(),
 		}, zerolog.Nop()),
+		sets: map[string]bool{},
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var committing sync.WaitGroup
@@ -94,6 +97,9 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 	err = work(ctx, c)
 	listing.Wait()
 	a.announce(ctx, slices.Collect(maps.Keys(replicas)), c.done)
+	for set := range c.sets {
+		a.endSet(ctx, set, clock.Now)
+	}
 	return err
 }
 
@@ -130,6 +136,7 @@ func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
 		return JobReport{}, err
 	}
 	report.State, report.Outcome, report.Reason = JobFinal, jobs.Cancelled, jobs.ReasonCancelled
+	report.NextAttempt = time.Time{}
 	return report, nil
 }
 
@@ -241,6 +248,11 @@ func (c *canceller) commit(ctx context.Context, j *jobs.Job) error {
 	err := c.ledger.Commit(ctx, s)
 	if errors.As(err, new(*jobs.ConflictError)) {
 		return fmt.Errorf("job %s: %w", j.UID, ErrFinal)
+	}
+	if err == nil && j.Set != "" {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.sets[j.Set] = true
 	}
 	return err
 }

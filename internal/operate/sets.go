@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -130,6 +132,9 @@ func (a *Admin) WaitSet(ctx context.Context, set string, progress func(SetReport
 		if errors.Is(err, ErrNotFound) {
 			report, err = SetReport{Set: set, Failed: []jobs.SetFailure{}}, nil
 		}
+		if err != nil && ctx.Err() != nil {
+			return report, context.Cause(ctx)
+		}
 		if err != nil || !report.Open() {
 			return report, err
 		}
@@ -156,5 +161,18 @@ func (a *Admin) CloseSet(ctx context.Context, set string, size int) error {
 	if err := ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
 		return bus.Explain("close set "+set, err)
 	}
+	if clock, err := a.Clock(ctx); err == nil {
+		a.endSet(ctx, set, clock.Now)
+	}
 	return nil
+}
+
+// endSet ends a set if it is complete. Where that fails, the replicas' sweep ends it: they also
+// know when it is too old.
+func (a *Admin) endSet(ctx context.Context, set string, now func() time.Time) {
+	sets := ledger.NewSets(a.upkeep(), ledger.SetsConfig{
+		Names: a.ledger(), MaxAge: math.MaxInt64, EventTTL: a.streams.DoneAge, EventSubject: bus.SetEventSubject,
+		MaxEvent: func() int { return int(a.conn.NATS().MaxPayload()) - eventHeaders }, Now: now,
+	}, zerolog.Nop())
+	_ = sets.Look(ctx, set)
 }
