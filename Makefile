@@ -42,6 +42,10 @@ modules: ## the other modules: CloudEvents SDK, go-httpbin and Standard Webhooks
 	cd test/browser && go vet ./...
 	cd deploy/release && go vet ./... && go test ./...
 
+.PHONY: examples
+examples: ## every example of a producer and a service, against a pool
+	cd examples && go vet ./... && go test -count=1 -v ./... | grep -vE '^(=== |testing: )'
+
 .PHONY: fault
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
 	@unshare --mount true 2>/dev/null || echo 'NOT TESTED: a really full disk; TestDiskFull needs root to mount a small tmpfs'
@@ -143,6 +147,7 @@ tidy: ## go.mod and go.sum say what the code needs
 	cd test/browser && go mod tidy -diff
 	cd test/power && go mod tidy -diff
 	cd test/contracts && go mod tidy -diff
+	cd examples && go mod tidy -diff
 	cd deploy/release && go mod tidy -diff
 	go mod verify
 
