@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
 	"rollcall/internal/pool"
+	"rollcall/internal/service"
 	"rollcall/internal/web"
 )
 
@@ -114,6 +115,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) erro
 
 func (r *replica) run(ctx context.Context) error {
 	r.log.Info().Str("version", r.opts.Version).Msg("starting")
+	r.warnOfLongCalls()
 	var err error
 	if r.seen, err = r.observe(ctx); err != nil {
 		return err
@@ -167,6 +169,23 @@ func (r *replica) engineConfig() pool.Config {
 	c.Pool, c.Replica = r.cfg.Pool, r.opts.Replica
 	c.Once = r.cfg.Streams.Source == bus.SourceCore
 	return c
+}
+
+// warnOfLongCalls says which services may take longer to answer than a stop waits for them.
+func (r *replica) warnOfLongCalls() {
+	var long []string
+	longest := time.Duration(0)
+	for i := range r.cfg.Targets {
+		target := &r.cfg.Targets[i]
+		if most := target.Config.Longest(); most > r.cfg.DrainTimeout {
+			long = append(long, service.Variable(target.Name, "TIMEOUT")+" x "+service.Variable(target.Name, "TRIES"))
+			longest = max(longest, most)
+		}
+	}
+	if len(long) > 0 {
+		r.log.Warn().Stringer("ROLLCALL_DRAIN_TIMEOUT", r.cfg.DrainTimeout).Stringer("longest_call", longest).Strs("calls", long).
+			Msg("a stop may cut off calls that take all their tries: their jobs are called for again elsewhere")
+	}
 }
 
 // supervise runs the engine and ends it in two steps.

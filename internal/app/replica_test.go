@@ -117,3 +117,25 @@ func TestServerWithoutJetStreamIsTold(t *testing.T) {
 		t.Errorf("got %v; want an error that says what to enable", err)
 	}
 }
+
+// TestCallsThatOutlastAStopAreWarnedOf: once, with the variables, and only where it is so.
+func TestCallsThatOutlastAStopAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	for drain, want := range map[string]int{"25s": 1, "32s": 0} {
+		var log bytes.Buffer
+		cfg := configured(t, faulttest.StartRecorder(t, "bill-ing"), "NATS_URL=nats://127.0.0.1:1", "ROLLCALL_DRAIN_TIMEOUT="+drain)
+		if err := app.Run(t.Context(), cfg, zerolog.New(&log), app.Options{Patience: 50 * time.Millisecond}); err == nil {
+			t.Fatal("there is no server")
+		}
+		got := 0
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, `"ROLLCALL_DRAIN_TIMEOUT":"`+drain) &&
+				strings.Contains(line, "ROLLCALL_SVC_BILL_ING_TIMEOUT x ROLLCALL_SVC_BILL_ING_TRIES") {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%d warnings with a drain of %s, want %d:\n%s", got, drain, want, log.String())
+		}
+	}
+}

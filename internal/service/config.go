@@ -55,6 +55,11 @@ const (
 	maxConnAge     = 24 * time.Hour
 )
 
+// Longest is how long one call may take at most: all its tries and the pauses between them.
+func (c *Config) Longest() time.Duration {
+	return time.Duration(c.Tries)*c.Timeout + time.Duration(c.Tries-1)*maxDelay
+}
+
 // sendsBody reports whether requests have a body.
 func (c *Config) sendsBody() bool { return c.Method != http.MethodGet && c.Method != http.MethodDelete }
 

@@ -2,5 +2,9 @@
 
 package sim_test
 
-// defaultSeeds take less than a minute on two cores.
-const defaultSeeds = 2000
+// These take less than a minute each on two cores.
+const (
+	defaultSeeds = 2000
+	// manyJobs wait for a service that is away.
+	manyJobs = 5000
+)

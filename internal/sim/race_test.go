@@ -2,5 +2,9 @@
 
 package sim_test
 
-// defaultSeeds is lower under the race detector, which takes about eight times as long.
-const defaultSeeds = 200
+// defaultSeeds and manyJobs are lower under the race detector, which takes about eight times as
+// long.
+const (
+	defaultSeeds = 200
+	manyJobs     = 500
+)

@@ -52,14 +52,23 @@ type replica struct {
 
 var serial atomic.Int64
 
-// launch starts a replica. Its configuration is drawn, so that replicas differ.
-func launch(w *world, name string) *replica {
+// launch starts a replica. Its configuration is drawn, so that replicas differ, and then changed.
+func launch(w *world, name string, changes ...func(*pool.Config, *pool.Parts)) *replica {
 	r := &replica{world: w, name: name, dice: w.stream(name), ended: make(chan struct{})}
 	cfg := pool.Config{
 		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
 		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
 		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 20, RetryMin: time.Second, RetryMax: 20 * time.Second,
 		Pool: "sim", Replica: name,
+	}
+	parts := pool.Parts{
+		Source: r, Settler: r, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
+		Lease: func() time.Duration { return ackWait }, Now: time.Now,
+		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
+		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
+	}
+	for _, change := range changes {
+		change(&cfg, &parts)
 	}
 	r.limit = cfg.Capacity()
 	// A job that is larger than a whole batch may be taken beyond the bound, one for each slot, for
@@ -73,12 +82,8 @@ func launch(w *world, name string) *replica {
 		Names: names, EventSubject: bus.EventSubject,
 		TTL: retentions.TTL, Lane: ledger.Lane(name), OnSets: sets.Touched,
 	}, zerolog.Nop())
-	p, err := pool.New(cfg, pool.Parts{
-		Source: r, Settler: r, Ledger: l, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
-		Lease: func() time.Duration { return ackWait }, Now: time.Now,
-		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
-		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
-	})
+	parts.Ledger = l
+	p, err := pool.New(cfg, parts)
 	if err != nil {
 		panic(err)
 	}

@@ -66,8 +66,9 @@ type world struct {
 // message is a job in the stream.
 type message struct {
 	delivery jobs.Delivery
-	// due is when it may be delivered (again).
-	due time.Time
+	// due is when it may be delivered (again), in Unix nanoseconds: an outage looks at it some hundred
+	// million times.
+	due int64
 }
 
 func newWorld(seed uint64) *world {
@@ -180,22 +181,23 @@ func (w *world) takeDue(room jobs.Room, lease func() time.Duration) (out []jobs.
 	if wait := w.heldUntil.Sub(now); wait > 0 {
 		return nil, wait
 	}
-	seqs := make([]uint64, 0, len(w.jobs))
-	for seq := range w.jobs {
-		seqs = append(seqs, seq)
-	}
-	slices.Sort(seqs)
-	for _, seq := range seqs {
-		m := w.jobs[seq]
-		if wait := m.due.Sub(now); wait > 0 {
-			next = min(next, wait)
+	var due []uint64
+	nanos := now.UnixNano()
+	for seq, m := range w.jobs {
+		if wait := m.due - nanos; wait > 0 {
+			next = min(next, time.Duration(wait))
 			continue
 		}
+		due = append(due, seq)
+	}
+	slices.Sort(due)
+	for _, seq := range due {
+		m := w.jobs[seq]
 		if room.Bytes -= m.delivery.Size(); len(out) == room.Jobs || len(out) > 0 && room.Bytes < 0 {
 			return out, next
 		}
 		m.delivery.Delivered++
-		m.due = now.Add(lease())
+		m.due = now.Add(lease()).UnixNano()
 		d := m.delivery
 		d.Received = now
 		out = append(out, d)
@@ -219,8 +221,11 @@ func (w *world) postpone(ref jobs.Ref, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if m := w.jobs[ref.Seq]; m != nil && ref.Epoch == w.epoch {
-		m.due = time.Now().Add(d)
-		w.wake()
+		due := time.Now().Add(d).UnixNano()
+		earlier := due < m.due
+		if m.due = due; earlier {
+			w.wake()
+		}
 	}
 }
 

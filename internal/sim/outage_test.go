@@ -1,0 +1,150 @@
+package sim_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"rollcall/internal/app"
+	"rollcall/internal/jobs"
+	"rollcall/internal/pool"
+	client "rollcall/internal/service"
+)
+
+// outageLength is how long the service is away.
+const outageLength = time.Hour
+
+// outage is a service that refuses connections until a moment. The client is the real one, with
+// its tries and its breaker, and dials a port that is closed.
+type outage struct {
+	pool.Service
+	client *client.Service
+	until  time.Time
+	// refused counts calls that met the closed port, held those that the breaker held back.
+	refused, held *atomic.Int64
+}
+
+func (o *outage) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
+	if !time.Now().Before(o.until) {
+		return o.Service.Call(ctx, call)
+	}
+	result := o.client.Call(ctx, call)
+	switch result.Failure.Reason {
+	case jobs.ReasonRefused:
+		o.refused.Add(1)
+	case jobs.ReasonBreakerOpen:
+		o.held.Add(1)
+	}
+	return result
+}
+
+// closedPort is an address that nobody listens at.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// TestAnHourOfOutageBurnsNoAttempt: a service refuses connections for an hour, with the settings
+// that are the defaults. No job ends meanwhile, and each ends well afterwards: at its first attempt,
+// or at its second where other services have answered for it at the first.
+func TestAnHourOfOutageBurnsNoAttempt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []outageCase{{jobs: 20, alone: true}, {jobs: 20}, {jobs: manyJobs, alone: true}} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			t.Parallel()
+			cfg, err := app.LoadRun([]string{"ROLLCALL_SERVICES=index=http://" + closedPort(t) + "/jobs"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) { c.outlast(t, cfg) })
+		})
+	}
+}
+
+// outageCase is a number of jobs that wait for a service, which has the pool alone or is one of
+// three.
+type outageCase struct {
+	jobs  int
+	alone bool
+}
+
+func (c outageCase) outlast(t *testing.T, cfg app.Config) {
+	t.Helper()
+	attempt := 2
+	if c.alone {
+		attempt = 1
+	}
+	w := newWorld(1)
+	w.calm.Store(true)
+	until := time.Now().Add(outageLength)
+	var refused, held atomic.Int64
+	replicas := make([]*replica, 2)
+	for i := range replicas {
+		index, err := client.New("index", cfg.Targets[0].URL, cfg.Targets[0].Config, client.Deps{RetryMax: cfg.Engine.RetryMax, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer index.Close()
+		replicas[i] = launch(w, fmt.Sprint("r", i), func(engine *pool.Config, parts *pool.Parts) {
+			name, replica := engine.Pool, engine.Replica
+			*engine = cfg.Engine
+			engine.Pool, engine.Replica = name, replica
+			if c.alone {
+				parts.Services = slices.DeleteFunc(parts.Services, func(s pool.Service) bool { return s.Name() != index.Name() })
+			}
+			for k, s := range parts.Services {
+				if s.Name() == index.Name() {
+					parts.Services[k] = &outage{Service: s, client: index, until: until, refused: &refused, held: &held}
+				}
+			}
+		})
+	}
+	bodies := make([]string, c.jobs)
+	for i := range bodies {
+		bodies[i] = "{}"
+	}
+	w.publish(bodies, nil)
+	time.Sleep(time.Until(until))
+	if w.waiting() != c.jobs {
+		t.Errorf("%d of %d jobs wait at the end of the outage", w.waiting(), c.jobs)
+	}
+	if refused.Load() == 0 || held.Load() == 0 {
+		t.Errorf("%d calls were refused and %d held back, want both", refused.Load(), held.Load())
+	}
+	for end := time.Now().Add(cfg.Engine.RetryMax + 2*ackWait); w.waiting() > 0 && time.Now().Before(end); time.Sleep(time.Second) {
+	}
+	for _, r := range replicas {
+		r.stop(time.Minute)
+	}
+	for _, broken := range w.verdict() {
+		t.Error(broken)
+	}
+	done := 0
+	for _, e := range w.history.Events {
+		for i := range e.Data.Jobs {
+			switch j := &e.Data.Jobs[i]; {
+			case !j.Final():
+			case j.Outcome != jobs.Succeeded || j.Attempt != attempt:
+				t.Errorf("job %s ended %s at attempt %d: %s", j.UID, j.Outcome, j.Attempt, j.Reason)
+			default:
+				done++
+			}
+		}
+	}
+	if done != c.jobs || len(w.letters) > 0 {
+		t.Errorf("%d of %d jobs succeeded, %d dead letters", done, c.jobs, len(w.letters))
+	}
+	t.Logf("%d calls refused, %d held back, %d events", refused.Load(), held.Load(), len(w.history.Events))
+}
