@@ -140,8 +140,28 @@ func TestDeadLettersAreRepeatedUntilConfirmed(t *testing.T) {
 	if err := <-published; err != nil {
 		t.Fatal(err)
 	}
-	if n := len(deadLetters(t, conn)); n != 300 {
-		t.Errorf("%d dead letters, want 300", n)
+	stored := deadLetters(t, conn)
+	if len(stored) != 300 {
+		t.Errorf("%d dead letters, want 300", len(stored))
+	}
+}
+
+// TestLettersOfABatchStandInTheOrderOfItsJobs: whoever lists dead letters reads them as they failed.
+func TestLettersOfABatchStandInTheOrderOfItsJobs(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	var letters []jobs.DeadLetter
+	for seq := range uint64(100) {
+		letters = append(letters, letterOf(seq, "jobs.a", nil, nil))
+	}
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), letters); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range deadLetters(t, conn) {
+		if got := m.Header.Get("Rollcall-Uid"); got != letters[i].Job.UID {
+			t.Fatalf("letter %d is of job %s, want %s", i, got, letters[i].Job.UID)
+		}
 	}
 }
 
