@@ -1,22 +1,45 @@
 package bus
 
 import (
+	"encoding/json"
+	"fmt"
+	"math"
 	"strings"
+
+	"rollcall/internal/jobs"
 )
 
-// flags are those of `nats stream edit` and `nats consumer edit` for the fields that the server
-// lets one change.
-var flags = map[string]string{
-	"stream description": "description", "stream subjects": "subjects", "stream max_age": "max-age", "stream max_bytes": "max-bytes",
-	"stream max_msgs": "max-msgs", "stream max_msgs_per_subject": "max-msgs-per-subject", "stream max_msg_size": "max-msg-size",
-	"stream discard": "discard", "stream duplicate_window": "dupe-window", "stream num_replicas": "replicas",
-	"stream max_consumers": "max-consumers", "stream allow_rollup_hdrs": "allow-rollup", "stream allow_direct": "allow-direct",
-	"stream allow_msg_ttl": "allow-msg-ttl", "stream allow_atomic": "allow-batch", "stream allow_msg_schedules": "allow-schedules",
-	"stream subject_delete_marker_ttl": "subject-del-markers-ttl", "stream no_ack": "no-ack", "stream discard_new_per_subject": "discard-per-subject",
-	"stream compression":       "compression",
-	"consumer filter_subjects": "filter", "consumer headers_only": "headers-only", "consumer max_batch": "max-pull-batch",
-	"consumer max_expires": "max-pull-expire", "consumer max_bytes": "max-pull-bytes", "consumer max_deliver": "max-deliver",
-	"consumer ack_wait": "wait", "consumer max_ack_pending": "max-pending", "consumer sample_freq": "sample", "consumer num_replicas": "replicas",
+// flag is one of `nats stream edit` or `nats consumer edit` (natscli, cli/stream_command.go and
+// cli/consumer_command.go).
+type flag struct {
+	name string
+	// none is how the flag says that there is no limit; where it is empty, the flag cannot.
+	none string
+	// lone tells that the flag has no --no-… beside it, inverted that it means the opposite of
+	// the field.
+	lone, inverted bool
+}
+
+// flags are those by which a field gets the value that Rollcall wants. Fields are missing here
+// that the flags cannot take a limit from: those of pulls, the replicas of a consumer.
+var flags = map[string]flag{
+	"stream subjects": {name: "subjects"}, "stream num_replicas": {name: "replicas"}, "stream discard": {name: "discard"},
+	"stream max_age": {name: "max-age", none: "0s"}, "stream duplicate_window": {name: "dupe-window", none: "0s"},
+	"stream max_bytes": {name: "max-bytes", none: "-1"}, "stream max_msgs": {name: "max-msgs", none: "-1"},
+	"stream max_msgs_per_subject": {name: "max-msgs-per-subject", none: "-1"}, "stream max_msg_size": {name: "max-msg-size", none: "-1"},
+	"stream compression": {name: "compression", none: "none"}, "stream subject_delete_marker_ttl": {name: "subject-del-markers-ttl", none: "0s"},
+	"stream allow_rollup_hdrs": {name: "allow-rollup"}, "stream allow_direct": {name: "allow-direct"}, "stream allow_atomic": {name: "allow-batch"},
+	"stream allow_msg_ttl": {name: "allow-msg-ttl", lone: true}, "stream allow_msg_schedules": {name: "allow-schedules", lone: true},
+	"stream no_ack": {name: "ack", inverted: true}, "stream discard_new_per_subject": {name: "discard-per-subject"},
+	"consumer filter_subjects": {name: "filter"}, "consumer headers_only": {name: "headers-only"},
+	"consumer max_deliver": {name: "max-deliver", none: "-1"}, "consumer ack_wait": {name: "wait"},
+	"consumer max_ack_pending": {name: "max-pending"}, "consumer sample_freq": {name: "sample", none: "0"},
+}
+
+// switches are the fields that are on or off; the server leaves one out that is off.
+var switches = map[string]bool{
+	"allow_rollup_hdrs": true, "allow_direct": true, "allow_atomic": true, "allow_msg_ttl": true, "allow_msg_schedules": true,
+	"no_ack": true, "discard_new_per_subject": true, "headers_only": true,
 }
 
 // lasting are fields that an object keeps for its life.
@@ -32,42 +55,62 @@ var lasting = map[string]bool{
 func fix(object, field string, want any) string {
 	kind, name, _ := strings.Cut(object, " ")
 	name = strings.ReplaceAll(name, "/", " ")
-	if lasting[kind+" "+field] {
-		if kind == "consumer" {
-			return "nats consumer rm " + name + " -f && worker setup"
-		}
+	f, known := flags[kind+" "+field]
+	// The server does not take this switch back (stream.go, configUpdateCheckLocked).
+	forGood := f.lone && unset(want)
+	switch {
+	case kind == "consumer" && lasting[kind+" "+field]:
+		return "nats consumer rm " + name + " -f && worker setup"
+	case lasting[kind+" "+field] || forGood:
 		return "it cannot be changed: move what the stream holds, then nats stream rm " + name + " && worker setup"
 	}
-	flag, ok := flags[kind+" "+field]
-	if !ok {
-		return "nats " + kind + " edit " + name + " --config FILE, with " + field + " " + shown(field, want)
+	if arguments, ok := f.arguments(field, want); ok && known {
+		return "nats " + kind + " edit " + name + " " + arguments
 	}
-	command := "nats " + kind + " edit " + name + " --"
-	switch v := want.(type) {
-	case bool:
-		if v {
-			return command + flag
-		}
-		return command + "no-" + flag
-	case nil:
-		if field == "headers_only" || strings.HasPrefix(field, "allow_") || field == "no_ack" || field == "discard_new_per_subject" {
-			return command + "no-" + flag
-		}
-		return command + flag + "=" + none(kind, field)
-	case float64:
-		if unset(v) {
-			return command + flag + "=" + none(kind, field)
-		}
-	}
-	return command + flag + "=" + shown(field, want)
+	return byFile(kind, name, field, want)
 }
 
-// none is how the nats CLI writes that there is no limit.
-func none(kind, field string) string {
-	switch kind + " " + field {
-	case "stream max_msgs", "stream max_bytes", "stream max_msg_size", "stream max_msgs_per_subject", "stream max_consumers", "consumer max_deliver":
-		return "-1"
-	default:
-		return "0"
+// arguments are those that set a field; ok is false if the flag cannot say it.
+func (f flag) arguments(field string, want any) (arguments string, ok bool) {
+	if switches[field] {
+		if on := !unset(want); on == f.inverted {
+			return "--no-" + f.name, true
+		}
+		return "--" + f.name, true
 	}
+	if unset(want) {
+		return "--" + f.name + "=" + f.none, f.none != ""
+	}
+	switch v := want.(type) {
+	case []any: // of subjects
+		list := make([]string, len(v))
+		for i := range v {
+			list[i] = "--" + f.name + "=" + quoted(fmt.Sprint(v[i]))
+		}
+		return strings.Join(list, " "), true
+	case float64:
+		if field == "max_bytes" {
+			// The CLI reads a number without a unit as one of 32 bits.
+			size := jobs.Size(v).String()
+			return "--" + f.name + "=" + size, v <= math.MaxInt32 || strings.HasSuffix(size, "B")
+		}
+	}
+	return "--" + f.name + "=" + quoted(shown(field, want)), true
+}
+
+// byFile changes a field that no flag changes.
+func byFile(kind, name, field string, want any) string {
+	change := "del(." + field + ")"
+	if text, err := json.Marshal(want); err == nil && !unset(want) {
+		change = "." + field + "=" + string(text)
+	}
+	return fmt.Sprintf("nats %s info %s --json | jq '.config | %s' > changed.json && nats %s edit %s --config=changed.json", kind, name, change, kind, name)
+}
+
+// quoted makes one word of a text for a shell, in which > and * of a subject mean something else.
+func quoted(text string) string {
+	if strings.ContainsAny(text, ">*$ ;|&()<") {
+		return "'" + text + "'"
+	}
+	return text
 }

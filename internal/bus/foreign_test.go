@@ -198,17 +198,17 @@ func TestWhatWouldLoseOrFakeJobsIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]change{
 		"headers only":     {consumer: func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, names: "nats consumer edit JOBS test --no-headers-only"},
-		"another filter":   {consumer: func(c *jetstream.ConsumerConfig) { c.FilterSubject = "jobs.mail.>" }, names: "nats consumer edit JOBS test --filter=jobs.>"},
-		"pulls too small":  {consumer: func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, names: "nats consumer edit JOBS test --max-pull-bytes=0"},
+		"another filter":   {consumer: func(c *jetstream.ConsumerConfig) { c.FilterSubject = "jobs.mail.>" }, names: "nats consumer edit JOBS test --filter='jobs.>'"},
+		"pulls too small":  {consumer: func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, names: "nats consumer info JOBS test --json | jq '.config | del(.max_bytes)' > changed.json && nats consumer edit JOBS test --config=changed.json"},
 		"few deliveries":   {consumer: func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 3 }, names: "nats consumer edit JOBS test --max-deliver=-1"},
-		"a life":           {consumer: func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, names: "nats consumer edit"},
-		"DONE ages":        {stream: "DONE", alter: func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Second, time.Second }, names: "nats stream edit DONE --max-age=0"},
+		"a life":           {consumer: func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour }, names: "del(.inactive_threshold)"},
+		"DONE ages":        {stream: "DONE", alter: func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Second, time.Second }, names: "nats stream edit DONE --max-age=0s"},
 		"DONE small":       {stream: "DONE", alter: func(c *jetstream.StreamConfig) { c.MaxMsgSize = 4096 }, names: "nats stream edit DONE --max-msg-size=-1"},
 		"DONE discards":    {stream: "DONE", alter: func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, names: "nats stream edit DONE --discard=new"},
 		"DEAD small":       {stream: "DEAD", alter: func(c *jetstream.StreamConfig) { c.MaxMsgSize = 4096 }, names: "nats stream edit DEAD --max-msg-size=-1"},
-		"JOBS ages":        {stream: "JOBS", alter: func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, names: "nats stream edit JOBS --max-age=0"},
+		"JOBS ages":        {stream: "JOBS", alter: func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, names: "nats stream edit JOBS --max-age=0s"},
 		"JOBS discards":    {stream: "JOBS", alter: func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 10 }, names: "nats stream edit JOBS --discard=new"},
-		"JOBS other names": {stream: "JOBS", alter: func(c *jetstream.StreamConfig) { c.Subjects = []string{"jobs.a.>"} }, names: "nats stream edit JOBS --subjects=jobs.>"},
+		"JOBS other names": {stream: "JOBS", alter: func(c *jetstream.StreamConfig) { c.Subjects = []string{"jobs.a.>"} }, names: "nats stream edit JOBS --subjects='jobs.>'"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
