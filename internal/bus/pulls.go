@@ -139,11 +139,23 @@ func (p *pulls) begin(n int, bytes int64, now time.Time, expiry time.Duration) u
 func (p *pulls) arrived(size int64) {
 	p.large = false
 	p.jobs = max(p.jobs-1, 0)
-	p.bytes = max(p.bytes-size, 0)
+	p.spend(size)
 	if p.jobs == 0 {
 		delete(p.live, stragglers)
 	}
 	p.tidy()
+}
+
+// spend takes off bytes that have arrived or will not. Once all that were asked for are used up,
+// to the last one, nothing more comes: the broker ends such a pull without a status, whatever
+// number of jobs it still had (server/consumer.go, nextWaiting, and loopAndGatherMsgs behind it).
+func (p *pulls) spend(bytes int64) {
+	p.bytes -= bytes
+	if p.bytes == 0 && p.jobs > 0 {
+		p.jobs = 0
+		clear(p.live)
+	}
+	p.bytes = max(p.bytes, 0)
 }
 
 // stragglers is the number of a pull that stands for deliveries which the broker has sent, or
@@ -159,7 +171,7 @@ func (p *pulls) ended(number uint64, undelivered int, bytes int64, now time.Time
 	}
 	delete(p.live, number)
 	p.jobs = max(p.jobs-undelivered, 0)
-	p.bytes = max(p.bytes-bytes, 0)
+	p.spend(bytes)
 	if len(p.live) == 0 && p.jobs > 0 {
 		p.live[stragglers] = pull{jobs: p.jobs, bytes: p.bytes, ends: now.Add(pullGrace)}
 	}
@@ -335,7 +347,7 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 		s.pulls.writeOff(n)
 	}
 	switch tooLarge := strings.Contains(description, "Exceeds MaxBytes"); {
-	case tooLarge && !s.pulls.large && s.binding.terms.maxBytes == 0:
+	case tooLarge && int64(bytes) == asked && !s.pulls.large && s.binding.terms.maxBytes == 0:
 		s.pulls.large = true
 	case normal && !(tooLarge && int64(bytes) == asked):
 		s.answered()

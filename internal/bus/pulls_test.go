@@ -83,6 +83,41 @@ func TestAPullWithoutAnEndIsWrittenOff(t *testing.T) {
 	}
 }
 
+// TestAPullWhoseBytesAreUsedUpIsOver: nats-server ends a pull whose max_bytes were used up to the
+// last one without a status, with jobs of its batch to spare. They were waited for until the pull
+// was written off, two seconds later, in room that nothing else could use.
+func TestAPullWhoseBytesAreUsedUpIsOver(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	t.Run("alone", func(t *testing.T) {
+		t.Parallel()
+		var p bus.Pulls
+		p.Begin(96, 3000, now)
+		for range 3 {
+			p.Arrived(1000)
+		}
+		if n, bytes := p.Outstanding(); n != 0 || bytes != 0 {
+			t.Errorf("%d jobs and %d bytes under way, want none", n, bytes)
+		}
+	})
+	t.Run("beside one that ends with a status", func(t *testing.T) {
+		t.Parallel()
+		var p bus.Pulls
+		p.Begin(96, 2000, now)
+		other := p.Begin(1, 5000, now)
+		for range 3 {
+			p.Arrived(1000)
+		}
+		if n, _ := p.Outstanding(); n != 94 {
+			t.Errorf("%d jobs under way while it is not certain which pull is over, want 94", n)
+		}
+		p.Ended(other, 0, 4000, now)
+		if n, bytes := p.Outstanding(); n != 0 || bytes != 0 {
+			t.Errorf("%d jobs and %d bytes under way, want none", n, bytes)
+		}
+	})
+}
+
 // TestTheAccountIsNeverTooLow plays a broker that serves pulls in turns, ends them with and
 // without telling, and loses statuses: what is said to be under way is at least what is, and
 // it is zero once nothing is.

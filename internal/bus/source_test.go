@@ -239,6 +239,29 @@ func TestAMessageOfFullSizePassesASmallRoom(t *testing.T) {
 	}
 }
 
+// TestAPullWithoutAStatusHoldsUpNothing has a job of exactly as many bytes as the first pull asks for.
+func TestAPullWithoutAStatusHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	const first = 64 << 10
+	overhead := len("jobs.a") + len("$JS.ACK.JOBS."+pool+".1.1.1.1234567890123456789.1")
+	publish(t, conn, "jobs.a", make([]byte, first-overhead), []byte("next"))
+	source, intake, _ := openSource(t, setup, conn)
+	room := jobs.Room{Jobs: 16, Bytes: 8 << 20}
+	begun := time.Now()
+	for room.Jobs > 14 {
+		got, err := within(t, func() ([]jobs.Delivery, error) { return source.Receive(intake, room) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		room.Jobs -= len(got)
+	}
+	if took := time.Since(begun); took >= 2*time.Second {
+		t.Errorf("the second job came after %v: when a pull is written off", took)
+	}
+}
+
 func TestAForeignMessageIsNeverAcked(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
