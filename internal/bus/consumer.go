@@ -1,12 +1,15 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
 )
 
 // consumerObject is the durable consumer that the replicas of a pool share.
@@ -109,7 +112,7 @@ type history struct {
 	// repeats tells that the stream keeps what is done, so that a new consumer may take it
 	// again; a work queue holds only what nobody has done.
 	repeats bool
-	// worked tells that the pool has done jobs of this stream before.
+	// worked tells that the pool has done jobs of this stream before, and its consumer is gone.
 	worked bool
 	start  string
 }
@@ -130,15 +133,11 @@ func (h history) String() string {
 
 // refuse returns why no consumer may be made until somebody has said where it begins.
 func (h history) refuse(s *Setup) error {
-	if !h.repeats || h.messages == 0 || s.streams.Start != "" {
+	if !h.repeats || !h.worked || h.messages == 0 || s.streams.Start != "" {
 		return nil
 	}
-	again := ""
-	if h.worked {
-		again = ", among them some that this pool has done already"
-	}
-	return fmt.Errorf("%w: stream %s keeps what is done and holds %d messages on %v%s: set ROLLCALL_START=all to take them as jobs, or ROLLCALL_START=new to begin with those to come",
-		ErrRefusedSetup, s.streams.Stream, h.messages, s.streams.Subjects, again)
+	return fmt.Errorf("%w: stream %s keeps what is done and holds %d messages on %v, among them some that this pool has done already: set ROLLCALL_START=all to take them as jobs once more, or ROLLCALL_START=new to begin with those to come",
+		ErrRefusedSetup, s.streams.Stream, h.messages, s.streams.Subjects)
 }
 
 // history reads what a new consumer of the pool would find.
@@ -165,12 +164,13 @@ func (s *Setup) history(ctx context.Context) (history, error) {
 			h.messages += n
 		}
 	}
-	h.worked, err = s.hasWorked(ctx)
+	h.worked, err = s.hasWorked(ctx, jobs.Epoch(info.Created))
 	return h, err
 }
 
-// hasWorked reports whether DONE knows this pool.
-func (s *Setup) hasWorked(ctx context.Context) (bool, error) {
+// hasWorked reports whether DONE knows of jobs of this stream that the pool has tried: pages of
+// its ledger, or its oldest or newest event.
+func (s *Setup) hasWorked(ctx context.Context, epoch string) (bool, error) {
 	done, err := s.conn.js.Stream(ctx, s.conn.Done())
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return false, nil
@@ -178,13 +178,21 @@ func (s *Setup) hasWorked(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, Explain("look up stream "+s.conn.Done(), err)
 	}
-	for _, filter := range []string{EventsFilter(s.pool), "done.ledger." + s.pool + ".page.>"} {
-		_, err := done.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
-		if err == nil {
-			return true, nil
+	uid := []byte(`"uid":"` + epoch + ".")
+	for filter, text := range map[string][]byte{"done.ledger." + s.pool + ".page." + s.streams.Stream + "." + epoch + ".>": nil, EventsFilter(s.pool): uid} {
+		oldest, err := done.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
 		}
-		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+		newest := oldest
+		if err == nil {
+			newest, err = done.GetLastMsgForSubject(ctx, filter)
+		}
+		if err != nil {
 			return false, Explain("look for work of the pool in "+s.conn.Done(), err)
+		}
+		if bytes.Contains(oldest.Data, text) || bytes.Contains(newest.Data, text) {
+			return true, nil
 		}
 	}
 	return false, nil

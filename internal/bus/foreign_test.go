@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -79,8 +80,7 @@ func TestWhatLosesJobsInAStreamOfOthersIsReported(t *testing.T) {
 	}
 }
 
-// A stream that keeps what is done holds messages that nobody asked to be done.
-func TestAFirstStartOnHistoryWantsItSaid(t *testing.T) {
+func TestAFirstStartOnHistoryTakesItUnlessNewIsSaid(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	s := standing(t, conn, jetstream.StreamConfig{}, 7)
@@ -89,10 +89,7 @@ func TestAFirstStartOnHistoryWantsItSaid(t *testing.T) {
 	if err != nil || !strings.Contains(differences[len(differences)-1].Harm, "7 messages") {
 		t.Errorf("Check() = %+v, %v; want it to say how many jobs would be taken", differences, err)
 	}
-	if _, _, err := setup.Ensure(t.Context()); !errors.Is(err, bus.ErrRefusedSetup) || !strings.Contains(err.Error(), "ROLLCALL_START") || !strings.Contains(err.Error(), "7 messages") {
-		t.Errorf("Ensure() = %v, want a refusal that names the setting and the number", err)
-	}
-	for start, want := range map[string]uint64{bus.StartNew: 0, bus.StartAll: 7} {
+	for start, want := range map[string]uint64{"": 7, bus.StartNew: 0, bus.StartAll: 7} {
 		s.Start = start
 		if _, _, err := bus.NewSetup(conn, s, "pool-"+start).Ensure(t.Context()); err != nil {
 			t.Fatal(err)
@@ -111,7 +108,23 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 	s.Start = bus.StartAll
 	setup := ensure(t, conn, s)
 	js := jetStream(t, conn)
-	if _, err := js.Publish(t.Context(), bus.EventSubject(pool, "succeeded", "b1"), nil); err != nil {
+	s.Start = ""
+	other := []byte(`{"data":{"jobs":[{"uid":"abc.1"}]}}`)
+	if _, err := js.Publish(t.Context(), bus.EventSubject(pool, "succeeded", "b0"), other); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteConsumer(t.Context(), "ORDERS", pool); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := bus.NewSetup(conn, s, pool).Ensure(t.Context()); err != nil {
+		t.Errorf("Ensure() = %v; the pool has worked on another stream only", err)
+	}
+	orders, err := js.Stream(t.Context(), "ORDERS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := fmt.Appendf(nil, `{"data":{"jobs":[{"uid":"%s.1"}]}}`, jobs.Epoch(orders.CachedInfo().Created))
+	if _, err := js.Publish(t.Context(), bus.EventSubject(pool, "succeeded", "b1"), done); err != nil {
 		t.Fatal(err)
 	}
 	if err := js.DeleteConsumer(t.Context(), "ORDERS", pool); err != nil {
@@ -121,7 +134,6 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 	if err != nil || len(differences) != 1 || !strings.Contains(differences[0].Harm, "once more") {
 		t.Errorf("Check() = %+v, %v; want it to warn of work done twice", differences, err)
 	}
-	s.Start = ""
 	if _, _, err := bus.NewSetup(conn, s, pool).Ensure(t.Context()); !errors.Is(err, bus.ErrRefusedSetup) || !strings.Contains(err.Error(), "done already") {
 		t.Errorf("Ensure() = %v, want a refusal", err)
 	}
