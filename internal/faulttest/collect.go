@@ -85,6 +85,23 @@ func Events(ctx context.Context, js jetstream.JetStream) ([]history.Event, error
 	return events, err
 }
 
+// SetEvents reads the events of sets that are stored, by set.
+func SetEvents(ctx context.Context, js jetstream.JetStream) (map[string][]jobs.SetEvent, error) {
+	events := map[string][]jobs.SetEvent{}
+	err := readAll(ctx, js, "DONE", "done.sets.>", func(m jetstream.Msg) error {
+		event, err := jobs.DecodeSetEvent(m.Data())
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.Subject(), err)
+		}
+		if want := fmt.Sprintf("done.sets.%s.%s.%s", event.Data.Pool, event.Data.Outcome, event.ID); m.Subject() != want {
+			return fmt.Errorf("the event of set %s is stored under %s, want %s", event.ID, m.Subject(), want)
+		}
+		events[event.ID] = append(events[event.ID], event)
+		return nil
+	})
+	return events, err
+}
+
 // DeadLetters reads the uids of the dead letters that are stored.
 func DeadLetters(ctx context.Context, js jetstream.JetStream) ([]string, error) {
 	var uids []string

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,8 +34,9 @@ type Load struct {
 	stream  string
 	subject string
 	epoch   string
-	// body of job number n.
-	body func(n int) []byte
+	// body of job number n, and its headers besides its id.
+	body   func(n int) []byte
+	header func(n int) nats.Header
 
 	mu       sync.Mutex
 	next     int
@@ -49,7 +53,8 @@ func NewLoad(t testing.TB, js jetstream.JetStream, stream, subject string) *Load
 	}
 	return &Load{
 		t: t, js: js, stream: stream, subject: subject, epoch: jobs.Epoch(s.CachedInfo().Created),
-		body: func(n int) []byte { return fmt.Appendf(nil, `{"n":%d}`, n) },
+		body:   func(n int) []byte { return fmt.Appendf(nil, `{"n":%d}`, n) },
+		header: func(int) nats.Header { return nil },
 	}
 }
 
@@ -59,6 +64,18 @@ func (l *Load) Via(js jetstream.JetStream) { l.js = js }
 
 // Body decides what job number n, counting from 0, holds.
 func (l *Load) Body(f func(n int) []byte) { l.body = f }
+
+// Header decides which headers job number n, counting from 0, has besides its id.
+func (l *Load) Header(f func(n int) nats.Header) { l.header = f }
+
+// Number returns the number of an accepted job, the inverse of its id.
+func (l *Load) Number(j history.Job) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(j.ID, l.subject+"-"))
+	if err != nil {
+		l.t.Fatalf("the id %q is not one of this load: %v", j.ID, err)
+	}
+	return n
+}
 
 // Publish publishes n more jobs and returns when each has a PubAck. The test fails if that
 // takes longer than limit.
@@ -193,6 +210,7 @@ func (l *Load) insist(ctx context.Context, n int) error {
 func (l *Load) message(n int) *nats.Msg {
 	m := nats.NewMsg(l.subject)
 	m.Header.Set(jetstream.MsgIDHeader, l.id(n))
+	maps.Copy(m.Header, l.header(n))
 	m.Data = l.body(n)
 	return m
 }
