@@ -42,8 +42,8 @@ With --take-over a pool that got another name carries on from the ledger of the 
 which jobs have ended, and which services have succeeded for the others. The replicas of the old pool
 must be stopped; its consumer is removed. After a crash, run it again.
 
-With --archive completion events are also kept in a stream HISTORY, for as long as you say, and
-events --since reads it.`,
+With --archive completion events are also kept in a stream HISTORY (HISTORY_<pool> with
+ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 		Example: `  worker setup --dry-run
   ROLLCALL_POOL=mail ROLLCALL_SUBJECTS=jobs.mail ROLLCALL_REPLICAS=3 worker setup
   worker setup --archive 30d
@@ -75,13 +75,12 @@ events --since reads it.`,
 				return err
 			}
 			if age > 0 {
-				created, err := app.Archive(cmd.Context(), cfg, log, opts, age)
+				archived, err := app.Archive(cmd.Context(), cfg, log, opts, age, dryRun)
 				if err != nil {
 					return err
 				}
-				if created {
-					plan.Created = append(plan.Created, "stream "+bus.StreamHistory)
-				}
+				plan.Created = append(plan.Created, archived.Created...)
+				plan.Differences = append(plan.Differences, archived.Differences...)
 			}
 			return c.printPlan(plan)
 		},
@@ -89,7 +88,8 @@ events --since reads it.`,
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what is missing and what differs")
 	command.Flags().StringVar(&old, "take-over", "", "carry on from the ledger of the pool that had this name")
 	command.Flags().StringVar(&archive, "archive", "", "keep completion events for this long in the stream HISTORY, such as 30d or 720h")
-	command.MarkFlagsMutuallyExclusive("dry-run", "take-over", "archive")
+	command.MarkFlagsMutuallyExclusive("take-over", "dry-run")
+	command.MarkFlagsMutuallyExclusive("take-over", "archive")
 	return command
 }
 

@@ -20,26 +20,26 @@ type Plan struct {
 	Differences []bus.Difference
 }
 
-// Archive creates the stream that keeps completion events for age. It reports whether it did; one
-// that stands is left as it is.
-func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, age time.Duration) (created bool, err error) {
-	conn, err := connect(ctx, cfg, opts, log)
-	if err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
-	defer cancel()
-	created, err = bus.NewSetup(conn, cfg.Streams, cfg.Pool).Archive(ctx, age)
-	if closing := conn.Close(ctx); err == nil {
-		err = closing
-	}
-	return created, err
+// Archive creates the stream that keeps completion events for age, unless it stands. With dryRun
+// it only reads.
+func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, age time.Duration, dryRun bool) (Plan, error) {
+	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, conn *bus.Conn, setup *bus.Setup) (plan Plan, err error) {
+		lacking, err := setup.Archive(ctx, age, dryRun)
+		object := "stream " + conn.History()
+		switch {
+		case lacking && dryRun:
+			plan.Differences = []bus.Difference{{Object: object, Missing: true}}
+		case lacking:
+			plan.Created = []string{object}
+		}
+		return plan, err
+	})
 }
 
 // Setup creates the streams and the consumer of the pool where they are missing. With dryRun
 // it only reads.
 func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dryRun bool) (Plan, error) {
-	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, setup *bus.Setup) (plan Plan, err error) {
+	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, _ *bus.Conn, setup *bus.Setup) (plan Plan, err error) {
 		if dryRun {
 			plan.Differences, err = setup.Check(ctx)
 			return plan, err
@@ -55,7 +55,7 @@ func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dr
 // TakeOver makes the pool the successor of pool old over the same stream, then does what [Setup]
 // does. After a crash, running it again finishes it.
 func TakeOver(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, old string) (Plan, error) {
-	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, setup *bus.Setup) (plan Plan, err error) {
+	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, _ *bus.Conn, setup *bus.Setup) (plan Plan, err error) {
 		if plan.Moved, err = setup.TakeOver(ctx, old); err != nil {
 			return plan, err
 		}
@@ -65,14 +65,14 @@ func TakeOver(ctx context.Context, cfg Config, log zerolog.Logger, opts Options,
 }
 
 // withSetup connects for as long as do takes.
-func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, do func(context.Context, *bus.Setup) (Plan, error)) (plan Plan, err error) {
+func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, do func(context.Context, *bus.Conn, *bus.Setup) (Plan, error)) (plan Plan, err error) {
 	conn, err := connect(ctx, cfg, opts, log)
 	if err != nil {
 		return Plan{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	plan, err = do(ctx, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
+	plan, err = do(ctx, conn, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
 	if closing := conn.Close(ctx); err == nil {
 		err = closing
 	}

@@ -13,6 +13,10 @@ import (
 // StreamHistory keeps completion events for longer than DONE does, if somebody asked for it.
 const StreamHistory = "HISTORY"
 
+// History is the stream that keeps the events of [Conn.Done] for longer: HISTORY, or with
+// ROLLCALL_DONE=own HISTORY_<pool>.
+func (c *Conn) History() string { return StreamHistory + strings.TrimPrefix(c.Done(), StreamDone) }
+
 const (
 	// historyFrom and historyTo drop the batch id: the server keeps every subject in memory, and
 	// an archive would have millions.
@@ -25,7 +29,7 @@ func HistoryFilter(pool string) string { return "history." + pool + ".*" }
 
 func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        StreamHistory,
+		Name:        s.conn.History(),
 		Description: describedAs + "completion events for longer than " + s.conn.Done() + " keeps them",
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
@@ -40,19 +44,27 @@ func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 	}
 }
 
-// Archive makes the stream HISTORY, which keeps events for age, and reports whether it did. One
-// that stands is left as it is.
-func (s *Setup) Archive(ctx context.Context, age time.Duration) (created bool, err error) {
+// Archive makes the stream [Conn.History], which keeps events for age, and reports whether it
+// did, with dryRun whether it would. One that stands is left as it is.
+func (s *Setup) Archive(ctx context.Context, age time.Duration, dryRun bool) (created bool, err error) {
 	if age < s.streams.DoneAge {
 		return false, fmt.Errorf("an archive of %v is of no use: events live for %v anyway (ROLLCALL_DONE_AGE)", age, s.streams.DoneAge)
 	}
-	if _, err := s.conn.Stream(ctx, StreamHistory); !errors.Is(err, ErrMissing) {
-		return false, err
+	if _, err := s.conn.Stream(ctx, s.conn.History()); !errors.Is(err, ErrMissing) || dryRun {
+		return errors.Is(err, ErrMissing), unlessMissing(err)
 	}
 	if _, err := s.conn.js.CreateStream(ctx, s.historyConfig(age)); err != nil {
-		return false, Explain("create stream "+StreamHistory, err)
+		return false, Explain("create stream "+s.conn.History(), err)
 	}
 	return true, nil
+}
+
+// unlessMissing returns err, or nil if it says that something is missing.
+func unlessMissing(err error) error {
+	if errors.Is(err, ErrMissing) {
+		return nil
+	}
+	return err
 }
 
 // ArchivedEvent reads from the header of an archived message where it came from: the subject in

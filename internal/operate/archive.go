@@ -24,7 +24,7 @@ func (e *Events) Since(ctx context.Context, pool string, since time.Time, follow
 
 // archived reads the archive, if there is one, and returns the sequence of DONE to go on from.
 func (e *Events) archived(ctx context.Context, pool string, since time.Time, each func(Event) error) (next uint64, err error) {
-	stream, err := e.conn.Stream(ctx, bus.StreamHistory)
+	stream, err := e.conn.Stream(ctx, e.conn.History())
 	if errors.Is(err, bus.ErrMissing) {
 		return 0, nil
 	}

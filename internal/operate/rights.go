@@ -138,6 +138,7 @@ func (a *Admin) trials() []trial {
 		newTrial(a.conn.NextSubject(jobStream, durable), "", "{", "take jobs"),
 		newTrial("$JS.ACK."+jobStream+"."+durable+".1."+noSuchJob+"."+noSuchJob+".0.0", "$JS.ACK."+jobStream+"."+durable+".>", "+WPI", "settle jobs and renew their leases"),
 		newTrial(bus.EventSubject(a.pool, "doctor", "0"), bus.EventsFilter(a.pool), "", "commit completion events"),
+		newTrial(bus.SetEventSubject(a.pool, "doctor", "0"), bus.SetEventsOf(a.pool, "*"), "", "commit the events of sets").optional(),
 		newTrial(page, a.ledger().All(), "", "commit ledger pages"),
 		newTrial(a.conn.API("DIRECT.GET."+a.conn.Done()), "", "{}", "read ledger pages"),
 		newTrial(a.conn.API("STREAM.PURGE."+a.conn.Done()), "", `{"filter":"`+page+`"}`, "drop old ledger pages").optional(),

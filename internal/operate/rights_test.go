@@ -20,7 +20,7 @@ import (
 var workerRights = []string{
 	"$JS.API.STREAM.INFO.JOBS", "$JS.API.STREAM.INFO.DONE", "$JS.API.STREAM.INFO.DEAD",
 	"$JS.API.CONSUMER.INFO.JOBS.test", "$JS.API.CONSUMER.MSG.NEXT.JOBS.test", "$JS.ACK.JOBS.test.>",
-	"done.batches.test.*.*", "done.ledger.test.>", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
+	"done.batches.test.*.*", "done.sets.test.*.*", "done.ledger.test.>", "$JS.API.DIRECT.GET.DONE", "$JS.API.STREAM.PURGE.DONE",
 	"dead.test.>", "$JS.API.STREAM.MSG.GET.JOBS", "$JS.API.INFO", "$JS.API.STREAM.INFO.LATER", "$JS.API.STREAM.PURGE.LATER",
 	"$SRV.PING.rollcall", "rollcall.test.*.status",
 }
