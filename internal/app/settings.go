@@ -77,7 +77,11 @@ func load(environ []string, needServices bool) (Config, *settings.Reader) {
 		r.Note(target.Config.Validate(ref.Name, ref.URL))
 	}
 	r.Note(c.Validate())
-	r.RefuseUnknown(names)
+	variable := service.Variable
+	if err != nil && !errors.Is(err, service.ErrNoServices) {
+		variable = nil
+	}
+	r.RefuseUnknown(names, variable)
 	c.Effective = r.Settings()
 	return c, r
 }

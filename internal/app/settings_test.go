@@ -185,6 +185,7 @@ func TestUnknownNames(t *testing.T) {
 		"ROLLCALL_SVC_BILLING_TIMOEUT":   "did you mean ROLLCALL_SVC_BILLING_TIMEOUT?",
 		"ROLLCALL_SVC_BILLING_TOKEN_FIL": "did you mean ROLLCALL_SVC_BILLING_TOKEN_FILE?",
 		"ROLLCALL_SVC_WAREHOUSE_TRIES":   "which names billing, e-mail",
+		"ROLLCALL_SVC_BILLING_NO_THING":  "ROLLCALL_SVC_BILLING_NO_THING is unknown",
 		"ROLLCALL_FROBNICATE_QUICKLY":    "worker config",
 		"ROLLCALL_POOL_FILE":             "ROLLCALL_POOL", // not a secret, so it has no _FILE
 	} {
@@ -349,5 +350,14 @@ func TestValuesThatWereMeantForAShellAreExplained(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(got[0], c[1]) || strings.Contains(got[0], "hunter2") {
 			t.Errorf("%q: %q, want one fault that says %q", c[0], got, c[1])
 		}
+	}
+}
+
+// A service that cannot be read must not make its other settings look wrong too.
+func TestABrokenServiceIsOneFault(t *testing.T) {
+	t.Parallel()
+	got := faults(t, "ROLLCALL_SERVICES=mail=http://mail/{nope}", "ROLLCALL_SVC_MAIL_FORMAT=event")
+	if len(got) != 1 || !strings.Contains(got[0], "{nope}") {
+		t.Errorf("got %q, want one fault, the hole {nope}", got)
 	}
 }

@@ -129,9 +129,14 @@ func (s Streams) Validate() error {
 	if len(s.Subjects) == 0 {
 		fault("ROLLCALL_SUBJECTS is empty; set it to jobs.>")
 	}
-	for _, subject := range s.Subjects {
+	for i, subject := range s.Subjects {
 		if err := jobs.CheckFilter(subject); err != nil {
 			fault("ROLLCALL_SUBJECTS holds %q, which is not a NATS subject: %w", subject, err)
+		}
+		for j, other := range s.Subjects {
+			if i != j && jobs.SubjectCovers(other, subject) && (i > j || !jobs.SubjectCovers(subject, other)) {
+				fault("ROLLCALL_SUBJECTS holds %q and %q, which covers it: keep one", subject, other)
+			}
 		}
 	}
 	if s.Stream == "" || len(s.Stream) > maxName || strings.ContainsAny(s.Stream, ".*> \t\r\n/\\") {

@@ -207,6 +207,10 @@ func TestSettingsNameEveryFault(t *testing.T) {
 		}
 	}
 	s := streams()
+	s.Subjects = []string{"jobs.a", "jobs.>", "x", "y.*", "x"}
+	if err = s.Validate(); err == nil || strings.Count(err.Error(), "keep one") != 2 {
+		t.Errorf("%v; want that jobs.> covers jobs.a, and that x stands twice", err)
+	}
 	s.ZombieHorizon, s.Stream, s.Subjects = 2*s.LedgerTTL, bus.StreamDead, nil
 	err = s.Validate()
 	for _, name := range []string{"ROLLCALL_LEDGER_TTL", "ROLLCALL_STREAM", "ROLLCALL_SUBJECTS"} {
