@@ -23,7 +23,7 @@ never both: cancel exits 1 if the job has ended, and 4 if there is none. Calls u
 There is no dead letter.`,
 		Example: `  worker cancel dk3x0q1z7f4w.42
   worker cancel invoice-2026-0042`,
-		Args: cobra.ExactArgs(1),
+		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "cancel", true, func(_ *client, a *operate.Admin) error {
 				report, err := a.Cancel(cmd.Context(), operator(), args[0])
@@ -56,7 +56,7 @@ func (c *cli) setCancelCommand() *cobra.Command {
 		Long: `Cancel ends all members of a set that wait, are delayed or are worked on, each in an event of its
 own. They count, so the set ends once all of its members have.`,
 		Example: "  worker set cancel import-7 --yes",
-		Args:    cobra.ExactArgs(1),
+		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {
 				return usageError(errors.New("this cannot be undone: add --yes"))

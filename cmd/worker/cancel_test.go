@@ -43,7 +43,7 @@ func TestCancel_AJobThatWaits(t *testing.T) {
 	if n := waitingJobs(t, url); n != 0 {
 		t.Errorf("%d jobs wait, want none", n)
 	}
-	wants(t, worker(t, env, "cancel", "mail-1"), codeFailed, "has ended already", "cancelled")
+	wants(t, worker(t, env, "cancel", "mail-1"), codeFailed, "has ended already: cancelled")
 	wants(t, worker(t, env, "cancel", report.UID), codeFailed, "has ended already")
 	wants(t, worker(t, env, "cancel", "mail-2"), codeNotFound, "mail-2")
 	wants(t, worker(t, env, "dead", "ls"), codeOK, "No dead letters.")

@@ -17,7 +17,7 @@ func (c *cli) runbookCommand() *cobra.Command {
 		Long: `Runbook prints the page of an alert: what it means, where to look, how to fix it. Without a name
 it lists the alerts. It needs neither settings nor a broker.`,
 		Example:           "  worker runbook\n  worker runbook RollcallBreakerOpen\n  worker runbook breakeropen",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              words(0, 1),
 		ValidArgsFunction: cobra.FixedCompletions(runbook.Names(), cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -46,7 +46,7 @@ second, at an interval, or once at a time. Without --tz a cron expression is in 
 		Example: `  worker schedule set nightly jobs.report '{"kind":"sales"}' --cron '0 0 3 * * *' --tz Europe/Berlin
   worker schedule set pulse jobs.ping --every 5m
   worker schedule set launch jobs.mail --file launch.json --at 2026-12-01T09:00:00Z`,
-		Args: cobra.RangeArgs(2, 3),
+		Args: words(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := c.scheduledBody(args[2:], f.file)
 			if err != nil {

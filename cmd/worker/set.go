@@ -48,8 +48,9 @@ func (c *cli) setListCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if len(sets) == 0 {
+				if len(sets) == 0 && c.output == table.Table {
 					fmt.Fprintln(c.stderr, "No sets.")
+					return nil
 				}
 				if err := table.All(c.printer(), sets, setColumns()...); err != nil {
 					return err
@@ -83,7 +84,7 @@ func setColumns() []table.Column[operate.SetReport] {
 	}
 }
 
-// progress is "done of size", where the size is known.
+// progress reads "3 of 5", or "3 of ?" before any member has declared the size.
 func progress(r *operate.SetReport) string {
 	if r.Size == 0 {
 		return strconv.Itoa(r.Done) + " of ?"
@@ -182,14 +183,13 @@ func (c *cli) waitSet(ctx context.Context, a *operate.Admin, set string, timeout
 	return nil
 }
 
-// setProgress returns what shows the state of a set: a bar where a person looks on, else a line
-// whenever something has changed.
+// setProgress shows the state of a set: by a bar on a terminal, else by a line after each change.
 func (c *cli) setProgress(set string) (show func(operate.SetReport), done func()) {
 	if !isTerminal(c.stderr) {
 		last := operate.SetReport{Size: -1}
 		return func(r operate.SetReport) {
 			if r.Done != last.Done || r.Size != last.Size {
-				fmt.Fprintf(c.stderr, "%s: %s\n", set, progress(&r))
+				fmt.Fprintf(c.stderr, "set %s: %s members have ended\n", set, progress(&r))
 			}
 			last = r
 		}, func() {}

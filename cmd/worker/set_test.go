@@ -40,7 +40,7 @@ func TestSet_FromItsFirstMemberToItsEnd(t *testing.T) {
 	}
 	wants(t, worker(t, env, "set", "show", "import-7"), codeOK, "partial", "2 of 2", "bad")
 	wants(t, worker(t, env, "set", "ls"), codeOK, "import-7", "partial")
-	wants(t, worker(t, env, "set", "close", "import-7", "--size", "3"), codeFailed, "the set has ended")
+	wants(t, worker(t, env, "set", "close", "import-7", "--size", "3"), codeFailed, "worker: close set import-7: the set has ended")
 
 	wants(t, worker(t, env, "publish", "jobs.row", "{}", "--header", "Rollcall-Set:one", "--header", "Rollcall-Set-Size:1", "--wait"), codeOK)
 	wants(t, worker(t, env, "set", "wait", "one", "--timeout", limit.String()), codeOK, "succeeded", "1 of 1")
@@ -65,6 +65,21 @@ func TestSet_WaitShowsHowFarItIsAndGivesUp(t *testing.T) {
 	got := worker(t, env, "set", "wait", "nightly", "--timeout", "50ms")
 	wants(t, got, codeFailed, "nightly: 0 of 3", "has not ended within 50ms")
 	wants(t, worker(t, env, "set", "wait", "nightly", "--timeout", "1ms"), codeFailed, "has not ended within 1ms")
+	wants(t, worker(t, env, "set", "cancel", "nightly", "--yes"), codeOK, "cancelled     0")
+}
+
+func TestSet_WithoutAnyThereIsOneSentence(t *testing.T) {
+	t.Parallel()
+	env := []string{"NATS_URL=" + broker(t)}
+	wants(t, worker(t, env, "setup"), codeOK)
+	got := worker(t, env, "set", "ls")
+	if got.code != codeOK || got.stderr != "No sets.\n" || got.stdout != "" {
+		t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
+	}
+	if got = worker(t, env, "set", "ls", "-o", "json"); strings.TrimSpace(got.stdout) != "[]" {
+		t.Errorf("as JSON: %q", got.stdout)
+	}
+	wants(t, worker(t, env, "set", "cancel", "mistyped", "--yes"), codeNotFound, "mistyped")
 }
 
 func TestSet_BadArgumentsAreFaultsOfUsage(t *testing.T) {

@@ -139,7 +139,7 @@ func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size i
 			return err
 		}
 		if state.Ended {
-			return fmt.Errorf("close set %s: %w", set, ErrSetEnded)
+			return ErrSetEnded
 		}
 		w := Write{Subject: names.set(set, closing), TTL: ttl}
 		tally := jobs.SetTally{Size: size}
@@ -158,5 +158,5 @@ func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size i
 			break
 		}
 	}
-	return fmt.Errorf("close set %s: %w", set, err)
+	return err
 }

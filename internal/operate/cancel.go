@@ -115,7 +115,7 @@ func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
 		}
 		switch report.State {
 		case JobFinal:
-			return fmt.Errorf("job %s is %s: %w", report.UID, report.Outcome, ErrFinal)
+			return fmt.Errorf("job %s: %w: %s", report.UID, ErrFinal, report.Outcome)
 		case JobDelayed:
 			return c.cancelDelayed(ctx, report.UID)
 		}
@@ -165,6 +165,9 @@ func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellati
 			return c.endDelayed(ctx, later, m)
 		}, &done)
 	})
+	if err == nil && done == (Cancellation{}) {
+		_, err = a.Set(ctx, set) // a set without any member stored may be a wrong name
+	}
 	return done, err
 }
 

@@ -170,6 +170,13 @@ func TestCheckOfServicesForBatches(t *testing.T) {
 		}, map[string]string{"poison job": "error: hold up all others", "id used again": reused}},
 		"refuses what is done": {(&once{seen: map[string]bool{}}).ServeHTTP, map[string]string{"same request again": "error: answer ok for what is done",
 			"second attempt": "error", "slow reply": "", "id used again": "error", "two jobs, one id": "error: by its rollcalluid", "poison job": "warning"}},
+		"puts large ones off": {func(w http.ResponseWriter, r *http.Request) {
+			see := okUnlessJunk
+			if r.ContentLength > 100<<10 {
+				see = func(_, uid string, _ []byte) (name, status string) { return uid, "retry" }
+			}
+			answerEach(see)(w, r)
+		}, map[string]string{"large body": "warning: their size or number", "id used again": reused}},
 		"small": {func(w http.ResponseWriter, r *http.Request) {
 			if r.ContentLength > 100<<10 {
 				w.WriteHeader(http.StatusRequestEntityTooLarge)

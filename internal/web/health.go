@@ -77,7 +77,7 @@ func (r Report) text() string {
 		if !c.OK {
 			mark = "[-]"
 		}
-		fmt.Fprintf(&b, "%s%s %s\n", mark, c.Name, c.Detail)
+		b.WriteString(strings.TrimSpace(mark+c.Name+" "+c.Detail) + "\n")
 	}
 	for _, s := range r.Services {
 		fmt.Fprintf(&b, "service %s: breaker %s, %d of %d in flight", s.Name, s.Breaker, s.InFlight, s.Limit)

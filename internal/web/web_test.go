@@ -76,7 +76,7 @@ func TestReadyz(t *testing.T) {
 	}
 
 	verbose := get(t, fixed{report: away}, "/readyz?verbose", "*/*")
-	want := "[+]started \n[-]broker reconnecting\nservice billing: breaker open, 2 of 32 in flight, last error: refused: nobody listens\nnot ready\n"
+	want := "[+]started\n[-]broker reconnecting\nservice billing: breaker open, 2 of 32 in flight, last error: refused: nobody listens\nnot ready\n"
 	if got := body(t, verbose); got != want || verbose.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d %q, want 503 %q", verbose.StatusCode, got, want)
 	}
