@@ -26,68 +26,6 @@ func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, co
 	return source, intake, stop
 }
 
-// runSource runs a source until end is called.
-func runSource(t testing.TB, source interface{ Run(context.Context) error }) (end func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- source.Run(ctx) }()
-	return func() {
-		cancel()
-		if err := <-ran; err != nil {
-			t.Errorf("run the source: %v", err)
-		}
-	}
-}
-
-func closeSource(t testing.TB, source *bus.Source) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := source.Close(ctx); err != nil {
-		t.Errorf("close the source: %v", err)
-	}
-}
-
-// within fails the test if f takes longer than patience; f blocks on intake, which must not
-// end before the test is done with the source.
-func within[T any](t testing.TB, f func() (T, error)) (T, error) {
-	t.Helper()
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		value, err := f()
-		done <- result{value, err}
-	}()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-time.After(patience):
-		t.Fatal("waited in vain")
-		panic("unreachable")
-	}
-}
-
-// receive collects n deliveries within one room of n.
-func receive(t testing.TB, intake context.Context, source *bus.Source, n int) []jobs.Delivery {
-	t.Helper()
-	all, err := within(t, func() (all []jobs.Delivery, err error) {
-		for len(all) < n && err == nil {
-			var chunk []jobs.Delivery
-			chunk, err = source.Receive(intake, jobs.Room{Jobs: n - len(all), Bytes: 8 << 20})
-			all = append(all, chunk...)
-		}
-		return all, err
-	})
-	if err != nil {
-		t.Fatalf("after %d of %d deliveries: %v", len(all), n, err)
-	}
-	return all
-}
-
 // jobsLeft returns how many jobs are in the stream.
 func jobsLeft(t testing.TB, conn *bus.Conn) uint64 {
 	t.Helper()
