@@ -66,7 +66,7 @@ func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 	if err := a.readStreams(ctx, &state); err != nil {
 		return jobs.PoolState{}, err
 	}
-	if state.Oldest, err = a.oldest(ctx, stream); err != nil {
+	if state.Oldest, err = a.oldest(ctx, stream, consumer); err != nil {
 		return jobs.PoolState{}, err
 	}
 	if state.Stuck, err = a.stuck(ctx, stream, &state); err != nil {
@@ -140,9 +140,16 @@ func (a *Admin) matching(ctx context.Context, stream jetstream.Stream, filter st
 }
 
 // oldest is when the oldest job on the pool's subjects was published. A user who may not read
-// messages gets that of the stream, which holds the delayed jobs and other pools' too.
-func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream) (oldest time.Time, err error) {
+// messages gets that of the stream, which holds other pools' too. In a stream that keeps what is
+// done the oldest job is one that the consumer has not settled; who may not read is told nothing.
+func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream, consumer *jetstream.ConsumerInfo) (oldest time.Time, err error) {
 	state := stream.CachedInfo().State
+	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		if consumer.NumPending == 0 && consumer.NumAckPending == 0 {
+			return time.Time{}, nil
+		}
+		state.FirstSeq, state.FirstTime = max(state.FirstSeq, consumer.AckFloor.Stream+1), time.Time{}
+	}
 	if state.Msgs == 0 {
 		return time.Time{}, nil
 	}
