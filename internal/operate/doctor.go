@@ -123,6 +123,7 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	if d.differences(ctx, bus.NewSetup(conn, d.Streams, d.Pool)) {
 		d.bound(ctx, conn)
 		d.backlog(ctx, admin)
+		d.room(ctx, conn, admin)
 		d.clock(ctx, admin)
 	}
 	d.server(ctx, conn)

@@ -35,3 +35,6 @@ func (w Awaiter) Done() bool {
 		return false
 	}
 }
+
+// Forecast judges the room for events, see [Doctor].
+var Forecast = forecast
