@@ -80,7 +80,7 @@ func kept() workload {
 
 func (s *session) experimentCommand(stdout io.Writer, output *string) *cobra.Command {
 	names := make([]string, 0, len(experiments()))
-	long := "Experiment measures variants that a decision was made between; docs/adr tells what came of it.\n"
+	long := "Experiment measures variants that a decision was made between; docs/adr has the results.\n"
 	for _, e := range experiments() {
 		names = append(names, e.name)
 		long += fmt.Sprintf("  %-6s %s\n", e.name, e.title)

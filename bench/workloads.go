@@ -52,7 +52,7 @@ func versus(spec lab.Spec) []benchCase {
 	return []benchCase{{label: "floor", who: floor, spec: spec}, {label: "pool", spec: spec}}
 }
 
-// against is versus for several settings, whose labels are told apart by a suffix.
+// against is versus for several settings, whose labels differ by a suffix.
 func against(suffix string, spec lab.Spec, scale float64) []benchCase {
 	return []benchCase{{label: "floor" + suffix, who: floor, spec: spec, scale: scale}, {label: "pool" + suffix, spec: spec, scale: scale}}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ErrWrong tells that a contender did not do the work it was measured at.
+// ErrWrong reports that a contender did not do the work it was measured at.
 var ErrWrong = errors.New("the events do not name every job exactly once")
 
 // headerBatch names the atomic publish that a message was stored by (ADR-50 of the NATS

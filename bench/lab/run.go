@@ -197,7 +197,7 @@ func (s *sightings) add(m *nats.Msg) {
 	s.list = append(s.list, sighting{now, m.Data})
 }
 
-// errUnseen tells that live events are missing.
+// errUnseen reports that live events are missing.
 var errUnseen = errors.New("not every job was seen in a live event")
 
 // percentiles returns the median and the 99th percentile of the time from publish to event,

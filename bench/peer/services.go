@@ -154,5 +154,5 @@ func ids(body []byte) [][]byte {
 	}
 }
 
-// errNoServices tells that a peer was started without services.
+// errNoServices reports that a peer was started without services.
 var errNoServices = errors.New("no service addresses given")

@@ -1,6 +1,6 @@
 // Package proc runs the child processes of a benchmark and accounts for each of them apart:
 // the processor time it used and the most memory it ever held. It works on Linux only,
-// where the kernel tells both of a process that is still running.
+// where the kernel reports both of a process that is still running.
 package proc
 
 import (
@@ -15,7 +15,7 @@ import (
 // stopGrace is how long a child may take to end after SIGTERM before it is killed.
 const stopGrace = 10 * time.Second
 
-// ErrExited tells that a child ended before it said that it was ready.
+// ErrExited reports that a child ended before it said that it was ready.
 var ErrExited = errors.New("the process ended before it was ready")
 
 // Spec says what to start.

@@ -14,8 +14,8 @@ import (
 const (
 	// clientPatience is how long a command waits for the broker before it exits with 5.
 	clientPatience = 5 * time.Second
-	// goodbye bounds what a command does at its end: flushing, closing.
-	goodbye = 3 * time.Second
+	// closeTimeout bounds what a command does at its end: flushing, closing.
+	closeTimeout = 3 * time.Second
 )
 
 // client is the connection of a command that works beside a pool.
@@ -40,9 +40,9 @@ func (c *cli) connect(ctx context.Context, purpose string) (*client, error) {
 }
 
 // hangUp closes the connection. What it could not flush was not confirmed either, and that
-// was told already.
+// was reported already.
 func (cl *client) hangUp() {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = cl.Close(ctx)
 }

@@ -139,7 +139,7 @@ func (d *trial) tellWhereKept() {
 	fmt.Fprintf(d.c.stderr, "The streams are kept in %[1]s. To look into them: '%[2]s dev --keep %[1]s', then '%[2]s events --all'.\n", d.flags.keep, invocation())
 }
 
-// show tells how far the demo is: a bar on a terminal, else a line per second, and nothing to
+// show prints how far the demo is: a bar on a terminal, else a line per second, and nothing to
 // a program that asked for JSON.
 func (d *trial) show(ctx context.Context) {
 	switch {

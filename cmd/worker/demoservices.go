@@ -38,7 +38,7 @@ func (c *cli) demoServices(ctx context.Context, addrs map[string]*string) (err e
 			return listenErr
 		}
 		defer func() {
-			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+			ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			err = errors.Join(err, service.Shutdown(ending))
 		}()

@@ -37,7 +37,7 @@ is only connected to). It changes nothing. It exits 0 unless something is an err
 			if err != nil {
 				return err
 			}
-			return verdict(findings)
+			return findingsError(findings)
 		},
 	}
 	command.Flags().StringVar(&monitor, "monitor", "", "URL of the server's monitoring port (default port 8222 of the server)")
@@ -57,8 +57,8 @@ func (c *cli) printFindings(findings []operate.Finding) error {
 	)
 }
 
-// verdict is an error if something is broken.
-func verdict(findings []operate.Finding) error {
+// findingsError is an error if a finding is one.
+func findingsError(findings []operate.Finding) error {
 	broken := 0
 	for _, f := range findings {
 		if f.Health == operate.Broken {

@@ -34,7 +34,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 // Unwrap returns the cause.
 func (e *exitError) Unwrap() error { return e.err }
 
-// loggedError is an error that the log has told already: the log of a worker stays one line of
+// loggedError is an error that is in the log already: the log of a worker stays one line of
 // JSON after the other to its end.
 type loggedError struct{ error }
 

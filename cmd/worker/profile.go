@@ -34,7 +34,7 @@ func startProfiles(dir string) (stop func() error, err error) {
 	return func() error {
 		pprof.StopCPUProfile()
 		errs := []error{cpu.Close()}
-		runtime.GC() // the heap profile tells of the time of the last collection
+		runtime.GC() // the heap profile is that of the last collection
 		for _, name := range []string{"heap", "allocs", "mutex", "block"} {
 			errs = append(errs, writeProfile(dir, name))
 		}

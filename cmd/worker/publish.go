@@ -73,7 +73,7 @@ ended, others are left out. --debounce KEY keeps the newest of the delayed jobs 
 	flags.StringVar(&f.deadline, "deadline", "", "when the job expires: RFC 3339, or how long from now")
 	flags.DurationVar(&f.posting.Delay, "delay", 0, "hand the job out this much later")
 	flags.StringVar(&f.posting.Set, "set", "", "make the jobs members of this set")
-	flags.IntVar(&f.posting.SetSize, "set-size", 0, "how many members the set has, all told")
+	flags.IntVar(&f.posting.SetSize, "set-size", 0, "how many members the set has in all")
 	flags.StringVar(&f.posting.Unique, "unique", "", "publish only if no job of this key is open; else say so and exit 0")
 	flags.BoolVar(&f.strict, "strict", false, "with --unique, exit 1 if a job of the key is open")
 	flags.StringVar(&f.posting.Debounce, "debounce", "", "of the delayed jobs of this key keep the newest; needs --delay")

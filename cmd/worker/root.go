@@ -83,7 +83,7 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 }
 
 // markStart notes when a command's own code begins, so that a mistake in the arguments can be
-// told from a failure of the work.
+// distinguished from a failure of the work.
 func (c *cli) markStart(command *cobra.Command) {
 	if inner := command.RunE; inner != nil {
 		command.RunE = func(cmd *cobra.Command, args []string) error {

@@ -20,7 +20,7 @@ func (c *cli) runCommand() *cobra.Command {
 	profiles := ""
 	command := &cobra.Command{
 		Use:   "run",
-		Short: "Run one replica of a pool until it is told to stop",
+		Short: "Run one replica of a pool until SIGTERM or Ctrl-C",
 		Long: `Run takes jobs until SIGTERM, SIGINT or SIGHUP. Then it takes no more, finishes and commits what it
 holds and exits 0; at ROLLCALL_DRAIN_TIMEOUT it cuts off what is left, gives the jobs back and
 exits 3. A second signal leaves at once. The log goes to stderr, on a terminal for people unless

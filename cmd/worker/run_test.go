@@ -235,7 +235,7 @@ func TestMissingStreamsThatMayNotBeCreatedExitFour(t *testing.T) {
 	t.Parallel()
 	w := start(t, broker(t), []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}, "ROLLCALL_ENSURE=false")
 	if code := w.wait(); code != codeNotFound || !strings.Contains(w.log.String(), "worker setup") {
-		t.Errorf("exit %d, log %q; want 4 and the command that mends it", code, w.log.String())
+		t.Errorf("exit %d, log %q; want 4 and the command that fixes it", code, w.log.String())
 	}
 }
 

@@ -207,7 +207,7 @@ func stateColumns() []table.Column[poolStatus] {
 	}
 }
 
-// inFlight tells jobs that replicas hold from those that wait for their next attempt. Both were
+// inFlight separates jobs that replicas hold from those that wait for their next attempt. Both were
 // counted at about the same time; replicas that did not answer hold some of the others.
 func inFlight(s poolStatus) string {
 	held := 0

@@ -116,7 +116,7 @@ func TestABatchHasOneKey(t *testing.T) {
 	}
 }
 
-// Where two jobs of a batch share an id, they are told apart by their uid, in both
+// Where two jobs of a batch share an id, their uids distinguish them, in both
 // directions.
 func TestTwoJobsOfABatchMayShareAnID(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func examine(t *testing.T, monitor string, env ...string) (map[string]operate.Fi
 	found := map[string]operate.Finding{}
 	for _, f := range findings {
 		if f.Health != operate.Well && f.Remedy == "" {
-			t.Errorf("nothing mends %+v", f)
+			t.Errorf("nothing fixes %+v", f)
 		}
 		if before, twice := found[f.Check]; twice {
 			f.Detail = before.Detail + "\n" + f.Detail
@@ -215,7 +215,7 @@ func TestDoctorOnAServerWithoutJetStream(t *testing.T) {
 	expect(t, found, "streams", operate.Broken, "JetStream")
 	expect(t, found, "service billing", operate.Well, "")
 	for _, check := range []string{"backlog", "clock", "sync", "store"} {
-		if f, told := found[check]; told {
+		if f, reported := found[check]; reported {
 			t.Errorf("without JetStream there is nothing to say of %+v", f)
 		}
 	}

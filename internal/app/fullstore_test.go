@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/faulttest"
 )
 
-// A flood of jobs fills JOBS and nothing else: producers are told, and what is accepted is
+// A flood of jobs fills JOBS and nothing else: producers are refused, and what is accepted is
 // committed and done, in a store of 80 MB.
 func TestCommitsGoOnWhileTheJobStreamIsFull(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func TestReplicasThatDisagreeSaySo(t *testing.T) {
 	one.until("the pool agrees again", func(s web.Status) bool { return len(s.Peers.Replicas) == 2 && len(mixes(s)) == 0 })
 }
 
-// TestAMixIsSeenThoughNobodyLooks: nobody has the page open, and the gauge tells all the same.
+// TestAMixIsSeenThoughNobodyLooks: nobody has the page open, and the gauge shows it all the same.
 func TestAMixIsSeenThoughNobodyLooks(t *testing.T) {
 	t.Parallel()
 	broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
@@ -87,7 +87,7 @@ func TestAMixIsSeenThoughNobodyLooks(t *testing.T) {
 	billing := faulttest.StartRecorder(t, "billing")
 	one := join(t, broker.URL(), "one", billing)
 	join(t, broker.URL(), "two", billing, "ROLLCALL_MAX_ATTEMPTS=3")
-	faulttest.Until(t, limit, "the gauge tells of the mix", func() bool {
+	faulttest.Until(t, limit, "the gauge shows the mix", func() bool {
 		return strings.Contains(one.page("/metrics"), `rollcall_pool_mixed{pool="default"} 1`)
 	})
 }

@@ -63,7 +63,7 @@ func TestOptionalServicesNeverFailAJob(t *testing.T) {
 	}
 }
 
-// A pool may have nothing but an optional service: its jobs are told to it and are done.
+// A pool may have nothing but an optional service: it is called for the jobs, and they are done.
 func TestAnOptionalServiceMayBeTheOnlyOne(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"stats"}, "ROLLCALL_SVC_STATS_REQUIRED=false", "ROLLCALL_SVC_STATS_TRIES=1")

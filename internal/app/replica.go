@@ -52,7 +52,7 @@ const (
 type Options struct {
 	// Replica names this process in batches and events; empty = made of the host's name.
 	Replica string
-	// Version of the program, told to services and in the log, and its Revision.
+	// Version of the program, in requests to services and in the log, and its Revision.
 	Version, Revision string
 	// Traces exports spans as the OTEL_* variables of the process say.
 	Traces bool
@@ -73,7 +73,7 @@ type replica struct {
 	opts   Options
 	health health
 	seen   *observation
-	// began tells that the pool was started: from then on there may be work to drain.
+	// began means that the pool was started: from then on there may be work to drain.
 	began bool
 
 	// intake is cancelled at the soft stop, work at the hard deadline, life after both, when

@@ -118,7 +118,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 	return nil
 }
 
-// ensure creates what is missing and tells what drifts.
+// ensure creates missing streams and consumers and reports those that differ.
 func (r *replica) ensure(ctx context.Context, setup *bus.Setup) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()

@@ -82,14 +82,14 @@ type Streams struct {
 	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
 	Done          string        `envconfig:"ROLLCALL_DONE" default:"shared" desc:"shared: all pools keep events and ledger in DONE; own: each in a stream DONE_<pool>, with a disk queue of its own; the same for all pools of an account"`
-	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it producers are told that it is full; empty = no limit"`
+	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it the broker refuses jobs (10077); empty = no limit"`
 	LaterBytes    jobs.Size     `envconfig:"ROLLCALL_LATER_BYTES" desc:"max bytes of the stream LATER when it is created, for accounts that demand a limit; beyond it the oldest delayed jobs are deleted; empty = no limit"`
 	DoneAge       time.Duration `envconfig:"ROLLCALL_DONE_AGE" default:"24h" desc:"how long completion events are kept"`
 	DoneBytes     jobs.Size     `envconfig:"ROLLCALL_DONE_BYTES" desc:"max bytes of the stream DONE when it is created; beyond it commits wait; empty = no limit"`
 	DeadAge       time.Duration `envconfig:"ROLLCALL_DEAD_AGE" default:"720h" desc:"how long dead letters are kept, when the stream DEAD is created; 0 = for ever"`
 	DeadBytes     jobs.Size     `envconfig:"ROLLCALL_DEAD_BYTES" desc:"max bytes of the stream DEAD when it is created; beyond it the oldest dead letters are deleted; empty = no limit"`
 	AckWait       time.Duration `envconfig:"ROLLCALL_ACK_WAIT" default:"30s" desc:"lease of a job; it is renewed every third of it while the job is held"`
-	LedgerTTL     time.Duration `envconfig:"ROLLCALL_LEDGER_TTL" default:"24h" desc:"how long a lost ack can still be told from new work"`
+	LedgerTTL     time.Duration `envconfig:"ROLLCALL_LEDGER_TTL" default:"24h" desc:"how long a job whose ack was lost is still recognised as done"`
 	SetMaxAge     time.Duration `envconfig:"ROLLCALL_SET_MAX_AGE" default:"24h" desc:"age at which a set that is not complete ends as abandoned"`
 	ZombieHorizon time.Duration `envconfig:"ROLLCALL_ZOMBIE_HORIZON" default:"10m" desc:"how long a stalled worker may sleep and still be refused"`
 }

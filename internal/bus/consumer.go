@@ -109,10 +109,10 @@ func (o consumerObject) create(ctx context.Context) error {
 type history struct {
 	// messages on the pool's subjects.
 	messages uint64
-	// repeats tells that the stream keeps what is done, so that a new consumer may take it
+	// repeats means that the stream keeps what is done, so that a new consumer may take it
 	// again; a work queue holds only what nobody has done.
 	repeats bool
-	// worked tells that the pool has done jobs of this stream before, and its consumer is gone.
+	// worked means that the pool has done jobs of this stream before, and its consumer is gone.
 	worked bool
 	start  string
 }

@@ -141,7 +141,7 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 	return refused, refusal
 }
 
-// readStoredLetter returns nil if the answer to a letter tells that it is stored.
+// readStoredLetter returns nil if the reply to a letter confirms that it is stored.
 func readStoredLetter(answer *nats.Msg) error {
 	ack, err := decodePubAck(answer.Data)
 	if err != nil {
@@ -220,7 +220,7 @@ func clipSubject(subject string) string {
 	return strings.TrimRight(subject[:maxDeadSubject], ".")
 }
 
-// CoreDeadLetters tells of jobs that ended badly without waiting for anyone to store it: in
+// CoreDeadLetters publishes dead letters without waiting for anyone to store them: in
 // core mode there may be no stream. If there is a DEAD stream, it does.
 type CoreDeadLetters struct {
 	conn *Conn

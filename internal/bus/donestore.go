@@ -124,7 +124,7 @@ func readPubAck(data []byte, n int) (first uint64, err error) {
 	}
 	if ack.Error == nil {
 		if ack.Count != n || ack.Seq < uint64(n) {
-			return 0, fmt.Errorf("read the answer to a commit of %d messages: it tells of %d up to sequence %d", n, ack.Count, ack.Seq)
+			return 0, fmt.Errorf("read the reply to a commit of %d messages: it confirms %d, up to sequence %d", n, ack.Count, ack.Seq)
 		}
 		return ack.Seq - uint64(n) + 1, nil
 	}

@@ -15,7 +15,7 @@ import (
 type Difference struct {
 	// Object is "stream JOBS" or "consumer JOBS/default".
 	Object string `json:"object"`
-	// Missing tells that the object does not exist; Harm then says what making it would do.
+	// Missing means that the object does not exist; Harm then says what making it would do.
 	Missing bool `json:"missing,omitempty"`
 	// Field is the name in the server's JSON.
 	Field string `json:"field,omitempty"`
@@ -23,9 +23,9 @@ type Difference struct {
 	Want  string `json:"want,omitempty"`
 	// Harm says what goes wrong if it stays so; for a harmless difference, why it is none.
 	Harm string `json:"harm,omitempty"`
-	// Harmless tells that everything works all the same.
+	// Harmless means that everything works all the same.
 	Harmless bool `json:"harmless,omitempty"`
-	// Fatal tells that a pool cannot work like this, or would lose or fake jobs. A replica does
+	// Fatal means that a pool cannot work like this, or would lose or fake jobs. A replica does
 	// not start.
 	Fatal bool `json:"fatal,omitempty"`
 	// Fix is the command that ends the difference.

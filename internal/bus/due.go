@@ -69,7 +69,7 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 }
 
 // entered returns the sequence in LATER up to which everything due is stored in the job
-// stream; 0 if that is not known. The server tells what it has stored, not what it has seen
+// stream; 0 if that is not known. The server reports what it has stored, not what it has seen
 // (stream.go, sourcesInfo).
 func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
 	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)

@@ -60,14 +60,14 @@ func limited(cfg *jetstream.StreamConfig) bool {
 func jobsEffects(have, want *jetstream.StreamConfig) map[string]effect {
 	e := everyStream(have, want)
 	old := have.Discard == jetstream.DiscardOld
-	deletes := ruinIf(old, "accepted jobs are deleted unprocessed when the stream is full", harmless("beyond it producers are told that the stream is full"))
+	deletes := ruinIf(old, "accepted jobs are deleted unprocessed when the stream is full", harmless("beyond it the broker refuses jobs with an error that says so"))
 	e["max_bytes"], e["max_msgs"], e["max_msgs_per_subject"] = deletes, deletes, deletes
 	e["discard"] = ruinIf(limited(have), "accepted jobs are deleted unprocessed when the stream is full", harmless("without limits nothing is discarded"))
-	e["discard_new_per_subject"] = harmless("producers are told when a subject is full")
+	e["discard_new_per_subject"] = harmless("the broker refuses jobs of a full subject with an error that says so")
 	e["max_msg_size"] = harmless("producers are told when a job is too large")
 	e["max_age"] = ruin("accepted jobs are deleted unprocessed when they are that old")
 	e["retention"] = harm("settled jobs are not removed from the stream")
-	e["no_ack"] = harm("producers are not told whether a job is stored")
+	e["no_ack"] = harm("producers get no confirmation that a job is stored")
 	e["duplicate_window"] = harmIf(have.Duplicates < want.Duplicates, "a job that is sent twice is done twice", "message ids are remembered for longer")
 	e["sources"] = harmIf(takesDelayed(want) && !takesDelayed(have), "delayed jobs are never handed out", "jobs of other streams come in too")
 	e["subject_transform"] = harm("jobs are stored under other subjects than they were published to")
@@ -85,7 +85,7 @@ func laterEffects(have, want *jetstream.StreamConfig) map[string]effect {
 	e["max_age"] = harm("delayed jobs are deleted when they are that old")
 	e["max_msg_size"] = harmless("producers are told when a job is too large")
 	e["discard"] = harm("the server refuses this beside schedules")
-	e["no_ack"] = harm("producers are not told whether a delayed job is stored")
+	e["no_ack"] = harm("producers get no confirmation that a delayed job is stored")
 	return e
 }
 

@@ -18,7 +18,7 @@ func remake(t testing.TB, conn *bus.Conn) {
 
 // TestSettlementsOfADeletedStreamRemoveNothing: the server settles by sequence alone, and a
 // stream that was made again begins at 1. The replica that holds jobs of the old one has no
-// pull open, so nobody tells it.
+// pull open, so nothing reports it.
 func TestSettlementsOfADeletedStreamRemoveNothing(t *testing.T) {
 	t.Parallel()
 	const n = 8

@@ -15,7 +15,7 @@ type flag struct {
 	name string
 	// none is how the flag says that there is no limit; where it is empty, the flag cannot.
 	none string
-	// lone tells that the flag has no --no-… beside it, inverted that it means the opposite of
+	// lone means that the flag has no --no-… beside it, inverted that it means the opposite of
 	// the field.
 	lone, inverted bool
 }

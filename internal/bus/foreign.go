@@ -66,7 +66,7 @@ func (o foreignStream) check(ctx context.Context) ([]Difference, error) {
 		report("max_age", cfg.MaxAge.String(), "none", harmless("jobs that wait for so long are deleted"))
 	}
 	if cfg.NoAck {
-		report("no_ack", "true", "false", harm("producers are not told whether a job is stored"))
+		report("no_ack", "true", "false", harm("producers get no confirmation that a job is stored"))
 	}
 	return found, nil
 }

@@ -82,7 +82,7 @@ func newHighWater(conn *Conn, jobs string, eventAge time.Duration) *HighWater {
 	return h
 }
 
-// Changes are told what [HighWater.Run] finds. They must not block.
+// Changes are called with what [HighWater.Run] finds. They must not block.
 type Changes struct {
 	// Reconnected is called after every reconnect, before anything is sent to the ledger again.
 	Reconnected func()
@@ -271,9 +271,9 @@ func (h *HighWater) restart(ctx context.Context, changes Changes) error {
 	h.since.Store(at.UnixNano())
 	h.mu.Lock()
 	h.event = ledger.Entry{}
-	told := slices.Clone(h.setBack)
+	callbacks := slices.Clone(h.setBack)
 	h.mu.Unlock()
-	for _, f := range told {
+	for _, f := range callbacks {
 		f()
 	}
 	changes.SetBack(at)

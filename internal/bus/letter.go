@@ -38,7 +38,7 @@ type Letter struct {
 	ElsewhereBatch string       `json:"elsewhere_batch,omitempty"`
 }
 
-// ReadLetter reads what a stored dead letter of a pool tells by its subject and headers.
+// ReadLetter reads a stored dead letter of a pool from its subject and headers.
 func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.Header) Letter {
 	l := Letter{
 		Seq: seq, UID: header.Get(headerUID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),

@@ -14,7 +14,7 @@ import (
 
 const (
 	// maxAckPending bounds the jobs that are out with replicas or waiting out a back-off: a
-	// job naked with a delay stays pending (consumer.go, processNak), and a full set stops
+	// job that was nak'd with a delay stays pending (consumer.go, processNak), and a full set stops
 	// all delivery. A tenth of 5,000 jobs a second failing for five minutes is 150,000.
 	maxAckPending = 500_000
 	// duplicateWindow is how long the server remembers message ids: its own default.

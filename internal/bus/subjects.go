@@ -88,7 +88,7 @@ func SetOf(pool, set string) string { return "sets." + pool + ".*." + set }
 // EventsFilter matches the stored completion events of a pool, of every pool for "*".
 func EventsFilter(pool string) string { return EventPrefix + pool + ".*.*" }
 
-// BatchSubject is where a completion event is told to anyone who listens, once committed.
+// BatchSubject is the subject on which a completion event is republished once it is committed.
 func BatchSubject(pool string, outcome jobs.BatchOutcome, batchID string) string {
 	return "batches." + pool + "." + string(outcome) + "." + batchID
 }

@@ -103,7 +103,7 @@ func (f *Flaky) result(j *Job) Result {
 // Refuses reports whether the job of this id always fails.
 func (f *Flaky) Refuses(id string) bool { return f.draw(id)%perMille < failing }
 
-// PutsOff tells how many times the job of this id is answered `retry` before its ok.
+// PutsOff returns how many times the job of this id is answered `retry` before its ok.
 func (f *Flaky) PutsOff(id string) int {
 	n := f.draw(id)
 	if lot := n % perMille; lot < failing || lot >= failing+busy {

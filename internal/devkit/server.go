@@ -14,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// DefaultPort is where NATS clients look when nobody tells them.
+// DefaultPort is where NATS clients connect by default.
 const DefaultPort = 4222
 
 const (
@@ -43,7 +43,7 @@ type Options struct {
 type Server struct {
 	nats *server.Server
 	dir  string
-	// temporary tells that dir goes with the server.
+	// temporary means that dir goes with the server.
 	temporary bool
 	once      sync.Once
 }

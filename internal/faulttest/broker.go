@@ -198,7 +198,7 @@ func JetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 
 // FreePort finds a loopback port below the kernel's ephemeral range, so that neither an
 // outgoing connection nor a listener on port 0 takes it while a server is being restarted.
-// Until the test ends the UDP port of the same number is held: it is in nobody's way, and tells
+// Until the test ends the UDP port of the same number is held: it is in nobody's way, and shows
 // every other FreePort, in any process, that the number is taken.
 func FreePort(t testing.TB) int {
 	t.Helper()

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// ServerLeftovers tells goleak what may outlive an embedded nats-server that ends while a
+// ServerLeftovers are options of goleak for the goroutines that may outlive an embedded nats-server that ends while a
 // stream is about to source another: a goroutine that waits for an answer for some seconds.
 func ServerLeftovers() goleak.Option {
 	return goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3")

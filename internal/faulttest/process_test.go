@@ -118,7 +118,7 @@ func TestChildrenDieWithTheTestProcess(t *testing.T) {
 	})
 }
 
-// alive tells a process from one that is gone or waits only for its parent to notice.
+// alive reports whether a process runs: it is neither gone nor a zombie.
 func alive(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(b), ") Z ")

@@ -26,7 +26,7 @@ const (
 	chunkSize = 16 << 10
 )
 
-// Proxy is a TCP proxy between two loopback addresses that can be told to misbehave. All
+// Proxy is a TCP proxy between two loopback addresses that misbehaves on demand. All
 // methods may be called at any time from any goroutine.
 type Proxy struct {
 	target   string

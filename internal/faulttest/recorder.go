@@ -16,7 +16,7 @@ import (
 	"rollcall/internal/history"
 )
 
-// Asked is one job as a service is told of it.
+// Asked is one job of a request, as the service sees it.
 type Asked struct {
 	ID     string `json:"id"`
 	Source string `json:"source"`
@@ -66,7 +66,7 @@ type Recorder struct {
 	mixed  []string
 }
 
-// StartRecorder starts a service that says ok to everything until told otherwise.
+// StartRecorder starts a service that says ok to everything until [Recorder.Answer] changes that.
 func StartRecorder(t testing.TB, name string) *Recorder {
 	t.Helper()
 	r := &Recorder{

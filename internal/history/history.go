@@ -54,7 +54,7 @@ type Event struct {
 	Stored time.Time
 }
 
-// Call is what one call told a service of one job.
+// Call is one job in one call, as the service saw it.
 type Call struct {
 	Service string
 	UID     string
@@ -73,9 +73,9 @@ type History struct {
 	// DeadLetters holds the Rollcall-Uid of each.
 	DeadLetters []string
 	Calls       []Call
-	// AtRest tells that the pool had nothing left to do: every accepted job must be final.
+	// AtRest means that the pool had nothing left to do: every accepted job must be final.
 	AtRest bool
-	// Calm tells that no worker died or was overtaken: every job that ended badly has exactly
+	// Calm means that no worker died or was overtaken: every job that ended badly has exactly
 	// one dead letter and no other job has any. Letters are published before the commit they
 	// belong to, so otherwise a letter may be there twice, or for a job that ended well.
 	Calm bool
@@ -241,7 +241,7 @@ func (j *judge) calls() {
 			continue
 		}
 		if c.ID != job.ID || c.Source != job.Source {
-			j.report(Mismatched, c.UID, "%s was told source %q and id %q, want %q and %q", c.Service, c.Source, c.ID, job.Source, job.ID)
+			j.report(Mismatched, c.UID, "%s got source %q and id %q, want %q and %q", c.Service, c.Source, c.ID, job.Source, job.ID)
 		}
 		stored, succeeded := j.okAt[success{uid: c.UID, service: c.Service}]
 		end, ended := j.ended[c.UID]

@@ -10,7 +10,7 @@ import (
 )
 
 // batchSize is the worker's own default; each benchmark does the work of one such batch, or
-// of one page, and tells nanoseconds per job.
+// of one page, and reports nanoseconds per job.
 const batchSize = 96
 
 // benchDeliveries is a batch as it arrives: JSON bodies of 256 bytes, and the header given.

@@ -48,7 +48,7 @@ type Reply struct {
 	// Free says that the reply burns no attempt of the job: only its age bounds how often that
 	// may happen.
 	Free bool
-	// Alone says that the reply cannot be told from that of another job in the call, because
+	// Alone says that the reply cannot be distinguished from that of another job in the call, because
 	// both have one id: the job must come back in a call of its own.
 	Alone bool
 	// Group is how many jobs the next call for this one may hold, where the whole call failed

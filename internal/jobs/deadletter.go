@@ -7,7 +7,7 @@ type DeadLetter struct {
 	BatchID string
 }
 
-// LettersError tells that the stream of dead letters does not take some letters for now: it is
+// LettersError reports that the stream of dead letters does not take some letters for now: it is
 // full, or missing. The others are stored.
 type LettersError struct {
 	// Refused has one entry for each letter.

@@ -23,7 +23,7 @@ type Delivery struct {
 	UID string
 	// Delivered counts hand-overs of this job, 1 for the first.
 	Delivered int
-	// Inherited tells that Delivered may not tell the whole story: the job was published
+	// Inherited means that Delivered may be too low: the job was published
 	// before this consumer existed, and one before it may have handed the job over; or before
 	// a reconnect, and the server may have forgotten that it did.
 	Inherited bool

@@ -8,7 +8,7 @@ import (
 // EventType is the CloudEvents type of a completion event.
 const EventType = "rollcall.batch.settled.v1"
 
-// detail is how much an event tells; each step is smaller than the one before.
+// detail is how much an event contains; each step is smaller than the one before.
 type detail int
 
 const (

@@ -4,7 +4,7 @@ import "slices"
 
 // Record is what the ledger knows of one job. The zero Record is a job never recorded.
 type Record struct {
-	// Final tells that the job ended in a committed event.
+	// Final means that the job ended in a committed event.
 	Final bool
 	// Attempts counts the dispatches that were burnt.
 	Attempts int

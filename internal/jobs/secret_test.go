@@ -30,7 +30,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 			t.Errorf("the secret shows in %q", shown)
 		}
 		if !strings.Contains(shown, "***") && !strings.Contains(shown, "2a2a2a") {
-			t.Errorf("nothing tells that a secret is set in %q", shown)
+			t.Errorf("nothing shows that a secret is set in %q", shown)
 		}
 	}
 	if holder.Password.Reveal() != text {

@@ -12,7 +12,7 @@ type Ruling struct {
 	Outcome Outcome
 	// Attempt is the number of this dispatch, counting from 1; 0 if none was ever sent.
 	Attempt int
-	// Burnt tells that this batch counted as an attempt of the job.
+	// Burnt means that this batch counted as an attempt of the job.
 	Burnt bool
 	// Reason is empty for a job that succeeded.
 	Reason string
@@ -40,7 +40,7 @@ type Settlement struct {
 	// Answers holds, by job and then by service, what was said in this batch.
 	Answers   []Answers
 	SettledAt time.Time
-	// Truncated tells that the services' data was too large for any event and is gone.
+	// Truncated means that the services' data was too large for any event and is gone.
 	Truncated bool
 	// Outcome of the whole batch: the word in the event's subject.
 	Outcome BatchOutcome
@@ -114,7 +114,7 @@ type BatchEnd struct {
 	Settlement *Settlement
 }
 
-// Counts tells how many jobs of a batch had which outcome.
+// Counts are the numbers of jobs of a batch by outcome.
 type Counts struct {
 	Total     int `json:"total"`
 	Succeeded int `json:"succeeded"`
@@ -159,7 +159,7 @@ func (c Counts) Outcome() BatchOutcome {
 	}
 }
 
-// ConflictError tells that a commit was refused because some of its jobs are already final.
+// ConflictError reports that a commit was refused because some of its jobs are already final.
 type ConflictError struct {
 	// Final has one entry for each job of the settlement.
 	Final []bool

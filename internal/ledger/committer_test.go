@@ -122,7 +122,7 @@ func TestOneConflictDoesNotHoldUpItsGroup(t *testing.T) {
 }
 
 // TestABatchThatContradictsItsGroup: the same job in two batches of one group. One commits,
-// the other is told.
+// the other gets the conflict.
 func TestABatchThatContradictsItsGroup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 			t.Error(err)
 		}
 		if got := ledgertest.Records(t, l, 4)[0]; got.Attempts != 1 {
-			t.Errorf("the record tells of %d attempts, want 1", got.Attempts)
+			t.Errorf("the record has %d attempts, want 1", got.Attempts)
 		}
 	})
 }
@@ -322,7 +322,7 @@ func TestMarksAreWrittenWithoutAnEventAndKept(t *testing.T) {
 
 // TestManyReplicasUnderFaults drives several ledgers over one store that loses answers, is
 // busy and goes away at random. However it goes, each job becomes final in exactly one stored
-// event, and nobody who was told so is wrong.
+// event, and no report that it is stored is wrong.
 func TestManyReplicasUnderFaults(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(40) {
@@ -365,7 +365,7 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 					t.Error(err)
 				}
 				if len(seqs) > 0 && !store.Has("done.batches.test.succeeded."+id) {
-					t.Errorf("batch %s was told that it is stored, but it is not", id)
+					t.Errorf("batch %s was reported as stored, but it is not", id)
 				}
 				mu.Lock()
 				defer mu.Unlock()

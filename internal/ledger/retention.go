@@ -14,7 +14,7 @@ import (
 type Retention struct {
 	// Horizon is how long a stalled replica may sleep and must still be refused.
 	Horizon time.Duration
-	// TTL is how long a job that ended is told from new work.
+	// TTL is how long a job that ended is recognised as done.
 	TTL time.Duration
 }
 

@@ -161,7 +161,7 @@ func (s *Sets) Look(ctx context.Context, set string) error {
 		if err != nil {
 			return err
 		}
-		outcome, ends := s.verdict(&state)
+		outcome, ends := s.rule(&state)
 		switch {
 		case state.Ended:
 			err = s.expire(ctx, &state)
@@ -180,8 +180,8 @@ func (s *Sets) Look(ctx context.Context, set string) error {
 	}
 }
 
-// verdict returns the outcome of a set and whether it ends now.
-func (s *Sets) verdict(state *SetState) (outcome jobs.SetOutcome, ends bool) {
+// rule returns the outcome of a set and whether it ends now.
+func (s *Sets) rule(state *SetState) (outcome jobs.SetOutcome, ends bool) {
 	switch {
 	case state.Tally.Complete():
 		return state.Tally.Outcome(), true

@@ -48,7 +48,7 @@ func TestStateOfAPool(t *testing.T) {
 	}
 	source, intake, _ := openSource(t, setup, conn)
 	held := receive(t, intake, source, 10)
-	// The server tells its consumers of new messages one after the other, behind the PubAck.
+	// The server signals new messages to its consumers one after the other, behind the PubAck.
 	var got jobs.PoolState
 	eventually(t, "20 wait, 10 are in flight, none is stuck", func() bool {
 		got = state(t, admin)
@@ -262,7 +262,7 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 	if d.Subject != "jobs.mail" || string(d.Data) != string(m.Data) || d.Ref.UID() != ref.UID() {
-		t.Errorf("replayed as %s %q on %s, told %s", d.Ref.UID(), d.Data, d.Subject, ref.UID())
+		t.Errorf("replayed as %s %q on %s, reported as %s", d.Ref.UID(), d.Data, d.Subject, ref.UID())
 	}
 	if _, _, err := admin.Letter(t.Context(), 1); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("the letter is still there: %v", err)

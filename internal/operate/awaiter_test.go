@@ -12,8 +12,8 @@ import (
 	"rollcall/internal/operate"
 )
 
-// told makes a stored event that lists jobs as "uid id outcome".
-func told(t *testing.T, entries ...string) operate.Event {
+// event makes a stored event that lists jobs as "uid id outcome".
+func event(t *testing.T, entries ...string) operate.Event {
 	t.Helper()
 	e := jobs.Event{Type: jobs.EventType, ID: "b", Data: jobs.EventData{BatchID: "b"}}
 	for _, entry := range entries {
@@ -46,7 +46,7 @@ func hear(t *testing.T, a operate.Awaiter, e operate.Event) {
 func TestAnOutcomeMayBeKnownBeforeItsReceipt(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(false)
-	hear(t, a, told(t, "e.1 a succeeded", "e.9 other succeeded"))
+	hear(t, a, event(t, "e.1 a succeeded", "e.9 other succeeded"))
 	a.Expect("e.1", "a")
 	a.Seal()
 	if !a.Done() || len(*out) != 1 || !slices.Contains(*out, "e.1") {
@@ -63,12 +63,12 @@ func TestOutcomesOfOthersAreForgotten(t *testing.T) {
 		for i := range each {
 			others = append(others, fmt.Sprintf("other.%d x succeeded", n*each+i))
 		}
-		hear(t, a, told(t, others...))
+		hear(t, a, event(t, others...))
 	}
 	if n := a.Kept(); n > 2*operate.MaxEarly {
 		t.Errorf("%d outcomes of other producers' jobs are kept, want at most %d", n, 2*operate.MaxEarly)
 	}
-	hear(t, a, told(t, "e.1 a succeeded"))
+	hear(t, a, event(t, "e.1 a succeeded"))
 	a.Expect("e.1", "a")
 	if !slices.Contains(*out, "e.1") {
 		t.Errorf("the last outcome was forgotten, reported %v", *out)
@@ -80,11 +80,11 @@ func TestARetryIsNoOutcome(t *testing.T) {
 	a, out := awaiting(false)
 	a.Expect("e.1", "a")
 	a.Seal()
-	hear(t, a, told(t, "e.1 a retrying"))
+	hear(t, a, event(t, "e.1 a retrying"))
 	if a.Done() || len(*out) > 0 {
 		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
-	hear(t, a, told(t, "e.1 a failed", "e.2 b succeeded"))
+	hear(t, a, event(t, "e.1 a failed", "e.2 b succeeded"))
 	if !a.Done() || len(*out) != 1 {
 		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
@@ -97,7 +97,7 @@ func TestItIsNotOverBeforeEveryJobIsKnown(t *testing.T) {
 	t.Parallel()
 	a, _ := awaiting(false)
 	a.Expect("e.1", "")
-	hear(t, a, told(t, "e.1 a succeeded"))
+	hear(t, a, event(t, "e.1 a succeeded"))
 	if a.Done() {
 		t.Error("over, although more jobs may be published")
 	}
@@ -113,7 +113,7 @@ func TestADelayedJobIsKnownByItsID(t *testing.T) {
 	a, out := awaiting(true)
 	a.Expect("e.1", "a")
 	a.Seal()
-	hear(t, a, told(t, "e.7 a succeeded"))
+	hear(t, a, event(t, "e.7 a succeeded"))
 	if !a.Done() || !slices.Contains(*out, "e.7") {
 		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
@@ -124,7 +124,7 @@ func TestTheResultNamesJobsWithoutAnOutcome(t *testing.T) {
 	a, _ := awaiting(false)
 	a.Expect("e.1", "")
 	a.Expect("e.2", "")
-	hear(t, a, told(t, "e.2 b succeeded"))
+	hear(t, a, event(t, "e.2 b succeeded"))
 	if err := a.Result(2, operate.ErrTimeout); !errors.Is(err, operate.ErrTimeout) || !strings.Contains(err.Error(), "1 of 2 jobs have no outcome yet, among them e.1") {
 		t.Errorf("got %v", err)
 	}

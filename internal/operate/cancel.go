@@ -67,7 +67,7 @@ type canceller struct {
 	sets map[string]bool
 }
 
-// cancelling runs work with a canceller, and tells the replicas of what it has cancelled.
+// cancelling runs work with a canceller, and announces the cancelled jobs to the replicas.
 func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Context, *canceller) error) error {
 	clock, err := a.Clock(ctx)
 	if err != nil {

@@ -247,7 +247,7 @@ func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
 func (d *doctor) bound(ctx context.Context, conn *bus.Conn) {
 	stream, err := conn.Stream(ctx, d.Streams.Stream)
 	if err != nil {
-		return // told already
+		return // reported already
 	}
 	cfg := &stream.CachedInfo().Config
 	if cfg.Retention == jetstream.WorkQueuePolicy && cfg.MaxBytes <= 0 {
@@ -260,7 +260,7 @@ func (d *doctor) bound(ctx context.Context, conn *bus.Conn) {
 func (d *doctor) backlog(ctx context.Context, admin *Admin) {
 	backlog, err := admin.Backlog(ctx)
 	switch {
-	case errors.Is(err, bus.ErrMissing): // told already
+	case errors.Is(err, bus.ErrMissing): // reported already
 	case err != nil:
 		d.find("backlog", Unsure, lookAgain, "%v", err)
 	default:
@@ -278,7 +278,7 @@ const (
 func (d *doctor) clock(ctx context.Context, admin *Admin) {
 	offset, within, err := admin.ClockOffset(ctx)
 	if errors.Is(err, bus.ErrMissing) {
-		return // told already
+		return // reported already
 	}
 	if err != nil {
 		d.find("clock", Unsure, lookAgain, "%v", err)

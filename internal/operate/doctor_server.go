@@ -52,11 +52,11 @@ func (d *doctor) server(ctx context.Context, conn *bus.Conn) {
 		err = fmt.Errorf("%s belongs to another server", monitor)
 	}
 	if err != nil {
-		d.find("sync", Unsure, "Name the monitoring port: worker doctor --monitor http://host:8222. Only it tells whether writes are on disk before they are acknowledged.", "%v", err)
+		d.find("sync", Unsure, "Name the monitoring port: worker doctor --monitor http://host:8222. Only that port reports whether writes are on disk before they are acknowledged.", "%v", err)
 		return
 	}
 	if v.JetStream.Config.StoreDir == "" {
-		return // no JetStream: told already
+		return // no JetStream: reported already
 	}
 	d.sync(&v)
 	d.store(&v)

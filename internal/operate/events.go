@@ -145,8 +145,8 @@ func (e *Events) Backwards(ctx context.Context, pool string, end uint64, each fu
 	return nil
 }
 
-// Heard calls each for the events told on the plain subjects from now on, until ctx is done;
-// then it returns nil. What is told while nobody listens is missed. An error of each ends it
+// Heard calls each for every event republished on the plain subjects from now on, until ctx is
+// done; then it returns nil. Events that are republished while nobody listens are missed. An error of each ends it
 // and is returned as it is.
 func (e *Events) Heard(ctx context.Context, pool string, each func(Event) error) (err error) {
 	sub, err := e.conn.NATS().SubscribeSync(bus.BatchesFilter(pool))

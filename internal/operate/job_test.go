@@ -75,7 +75,7 @@ func TestAJobIsFoundWhereverItIs(t *testing.T) {
 		t.Errorf("fourth: %+v", got)
 	}
 
-	// Once acked, only the event tells.
+	// Once acked, only the event says how it ended.
 	failed := jobs.Ruling{Outcome: jobs.Failed, Reason: "declined", Attempt: 2}
 	j := jobs.Decode(held[1], 0)
 	bury(t, conn, jobs.DeadLetter{Job: &j, Ruling: &failed, BatchID: "batch-3"})

@@ -119,7 +119,7 @@ func TestAMissingStreamIsToldBeforeAnythingIsSent(t *testing.T) {
 	t.Parallel()
 	conn, _ := producer(t)
 	if _, err := operate.NewPublisher(t.Context(), conn, "NONE"); !errors.Is(err, bus.ErrMissing) || !strings.Contains(err.Error(), "worker setup") {
-		t.Errorf("got %v, want ErrMissing and the command that mends it", err)
+		t.Errorf("got %v, want ErrMissing and the command that fixes it", err)
 	}
 }
 

@@ -89,7 +89,7 @@ func (a *Admin) missingInbox(ctx context.Context) ([]Right, error) {
 	if err := a.conn.NATS().FlushWithContext(ctx); err != nil {
 		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
 	}
-	// nats.go keeps the last error of the server before it tells the error handler, which may be
+	// nats.go keeps the last error of the server before it calls the error handler, which may be
 	// much later on a busy machine.
 	if bus.DeniedBy(a.conn.NATS().LastError()) == "subscription "+inbox {
 		prefix := inbox[:strings.LastIndex(inbox, ".")]
@@ -160,7 +160,7 @@ func (a *Admin) trials() []trial {
 }
 
 // newTrial publishes body to subject; pattern is how a permission would name it, subject if
-// empty. Where a stream holds the subject, it is told to expect another one and stores nothing.
+// empty. Where a stream holds the subject, the message expects another stream, so nothing is stored.
 func newTrial(subject, pattern, body, purpose string) trial {
 	m := nats.NewMsg(subject)
 	m.Data = []byte(body)

@@ -129,7 +129,7 @@ func TestMissingRightsChangesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the server tells its consumer of the job", func() bool {
+	eventually(t, "the server has the consumer count the job", func() bool {
 		return strings.Contains(serverState(t, admin)["CONSUMER.INFO.JOBS.test"], `"num_pending":1`)
 	})
 	before := serverState(t, admin)

@@ -66,7 +66,7 @@ func TestLettersOfJobsThatEndedElsewhereAreNotReplayed(t *testing.T) {
 		t.Errorf("%d letters and %d jobs, want 3 of each", got.DeadLetters, got.Streams[0].Messages)
 	}
 	if _, err := admin.Replay(t.Context(), 1, true); err != nil {
-		t.Errorf("told to, all the same: %v", err)
+		t.Errorf("with the order to, all the same: %v", err)
 	}
 	if _, err := admin.Replay(t.Context(), 3, false); err != nil {
 		t.Errorf("a job that failed: %v", err)

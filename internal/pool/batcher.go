@@ -22,7 +22,7 @@ type Limits struct {
 }
 
 // Batcher gathers jobs into batches by key. It is a pure policy: it holds no timer and starts
-// no goroutine; its owner tells it the time. It is not safe for concurrent use.
+// no goroutine; its owner passes the time to every method. It is not safe for concurrent use.
 type Batcher struct {
 	limits Limits
 	key    Key

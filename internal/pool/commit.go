@@ -168,7 +168,7 @@ func (x *executor) acknowledge(f *flight, s *jobs.Settlement) {
 }
 
 // ack and nak only log a failure: without the settlement the broker delivers again, and the
-// ledger tells what is left to do.
+// ledger shows what is left to do.
 func (x *executor) ack(j *jobs.Job) {
 	if err := x.settler.Ack(&j.Delivery); err != nil {
 		x.log.Debug().Err(err).Str("uid", j.UID).Msg("ack not sent")

@@ -55,11 +55,11 @@ type flight struct {
 	// lease is cancelled when the lease of the jobs is lost.
 	lease  context.Context
 	cancel context.CancelCauseFunc
-	// called is told when the calls have ended, and how many bytes their replies take; lost is told
+	// called runs when the calls have ended, with the bytes that their replies take; lost runs
 	// of jobs whose lease is lost.
 	called func(kept int64)
 	lost   func([]*jobs.Job)
-	// slot tells that it holds a slot, since begun. Only the dispatcher touches these.
+	// slot means that it holds a slot, since begun. Only the dispatcher touches these.
 	slot  bool
 	begun time.Time
 	// kept are the bytes beyond room that its settlement takes.

@@ -66,7 +66,7 @@ func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) erro
 	}
 }
 
-// admit decodes deliveries and tells the first ones from those that come again.
+// admit decodes deliveries and separates first deliveries from redeliveries.
 func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*jobs.Job) {
 	decoded := make([]jobs.Job, len(deliveries))
 	admitted = make([]arrival, 0, len(deliveries))

@@ -65,7 +65,7 @@ type Service interface {
 	Call(ctx context.Context, call *jobs.Call) jobs.CallResult
 }
 
-// Observer is told what happens, for metrics, traces and logs. Its methods are called from
+// Observer gets what happens in a pool, for metrics, traces and logs. Its methods are called from
 // many goroutines and must not block.
 type Observer interface {
 	// Batch begins the life of a batch; the returned function ends it. The returned context is

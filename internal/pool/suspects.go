@@ -73,7 +73,7 @@ func (s *suspects) drain() []*jobs.Job {
 }
 
 // nextGroup seals a group of suspects where one may be called for now: none is under way, and it
-// is their turn. It returns nil otherwise; wait tells that nothing else may start before one can.
+// is their turn. It returns nil otherwise; wait reports that nothing else may start before one can.
 func (d *dispatcher) nextGroup(now time.Time) (f *flight, wait bool) {
 	s := &d.suspects
 	if d.group != nil || len(s.waiting) == 0 || (s.turn && len(d.ready) > 0) {

@@ -71,7 +71,7 @@ func (c *connections) current() *generation {
 	if changed {
 		c.log.Info().Str("service", c.name).Msg("certificate files read again")
 	}
-	// A transport keeps no connection that becomes idle once it was told so.
+	// A transport keeps no connection that becomes idle after CloseIdleConnections.
 	c.now.kept.CloseIdleConnections()
 	c.now = next
 	return next

@@ -14,7 +14,7 @@ import (
 // TestACallIsSentInOnePiece guards what net/http does only for bodies that it knows to be in
 // memory: headers and body in one write. For others it flushes the headers first, then copies
 // the body through a buffer that it allocates for each request: a fifth of the processor time
-// of a batch of one. The kernel tells how many pieces came.
+// of a batch of one. The kernel reports how many pieces came.
 func TestACallIsSentInOnePiece(t *testing.T) {
 	t.Parallel()
 	pieces := make(chan uint32, 1)

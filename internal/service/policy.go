@@ -59,7 +59,7 @@ const (
 
 type result = []jobs.Reply
 
-// policies guard one service. Their order is told in the package's documentation.
+// policies guard one service. The package's documentation gives their order.
 type policies struct {
 	name     string
 	timeout  time.Duration

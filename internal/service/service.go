@@ -24,7 +24,7 @@ type Deps struct {
 	Version string
 	// RetryMax caps what a service may ask for by Retry-After; it is ROLLCALL_RETRY_MAX.
 	RetryMax time.Duration
-	// Log is told when the breaker changes its state, and of panics.
+	// Log gets changes of the breaker's state, and panics.
 	Log zerolog.Logger
 	// Resolver resolves host names; nil = the system's.
 	Resolver *net.Resolver

@@ -97,17 +97,17 @@ func cancelOne(ctx context.Context, w *world, l *ledger.Ledger, who string, d jo
 	}
 }
 
-// heard notes that a replica was told of a cancelled job.
+// heard notes that a replica has heard of a cancelled job.
 func (w *world) heard(replica, uid string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cancelled[replica+" "+uid] = time.Now()
 }
 
-// calledAfterCancel judges that a replica which was told of a cancelled job calls nobody for it.
+// calledAfterCancel judges that a replica which has heard of a cancelled job calls nobody for it.
 // The caller holds the lock.
 func (w *world) calledAfterCancel(replica, service, uid string) {
-	if at, told := w.cancelled[replica+" "+uid]; told && time.Since(at) > cancelGrace {
-		w.violation("%s called %s for %s, %v after it was told that somebody cancelled it", replica, service, uid, time.Since(at))
+	if at, heard := w.cancelled[replica+" "+uid]; heard && time.Since(at) > cancelGrace {
+		w.violation("%s called %s for %s, %v after it heard that somebody cancelled it", replica, service, uid, time.Since(at))
 	}
 }

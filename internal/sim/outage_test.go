@@ -128,7 +128,7 @@ func (c outageCase) outlast(t *testing.T, cfg app.Config) {
 	for _, r := range replicas {
 		r.stop(time.Minute)
 	}
-	for _, broken := range w.verdict() {
+	for _, broken := range w.violations() {
 		t.Error(broken)
 	}
 	done := 0

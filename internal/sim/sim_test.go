@@ -70,7 +70,7 @@ func play(s uint64) (broken []string) {
 	for _, r := range n.alive {
 		r.stop(time.Minute)
 	}
-	return append(broken, w.verdict()...)
+	return append(broken, w.violations()...)
 }
 
 // nemesis torments replicas.

@@ -294,7 +294,7 @@ func (w *world) recreate() {
 	w.wake()
 }
 
-// hold stops all deliveries for longer than the ledger's life. An ack that was lost is not told
+// hold stops all deliveries for longer than the ledger's life. An ack that was lost is not distinguished
 // from new work after that, so those arrive meanwhile.
 func (w *world) hold() {
 	w.mu.Lock()

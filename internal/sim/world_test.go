@@ -40,7 +40,7 @@ type world struct {
 	// cancels are the jobs that ended cancelled: between the commit and the removal of the message
 	// one may be delivered for the first time.
 	cancels map[string]bool
-	// cancelled is when a replica was told of a cancelled job, by both their names.
+	// cancelled is when a replica heard of a cancelled job, by both their names.
 	cancelled map[string]time.Time
 	// tallies are the subjects of pages that belong to sets.
 	tallies map[string]struct{}
@@ -346,9 +346,9 @@ func (w *world) buried(letters []jobs.DeadLetter) {
 	}
 }
 
-// verdict returns everything that went wrong. No replica was calm, and every call was judged
+// violations returns everything that went wrong. No replica was calm, and every call was judged
 // when it was made, so the history is not asked about those.
-func (w *world) verdict() []string {
+func (w *world) violations() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.history.AtRest = true

@@ -54,12 +54,12 @@ type lineWriter struct {
 	lines   chan []byte
 	closing chan struct{}
 	ended   chan struct{}
-	// report tells of lines that were lost; run calls it once lines flow again.
+	// report logs how many lines were lost; run calls it once lines flow again.
 	report func(lines uint64)
 
-	queued  atomic.Int64
-	dropped atomic.Uint64
-	told    uint64
+	queued   atomic.Int64
+	dropped  atomic.Uint64
+	reported uint64
 }
 
 // Write implements io.Writer. It never blocks and never fails: a line that finds no room is
@@ -110,8 +110,8 @@ func (w *lineWriter) pass(line []byte) {
 		w.dropped.Add(1)
 		return
 	}
-	if dropped := w.dropped.Load(); dropped > w.told {
-		w.report(dropped - w.told)
-		w.told = dropped
+	if dropped := w.dropped.Load(); dropped > w.reported {
+		w.report(dropped - w.reported)
+		w.reported = dropped
 	}
 }

@@ -113,7 +113,7 @@ func TestOnlyFirstDeliveriesHaveAWait(t *testing.T) {
 	m := newMetrics()
 	s := settled("b1", jobs.Succeeded, jobs.Succeeded)
 	s.Batch.Jobs[0].Delivered = 4
-	// Of a job from a clock ahead of ours it cannot be told how long it waited.
+	// The waiting time of a job from a clock ahead of ours is not known.
 	s.Batch.Jobs[1].Published = time.Now().Add(time.Hour)
 	play(t, m, s)
 	wantSeries(t, scrape(t, m), `rollcall_job_wait_seconds_count{pool="mail"} 1`, `rollcall_job_wait_seconds_sum{pool="mail"} 0`)

@@ -26,7 +26,7 @@ func settled(id string, outcomes ...jobs.Outcome) *jobs.Settlement {
 	return s
 }
 
-// play tells an observer of a whole batch.
+// play reports a whole batch to an observer.
 func play(t *testing.T, o pool.Observer, s *jobs.Settlement) {
 	t.Helper()
 	_, end := o.Batch(t.Context(), s.Batch)

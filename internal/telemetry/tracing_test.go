@@ -323,7 +323,7 @@ func TestAnAbsentCollectorIsToldOnceAndHarmsNothing(t *testing.T) {
 		t.Error(err)
 	}
 	if got := strings.Count(out.String(), "traces cannot be exported"); got != 1 {
-		t.Errorf("told %d times: %s", got, out.String())
+		t.Errorf("logged %d times: %s", got, out.String())
 	}
 }
 

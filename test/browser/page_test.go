@@ -134,7 +134,7 @@ func TestAFrozenPageGoesOnWhenAsked(t *testing.T) {
 type stop struct {
 	Name    string
 	Outline bool
-	// Again tells that the focus was here before.
+	// Again means that the focus was here before.
 	Again   bool
 	Details bool
 }

@@ -44,7 +44,7 @@ func TestDrainUnderLoad(t *testing.T) {
 }
 
 // TestDrainWithAHangingService: the deadline cuts off the calls, the jobs go back at once and
-// the exit code tells.
+// the exit code shows it.
 func TestDrainWithAHangingService(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})

@@ -28,7 +28,7 @@ func fat(n int) []byte {
 const errInsufficient = 10023
 
 // TestStoreLimit: the file store is at max_file_store because of something else. Producers are
-// told, commits wait, nothing is acked without its commit; once there is room, all goes on.
+// refused, commits wait, nothing is acked without its commit; once there is room, all goes on.
 func TestStoreLimit(t *testing.T) {
 	t.Parallel()
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{MaxFile: "16MB"})
@@ -201,7 +201,7 @@ func TestJobStreamDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	faulttest.Until(t, patience, "not ready without its stream", func() bool { return !w.Ready() })
-	faulttest.Until(t, patience, "the log says what mends it", func() bool { return strings.Contains(w.Log(), "worker setup") })
+	faulttest.Until(t, patience, "the log says what fixes it", func() bool { return strings.Contains(w.Log(), "worker setup") })
 	if !w.Alive() {
 		t.Error("the worker did not survive that its stream was deleted")
 	}

@@ -92,7 +92,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 	return js
 }
 
-// jobsFlow does what the head of the compose file tells a person to do first.
+// jobsFlow does what the head of the compose file proposes first.
 func (r *run) jobsFlow(t *testing.T) {
 	if n := len(r.workers()); n != 2 {
 		t.Errorf("%d workers are up, want 2", n)
@@ -123,7 +123,7 @@ func (r *run) jobsFlow(t *testing.T) {
 	})
 }
 
-// served tells why a page is not there.
+// served returns why a page is not there.
 func served(url string) error {
 	response, err := http.Get(url)
 	if err != nil {
@@ -173,7 +173,7 @@ func (r *run) drained(t *testing.T, most int) {
 	}
 	for _, d := range ended {
 		if d.code != 0 {
-			t.Errorf("worker %.12s exited with %d although it was told to stop, want 0", d.id, d.code)
+			t.Errorf("worker %.12s exited with %d after a stop, want 0", d.id, d.code)
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (r *run) lose(t *testing.T, node string) {
 	}
 }
 
-// inSync tells whether each replica of a stream has all of it.
+// inSync reports whether each replica of a stream has all of it.
 func (r *run) inSync(t *testing.T, name string) error {
 	stream, err := r.js.Stream(t.Context(), name)
 	if err != nil {

@@ -47,7 +47,7 @@ func newStack(t *testing.T, env ...string) *stack {
 	return s
 }
 
-// remove takes everything down, and tells what the containers said if the test failed.
+// remove takes everything down, and logs the containers' output if the test failed.
 func (s *stack) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

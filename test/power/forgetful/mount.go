@@ -22,7 +22,7 @@ func Mount(platter, point string) (*Mounted, error) {
 		return nil, err
 	}
 	root := &node{disk: &disk{platter: p}, id: rootID, mode: fuse.S_IFDIR | 0o700, written: time.Now()}
-	// Nobody else changes this tree, so the kernel may remember what it was told of it.
+	// Nobody else changes this tree, so the kernel may cache its attributes and entries.
 	lasts := time.Minute
 	server, err := fs.Mount(point, root, &fs.Options{
 		EntryTimeout: &lasts, AttrTimeout: &lasts,
