@@ -85,3 +85,44 @@ func (r *rig) lastDone(subject string) (*nats.Msg, error) {
 	}
 	return &nats.Msg{Subject: m.Subject, Header: m.Header, Data: m.Data}, nil
 }
+
+// TestManySmallSetsEndTogether: two thousand sets of one end in few atomic publishes, each of which
+// costs the broker about the same whatever it holds.
+func TestManySmallSetsEndTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"})
+	const sets = 2000
+	heard, err := r.nc.SubscribeSync("sets.default.succeeded.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := heard.SetPendingLimits(-1, -1); err != nil {
+		t.Fatal(err)
+	}
+	for n := range sets {
+		m := nats.NewMsg("jobs.test")
+		m.Header.Set("Rollcall-Set", fmt.Sprintf("one-%d", n))
+		m.Header.Set("Rollcall-Set-Size", "1")
+		if _, err := r.js.PublishMsgAsync(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-r.js.PublishAsyncComplete()
+	r.start()
+	ended, publishes := map[string]int{}, map[string]bool{}
+	for range sets {
+		m, err := heard.NextMsg(limit)
+		if err != nil {
+			t.Fatalf("after %d sets: %v", len(ended), err)
+		}
+		ended[m.Subject]++
+		publishes[m.Header.Get("Nats-Batch-Id")] = true
+	}
+	if len(ended) != sets {
+		t.Errorf("%d sets have ended, want %d once each", len(ended), sets)
+	}
+	if len(publishes) > sets/10 {
+		t.Errorf("%d sets ended in %d atomic publishes, want at most %d", sets, len(publishes), sets/10)
+	}
+	t.Logf("%d sets ended in %d atomic publishes", sets, len(publishes))
+}

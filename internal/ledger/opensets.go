@@ -115,11 +115,9 @@ func (s *Sets) Sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sweep the sets: %w", err)
 	}
-	for _, set := range s.open.due(now.Add(-s.cfg.MaxAge)) {
-		if err := s.Look(ctx, set); err != nil {
-			s.open.scanned = time.Time{} // the next sweep finds it again
-			faults = append(faults, err)
-		}
+	if err := s.lookAt(ctx, s.open.due(now.Add(-s.cfg.MaxAge))); err != nil {
+		s.open.scanned = time.Time{} // the next sweep finds them again
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
 }

@@ -25,6 +25,8 @@ const (
 	endedTTL = time.Minute
 	// maxFenced bounds the lanes that are fenced when a set ends.
 	maxFenced = MaxGroup - 2
+	// parallelLooks sets are read at once.
+	parallelLooks = 16
 	// lookTimeout bounds one look.
 	lookTimeout = 10 * time.Second
 )
@@ -113,10 +115,8 @@ func (s *Sets) Run(ctx context.Context) error {
 	})
 	for {
 		due, next := s.due(time.Now())
-		for _, set := range due {
-			if err := s.Look(ctx, set); err != nil && ctx.Err() == nil {
-				s.log.Warn().Err(err).Str("set", set).Msg("the set could not be looked at; the next sweep does")
-			}
+		if err := s.lookAt(ctx, due); err != nil && ctx.Err() == nil {
+			s.log.Warn().Err(err).Int("sets", len(due)).Msg("sets could not be looked at; the next sweep does")
 		}
 		timer := time.NewTimer(next)
 		select {
@@ -152,6 +152,75 @@ func (s *Sets) due(now time.Time) (due []string, next time.Duration) {
 	return due, next
 }
 
+// lookAt reads sets, many at once, and ends those that are complete or too old, as many in one
+// write as fit: an atomic write costs the broker about the same whatever it holds.
+func (s *Sets) lookAt(ctx context.Context, sets []string) error {
+	var faults []error
+	var group []ending
+	writes, bytes := 0, 0
+	flush := func() {
+		if len(group) > 0 {
+			faults = append(faults, s.endTogether(ctx, group))
+		}
+		group, writes, bytes = nil, 0, 0
+	}
+	for _, found := range s.readAll(ctx, sets) {
+		e, err := found.ending, found.err
+		if err != nil || e.writes == nil {
+			faults = append(faults, err)
+			continue
+		}
+		if writes+len(e.writes) > MaxGroup || bytes+e.bytes() > maxGroupBytes {
+			flush()
+		}
+		group, writes, bytes = append(group, e), writes+len(e.writes), bytes+e.bytes()
+	}
+	flush()
+	return errors.Join(faults...)
+}
+
+// look is what was found of a set: how it ends, if it does.
+type look struct {
+	ending ending
+	err    error
+}
+
+// readAll reads sets side by side, in their order.
+func (s *Sets) readAll(ctx context.Context, sets []string) []look {
+	found := make([]look, len(sets))
+	slots := make(chan struct{}, parallelLooks)
+	var work sync.WaitGroup
+	for i, set := range sets {
+		slots <- struct{}{}
+		work.Go(func() {
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+			defer cancel()
+			state, err := ReadSet(ctx, s.store, s.cfg.Names, set)
+			if err == nil {
+				found[i].ending, err = s.ending(&state)
+			}
+			found[i].err = err
+		})
+	}
+	work.Wait()
+	return found
+}
+
+// endTogether ends several sets in one write. Where that is refused each is looked at again: of
+// one of them somebody counted another member, or it has ended.
+func (s *Sets) endTogether(ctx context.Context, group []ending) error {
+	err := s.end(ctx, group)
+	if !errors.Is(err, ErrStale) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrRefused) {
+		return err
+	}
+	var faults []error
+	for i := range group {
+		faults = append(faults, s.Look(ctx, group[i].set))
+	}
+	return errors.Join(faults...)
+}
+
 // Look reads a set and ends it if it is complete or too old.
 func (s *Sets) Look(ctx context.Context, set string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
@@ -161,16 +230,11 @@ func (s *Sets) Look(ctx context.Context, set string) error {
 		if err != nil {
 			return err
 		}
-		outcome, ends := s.rule(&state)
-		switch {
-		case state.Ended:
-			err = s.expire(ctx, &state)
-		case !ends:
-			return nil
-		default:
-			err = s.end(ctx, &state, outcome)
+		e, err := s.ending(&state)
+		if err != nil || e.writes == nil {
+			return err
 		}
-		if err == nil || !errors.Is(err, ErrStale) && !errors.Is(err, ErrBusy) {
+		if err = s.end(ctx, []ending{e}); err == nil || !errors.Is(err, ErrStale) && !errors.Is(err, ErrBusy) {
 			return err
 		}
 		// Somebody counted another member meanwhile, or ended the set.
@@ -190,60 +254,4 @@ func (s *Sets) rule(state *SetState) (outcome jobs.SetOutcome, ends bool) {
 	default:
 		return "", false
 	}
-}
-
-// end writes the end mark and the event of a set, and gives its tallies an end, or none of it.
-func (s *Sets) end(ctx context.Context, state *SetState, outcome jobs.SetOutcome) error {
-	event := jobs.NewSetEvent(s.cfg.Pool, state.Set, state.Tally, outcome, s.cfg.Now())
-	data, err := event.Encode(s.cfg.MaxEvent())
-	if err != nil {
-		return err
-	}
-	writes, err := endTallies(state)
-	if err != nil {
-		return err
-	}
-	writes = append(writes,
-		Write{Subject: s.cfg.set(state.Set, setEnd), TTL: s.cfg.EventTTL, Data: []byte(outcome)},
-		Write{Subject: s.cfg.EventSubject(s.cfg.Pool, outcome, state.Set), TTL: s.cfg.EventTTL, ContentType: jobs.MediaEvent, Data: data})
-	if _, err := s.store.Apply(ctx, writes); err != nil {
-		return fmt.Errorf("end set %s: %w", state.Set, err)
-	}
-	s.log.Debug().Str("set", state.Set).Str("outcome", string(outcome)).Int("members", state.Tally.Counts.Total).Msg("set ended")
-	if s.cfg.OnEnd != nil {
-		s.cfg.OnEnd(state.Set, outcome, state.Tally.Counts.Total)
-	}
-	return nil
-}
-
-// expire gives an end to what was counted of a set after it ended.
-func (s *Sets) expire(ctx context.Context, state *SetState) error {
-	writes, err := endTallies(state)
-	if err != nil || len(writes) == 0 {
-		return err
-	}
-	if _, err := s.store.Apply(ctx, writes); err != nil {
-		return fmt.Errorf("remove what was counted after set %s ended: %w", state.Set, err)
-	}
-	return nil
-}
-
-// endTallies writes the tallies of a set anew, as ended, to be removed soon. Each expects to be the
-// one that was read. Those that say so already are left alone: they are on their way out.
-func endTallies(state *SetState) ([]Write, error) {
-	writes := make([]Write, 0, len(state.lanes)+2)
-	for i := range state.lanes[:min(len(state.lanes), maxFenced)] {
-		l := &state.lanes[i]
-		if l.tally.Ended {
-			continue
-		}
-		ended := l.tally
-		ended.Ended = true
-		data, err := ended.Encode()
-		if err != nil {
-			return nil, err
-		}
-		writes = append(writes, Write{Subject: l.subject, Expect: l.seq, TTL: endedTTL, Data: data})
-	}
-	return writes, nil
 }

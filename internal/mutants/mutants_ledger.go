@@ -30,7 +30,7 @@ var ofLedger = []mutant{
 	},
 	{
 		"the end mark is another's", "a set ends in exactly one event",
-		"internal/ledger/sets.go", "Write{Subject: s.cfg.set(state.Set, setEnd), TTL", "Write{Subject: s.cfg.set(state.Set, setEnd) + state.Set[:1], TTL", ledgerPkg,
+		"internal/ledger/setend.go", "Write{Subject: s.cfg.set(state.Set, setEnd), TTL", "Write{Subject: s.cfg.set(state.Set, setEnd) + state.Set[:1], TTL", ledgerPkg,
 	},
 	{
 		"a set never grows old", "a set that is not complete is abandoned",
@@ -38,7 +38,7 @@ var ofLedger = []mutant{
 	},
 	{
 		"nobody sweeps the sets", "what a crash leaves open is ended",
-		"internal/ledger/opensets.go", "for _, set := range s.open.due(now.Add(-s.cfg.MaxAge)) {", "for _, set := range s.open.due(now)[:0] {", ledgerPkg,
+		"internal/ledger/opensets.go", "s.lookAt(ctx, s.open.due(now.Add(-s.cfg.MaxAge)))", "s.lookAt(ctx, s.open.due(now)[:0])", ledgerPkg,
 	},
 	{
 		"events live for ever", "a bounded number of events is kept",
