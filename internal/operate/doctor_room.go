@@ -18,7 +18,7 @@ const (
 	// shortestSpan is what a rate is worth telling from.
 	shortestSpan = time.Minute
 	// eventMemory is what an event costs the broker in memory, in bytes: the index of its subject.
-	eventMemory = 230
+	eventMemory = 280
 	// brim is the least room, in bytes, below which a stream counts as full, besides 2 % of it.
 	brim = 4 << 10
 )

@@ -36,7 +36,7 @@ func TestTheDoctorForetellsWhenTheRoomForEventsIsUsedUp(t *testing.T) {
 			if f.Health != c.health || !strings.Contains(f.Detail, c.says) || (f.Remedy == "") != (c.health == operate.Well) {
 				t.Errorf("got %+v, want %s: %s", f, c.health, c.says)
 			}
-			if want := "1000 events an hour of 1000 bytes, kept for 24h0m0s (ROLLCALL_DONE_AGE), come to 22.9 MiB of storage and 5.3 MiB"; !strings.Contains(f.Detail, want) {
+			if want := "1000 events an hour of 1000 bytes, kept for 24h0m0s (ROLLCALL_DONE_AGE), come to 22.9 MiB of storage and 6.4 MiB"; !strings.Contains(f.Detail, want) {
 				t.Errorf("got %q, want %q in it", f.Detail, want)
 			}
 		})
