@@ -31,8 +31,8 @@ type bar struct {
 	atLeast bool
 }
 
-// verdict is what became of a bar.
-type verdict struct {
+// barResult is what became of a bar.
+type barResult struct {
 	Text    string  `json:"text"`
 	Value   float64 `json:"value"`
 	Limit   float64 `json:"limit"`
@@ -42,7 +42,7 @@ type verdict struct {
 
 // judge compares run by run, because runs that follow each other shared the machine's mood,
 // and takes the median of the comparisons.
-func (b bar) judge(cases []caseReport) verdict {
+func (b bar) judge(cases []caseReport) barResult {
 	of := find(cases, b.of)
 	values := figures(of, b.metric)
 	if b.against != "" {
@@ -55,7 +55,7 @@ func (b bar) judge(cases []caseReport) verdict {
 			}
 		}
 	}
-	v := verdict{Text: b.text, Value: median(values), Limit: b.limit, AtLeast: b.atLeast}
+	v := barResult{Text: b.text, Value: median(values), Limit: b.limit, AtLeast: b.atLeast}
 	if b.atLeast {
 		v.Met = v.Value >= v.Limit
 	} else {

@@ -99,7 +99,7 @@ func TestTablesLeaveOutWhatWasNotMeasured(t *testing.T) {
 	err := printReports(&out, "table", []report{{Name: "W9", Title: "a test", Cases: []caseReport{
 		{Label: "floor", Ratio: 1, Median: lab.Result{JobsPerSecond: 100_000, WorkerCPU: 4}, Runs: make([]lab.Result, 3)},
 		{Label: "pool", Ratio: 0.75, Median: lab.Result{JobsPerSecond: 75_000, WorkerCPU: 6.25, PeakRSS: 32 << 20, Batches: 8, Commits: 2}},
-	}, Bars: []verdict{
+	}, Bars: []barResult{
 		{Text: "jobs/s against the floor", Value: 0.75, Limit: 0.7, AtLeast: true, Met: true},
 		{Text: "worker CPU", Value: 2.5, Limit: 2},
 	}}})

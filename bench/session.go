@@ -38,7 +38,7 @@ type report struct {
 	Name  string       `json:"name"`
 	Title string       `json:"title"`
 	Cases []caseReport `json:"cases"`
-	Bars  []verdict    `json:"bars"`
+	Bars  []barResult  `json:"bars"`
 }
 
 // caseReport is what one case of a workload showed.

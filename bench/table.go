@@ -83,7 +83,7 @@ func printCases(out io.Writer, cases []caseReport) error {
 }
 
 // String is the line of a bar.
-func (v verdict) String() string {
+func (v barResult) String() string {
 	sign, word := "≤", "met"
 	if v.AtLeast {
 		sign = "≥"

@@ -167,7 +167,7 @@ func (r *replica) run(ctx context.Context) error {
 func (r *replica) engineConfig() pool.Config {
 	c := r.cfg.Engine
 	c.Pool, c.Replica = r.cfg.Pool, r.opts.Replica
-	c.Once = r.cfg.Streams.Source == bus.SourceCore
+	c.AtMostOnce = r.cfg.Streams.Source == bus.SourceCore
 	return c
 }
 
@@ -195,7 +195,7 @@ func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Po
 	go func() { ran <- engine.Run(r.intake, r.work) }()
 	select {
 	case err := <-ran:
-		return r.verdict(conn, err)
+		return r.endCause(conn, err)
 	case <-conn.Closed():
 	case <-ctx.Done():
 	case <-r.intake.Done(): // a part in the background failed, or an operator asked for it
@@ -207,16 +207,16 @@ func (r *replica) supervise(ctx context.Context, conn *bus.Conn, engine *pool.Po
 	defer deadline.Stop()
 	select {
 	case err := <-ran:
-		return r.verdict(conn, err)
+		return r.endCause(conn, err)
 	case <-conn.Closed():
 		// Nothing can be settled any more; the broker gives the jobs to other replicas.
 		r.cutOff(ErrConnectionClosed)
 	}
-	return r.verdict(conn, <-ran)
+	return r.endCause(conn, <-ran)
 }
 
-// verdict says why the replica ended: the first cause outranks what followed from it.
-func (r *replica) verdict(conn *bus.Conn, ran error) error {
+// endCause returns why the replica ended: the first cause outranks what followed from it.
+func (r *replica) endCause(conn *bus.Conn, ran error) error {
 	r.health.enter(ended)
 	if err := conn.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConnectionClosed, err)

@@ -35,19 +35,19 @@ type settlement struct {
 }
 
 // Ack implements pool.Settler.
-func (s *Source) Ack(d *jobs.Delivery) error { return s.settle(d, "ack", s.bodies.ack) }
+func (s *Source) Ack(d *jobs.Delivery) error { return s.respond(d, "ack", s.bodies.ack) }
 
 // Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
 // processNak): the job stays pending until it is due. While draining it is no shorter than
 // the last pull of this replica is open.
 func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
 	if delay = max(delay, s.openPulls()); delay <= 0 {
-		return s.settle(d, "nak", s.bodies.nak)
+		return s.respond(d, "nak", s.bodies.nak)
 	}
 	body := make([]byte, 0, 48)
 	body = append(body, `-NAK {"delay":`...)
 	body = strconv.AppendInt(body, delay.Nanoseconds(), 10)
-	return s.settle(d, "nak", append(body, '}'))
+	return s.respond(d, "nak", append(body, '}'))
 }
 
 // Extend implements pool.Settler. It fails at once where the lease would not be extended:
@@ -79,10 +79,10 @@ func (s *Source) extendable(d *jobs.Delivery) error {
 	return s.conn.Healthy()
 }
 
-// settle sends a settlement if the stream is known to be that of the job. If it was not looked
+// respond sends a settlement if the stream is known to be that of the job. If it was not looked
 // at for a moment the settlement waits until it was; one of another stream is dropped, for the
 // server would settle whichever job has its sequence there.
-func (s *Source) settle(d *jobs.Delivery, verb string, body []byte) error {
+func (s *Source) respond(d *jobs.Delivery, verb string, body []byte) error {
 	err := s.conn.Healthy()
 	if err == nil {
 		if err = s.setup.water.mayBeSent(d.Received); errors.Is(err, errUnchecked) {

@@ -151,7 +151,7 @@ func TestAnEventOfCoreModeWaitsForTheConnection(t *testing.T) {
 	job := jobs.Decode(jobs.Delivery{UID: "core.2", Subject: "a", Reply: "answers"}, 0)
 	settlement := &jobs.Settlement{
 		Batch:   &jobs.Batch{ID: "b1", Pool: pool, Jobs: []*jobs.Job{&job}},
-		Rulings: []jobs.Ruling{{Outcome: jobs.Succeeded}}, Answers: make([]jobs.Answers, 1),
+		Rulings: []jobs.Ruling{{Outcome: jobs.Succeeded}}, Replies: make([]jobs.Replies, 1),
 	}
 	settlement.EncodeEvent(1 << 20)
 	committed := make(chan error, 1)

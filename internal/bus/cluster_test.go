@@ -152,7 +152,7 @@ func work(t *testing.T, intake context.Context, name string, source *bus.Source,
 			batch.Batch.Jobs = append(batch.Batch.Jobs, &jobs.Job{Delivery: got[i]})
 			batch.Rulings = append(batch.Rulings, jobs.Ruling{Outcome: jobs.Succeeded})
 		}
-		batch.Answers = make([]jobs.Answers, len(got))
+		batch.Replies = make([]jobs.Replies, len(got))
 		seqs, err := ledgertest.CommitAll(intake, l, batch)
 		if err != nil {
 			if intake.Err() == nil {

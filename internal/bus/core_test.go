@@ -94,7 +94,7 @@ func TestCoreModeAnswersTheProducer(t *testing.T) {
 	silent := jobs.Decode(jobs.Delivery{UID: "core.x", Subject: "jobs.b"}, 0)
 	s := &jobs.Settlement{
 		Batch:   &jobs.Batch{ID: "b1", Pool: pool, Jobs: []*jobs.Job{&job, &silent}},
-		Rulings: []jobs.Ruling{{Outcome: jobs.Failed, Attempt: 1, Reason: "no"}, {Outcome: jobs.Succeeded}}, Answers: make([]jobs.Answers, 2),
+		Rulings: []jobs.Ruling{{Outcome: jobs.Failed, Attempt: 1, Reason: "no"}, {Outcome: jobs.Succeeded}}, Replies: make([]jobs.Replies, 2),
 	}
 	s.EncodeEvent(1 << 20)
 	if err := ledger.Commit(t.Context(), s); err != nil {
@@ -127,7 +127,7 @@ func TestACoreAnswerThatDoesNotFitIsShortened(t *testing.T) {
 	job := jobs.Decode(jobs.Delivery{UID: "core.x", Subject: "jobs.b", Reply: "answers"}, 0)
 	s := &jobs.Settlement{
 		Batch:   &jobs.Batch{ID: "b1", Pool: pool, Jobs: []*jobs.Job{&job}},
-		Rulings: []jobs.Ruling{{Outcome: jobs.Failed, Reason: strings.Repeat("x", 2<<20)}}, Answers: make([]jobs.Answers, 1),
+		Rulings: []jobs.Ruling{{Outcome: jobs.Failed, Reason: strings.Repeat("x", 2<<20)}}, Replies: make([]jobs.Replies, 1),
 		Event: []byte("{}"),
 	}
 	if err := bus.NewCoreLedger(conn).Commit(t.Context(), s); err != nil {

@@ -56,7 +56,7 @@ func Example() {
 	settlement := &jobs.Settlement{
 		Batch:   &jobs.Batch{ID: "batch-1", Pool: "mail", Jobs: []*jobs.Job{&job}},
 		Rulings: []jobs.Ruling{{Outcome: jobs.Succeeded}},
-		Answers: make([]jobs.Answers, 1),
+		Replies: make([]jobs.Replies, 1),
 	}
 	settlement.EncodeEvent(1 << 20)
 	told, err := conn.NATS().SubscribeSync(bus.BatchesFilter("mail"))

@@ -99,11 +99,11 @@ func BenchmarkAppendCall(b *testing.B) {
 
 func BenchmarkRule(b *testing.B) {
 	batch, policy := benchBatch(), policy()
-	answers := jobs.Answers{ok(), ok(), ok()}
+	replies := jobs.Replies{ok(), ok(), ok()}
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, j := range batch.Jobs {
-			if r := policy.Rule(j, specs, answers, published); r.Outcome != jobs.Succeeded {
+			if r := policy.Rule(j, specs, replies, published); r.Outcome != jobs.Succeeded {
 				b.Fatal(r)
 			}
 		}
@@ -118,7 +118,7 @@ func BenchmarkEncodeEvent(b *testing.B) {
 	}
 	for range s.Batch.Jobs {
 		s.Rulings = append(s.Rulings, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true})
-		s.Answers = append(s.Answers, jobs.Answers{ok(), ok(), ok()})
+		s.Replies = append(s.Replies, jobs.Replies{ok(), ok(), ok()})
 	}
 	b.ReportAllocs()
 	for b.Loop() {

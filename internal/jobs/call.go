@@ -9,7 +9,7 @@ import (
 // Status is what a service said about one job.
 type Status uint8
 
-// The three answers of a service. The zero value is StatusRetry on purpose: a job that nobody
+// The three replies of a service. The zero value is StatusRetry on purpose: a job that nobody
 // answered for is tried again, never lost and never taken for done.
 const (
 	StatusRetry Status = iota

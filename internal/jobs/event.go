@@ -14,7 +14,7 @@ type detail int
 const (
 	detailAll     detail = iota
 	detailNoData         // without the services' data and what is beyond maxKey of a key
-	detailNoTexts        // and without reasons and the answers of each service
+	detailNoTexts        // and without reasons and the replies of each service
 	detailUIDs           // and without ids and subjects
 )
 
@@ -169,7 +169,7 @@ func (s *Settlement) appendStatuses(b []byte, i int) []byte {
 	first := true
 	for k := range s.Services {
 		name, status := s.Services[k].Name, ""
-		if a := s.Answers[i][k]; a != nil && a.Status == StatusSkipped {
+		if a := s.Replies[i][k]; a != nil && a.Status == StatusSkipped {
 			continue
 		} else if a != nil {
 			status = a.Status.String()
@@ -193,7 +193,7 @@ func (s *Settlement) appendStatuses(b []byte, i int) []byte {
 func (s *Settlement) appendData(b []byte, i int) []byte {
 	first := true
 	for k := range s.Services {
-		a := s.Answers[i][k]
+		a := s.Replies[i][k]
 		if a == nil || len(a.Data) == 0 {
 			continue
 		}

@@ -40,7 +40,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		Batch:    &jobs.Batch{ID: "b", Pool: "default", Jobs: []*jobs.Job{&j}},
 		Rulings:  []jobs.Ruling{{Outcome: jobs.Failed, Reason: "x"}},
 		Services: []jobs.ServiceReport{{Name: "billing"}},
-		Answers:  []jobs.Answers{{&jobs.Reply{Status: jobs.StatusFail, Data: []byte("1")}}},
+		Replies:  []jobs.Replies{{&jobs.Reply{Status: jobs.StatusFail, Data: []byte("1")}}},
 	}
 	s.EncodeEvent(1 << 20)
 	f.Add(s.Event)

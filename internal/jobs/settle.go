@@ -18,19 +18,19 @@ type Policy struct {
 	MaxAttempts int
 	// RetryMin and RetryMax bound the back-off between attempts.
 	RetryMin, RetryMax time.Duration
-	// Once means that a job cannot come back, as in core mode: what would be retried is failed.
-	Once bool
+	// AtMostOnce means that a job cannot come back, as in core mode: what would be retried is failed.
+	AtMostOnce bool
 	// Random returns a number in [0, n); it makes the jitter.
 	Random func(n int64) int64
 }
 
-// Answers is what the services said about one job in one batch, by service. An entry is nil
+// Replies is what the services said about one job in one batch, by service. An entry is nil
 // where the service was not called for the job: it had succeeded before, or a verdict came
 // first.
-type Answers []*Reply
+type Replies []*Reply
 
-// burnt reports whether the answers count as an attempt of the job.
-func (a Answers) burnt() bool {
+// burnt reports whether the replies count as an attempt of the job.
+func (a Replies) burnt() bool {
 	return slices.ContainsFunc(a, (*Reply).burnt)
 }
 
@@ -41,7 +41,7 @@ func (a *Reply) burnt() bool {
 // group returns how many jobs the next call may hold. A call that failed as a whole halves that,
 // also where it burnt no attempt, as while a breaker lets trial calls pass: one of its jobs may be
 // what keeps the breaker open. An answer about the job itself frees it of what was known.
-func (a Answers) group(known int) int {
+func (a Replies) group(known int) int {
 	group, answered := 0, false
 	for _, r := range a {
 		switch {
@@ -74,8 +74,8 @@ func (a Answers) group(known int) int {
 //	otherwise                              → retrying
 //
 // Optional services never change the outcome.
-func (p Policy) Rule(j *Job, specs []Spec, answers Answers, now time.Time) Ruling {
-	r := Ruling{Burnt: answers.burnt(), Attempt: j.Record.Attempts, Delivered: j.Delivered}
+func (p Policy) Rule(j *Job, specs []Spec, replies Replies, now time.Time) Ruling {
+	r := Ruling{Burnt: replies.burnt(), Attempt: j.Record.Attempts, Delivered: j.Delivered}
 	if r.Burnt {
 		r.Attempt++
 	}
@@ -83,47 +83,47 @@ func (p Policy) Rule(j *Job, specs []Spec, answers Answers, now time.Time) Rulin
 		r.Outcome, r.Reason = j.Verdict.Outcome, j.Verdict.Reason
 		return r
 	}
-	pending, tried := r.read(j, specs, answers)
+	pending, tried := r.read(j, specs, replies)
 	switch {
 	case r.Outcome == Failed:
 	case !pending:
 		r.Outcome, r.Reason, r.Service = Succeeded, "", ""
 	case !j.Deadline.IsZero() && !now.Before(j.Deadline):
 		r.Outcome, r.Reason = Expired, ReasonDeadline
-	case p.Once:
+	case p.AtMostOnce:
 		r.Outcome = Failed
 	case tried && r.Attempt >= p.MaxAttempts:
 		r.Outcome = Failed
 		r.Reason = fmt.Sprintf("gave up after %d attempts: %s", r.Attempt, r.Reason)
 	default:
 		r.Outcome = Retrying
-		r.OK = succeeded(specs, answers)
-		r.Group = answers.group(j.Record.Group)
-		r.Delay = p.delay(j, &r, answers, now)
+		r.OK = succeeded(specs, replies)
+		r.Group = replies.group(j.Record.Group)
+		r.Delay = p.delay(j, &r, replies, now)
 	}
 	return r
 }
 
 // Postpone rules anew on a job that cannot end yet, for a reason that is not its own: its dead
 // letter cannot be stored. Nothing is burnt, and its lone runs stay on record.
-func (p Policy) Postpone(j *Job, specs []Spec, answers Answers, reason string, now time.Time) Ruling {
+func (p Policy) Postpone(j *Job, specs []Spec, replies Replies, reason string, now time.Time) Ruling {
 	r := Ruling{
 		Outcome: Retrying, Attempt: j.Record.Attempts, Delivered: j.Delivered, Reason: reason,
-		Group: j.Record.Group, Lone: j.Record.Lone, OK: succeeded(specs, answers),
+		Group: j.Record.Group, Lone: j.Record.Lone, OK: succeeded(specs, replies),
 	}
-	r.Delay = p.delay(j, &r, answers, now)
+	r.Delay = p.delay(j, &r, replies, now)
 	if past := !j.Deadline.IsZero() && !now.Before(j.Deadline); past {
 		r.Delay = p.Backoff(j.Record.Waits(j.Delivered))
 	}
 	return r
 }
 
-// read goes through the answers and sets Failed if a required service failed the job. pending
+// read goes through the replies and sets Failed if a required service failed the job. pending
 // reports whether a required service is still missing, tried whether one of those answered, so that
 // an attempt was burnt: a service that cannot be reached never uses up a job's attempts.
-func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending, tried bool) {
+func (r *Ruling) read(j *Job, specs []Spec, replies Replies) (pending, tried bool) {
 	for i, spec := range specs {
-		a := answers[i]
+		a := replies[i]
 		switch {
 		case a == nil && j.Record.HasOK(spec.Name):
 		case a != nil && (a.Status == StatusOK || a.Status == StatusSkipped):
@@ -142,8 +142,8 @@ func (r *Ruling) read(j *Job, specs []Spec, answers Answers) (pending, tried boo
 }
 
 // succeeded names the services that said ok in this batch.
-func succeeded(specs []Spec, answers Answers) (names []string) {
-	for i, a := range answers {
+func succeeded(specs []Spec, replies Replies) (names []string) {
+	for i, a := range replies {
 		if a != nil && a.Status == StatusOK {
 			names = append(names, specs[i].Name)
 		}
@@ -180,13 +180,13 @@ func (p Policy) Backoff(n int) time.Duration {
 // delay is the back-off after an attempt, or, where none was burnt, by how often the job has
 // waited in a row; but never less than a service asked for. It does not reach past the job's
 // deadline, so that the job expires on time.
-func (p Policy) delay(j *Job, r *Ruling, answers Answers, now time.Time) time.Duration {
+func (p Policy) delay(j *Job, r *Ruling, replies Replies, now time.Time) time.Duration {
 	n := r.Attempt
 	if !r.Burnt {
 		n = j.Record.Waits(j.Delivered)
 	}
 	d := p.Backoff(n)
-	for _, a := range answers {
+	for _, a := range replies {
 		if a != nil && a.Status == StatusRetry {
 			d = max(d, min(a.RetryAfter, p.RetryMax))
 		}

@@ -41,37 +41,37 @@ func TestRule(t *testing.T) {
 	verdict := &jobs.Verdict{Outcome: jobs.Invalid, Reason: "unreadable"}
 	tests := map[string]struct {
 		job     jobs.Job
-		answers jobs.Answers
+		replies jobs.Replies
 		want    jobs.Ruling
 	}{
-		"all ok":                                        {jobs.Job{}, jobs.Answers{ok(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
-		"optional fails":                                {jobs.Job{}, jobs.Answers{ok(), ok(), fail()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
-		"optional asks for a retry":                     {jobs.Job{}, jobs.Answers{ok(), ok(), retry()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
-		"required fails":                                {jobs.Job{}, jobs.Answers{ok(), fail(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
-		"fail beats retry":                              {jobs.Job{}, jobs.Answers{retry(), fail(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
-		"retry":                                         {jobs.Job{}, jobs.Answers{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: time.Second}},
-		"second attempt waits longer":                   {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Answers{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 2, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: 2 * time.Second}},
-		"attempts used up":                              {jobs.Job{Record: jobs.Record{Attempts: 2}}, jobs.Answers{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 3, Burnt: true, Reason: "gave up after 3 attempts: busy", Service: "search"}},
-		"nothing was sent":                              {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Answers{unsent(), unsent(), unsent()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Reason: "busy", Service: "billing", Delay: time.Second}},
-		"known success, not called":                     {jobs.Job{Record: jobs.Record{Attempts: 1, OK: []string{"billing"}}}, jobs.Answers{nil, ok(), nil}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 2, Burnt: true}},
-		"past the deadline":                             {jobs.Job{Deadline: now}, jobs.Answers{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Expired, Attempt: 1, Burnt: true, Reason: "deadline", Service: "search"}},
-		"success beats the deadline":                    {jobs.Job{Deadline: now}, jobs.Answers{ok(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
-		"delay ends at the deadline":                    {jobs.Job{Deadline: now.Add(time.Millisecond)}, jobs.Answers{retry(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Millisecond}},
-		"verdict":                                       {jobs.Job{Verdict: verdict}, jobs.Answers{nil, nil, nil}, jobs.Ruling{Outcome: jobs.Invalid, Reason: "unreadable"}},
-		"free, in its third delivery":                   {jobs.Job{Delivery: jobs.Delivery{Delivered: 3}, Record: jobs.Record{Group: 8}}, jobs.Answers{free(), unsent(), free()}, jobs.Ruling{Outcome: jobs.Retrying, Delivered: 3, Group: 8, Reason: "busy", Service: "billing", Delay: 4 * time.Second}},
-		"free beside a success":                         {jobs.Job{Record: jobs.Record{Attempts: 4}}, jobs.Answers{free(), ok(), free()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 5, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search"}, Delay: 16 * time.Second}},
-		"skipped by a required service":                 {jobs.Job{}, jobs.Answers{ok(), skipped(), skipped()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
-		"a call that failed as a whole":                 {jobs.Job{}, jobs.Answers{whole(48), ok(), whole(12)}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 12, Reason: "500", Service: "billing", OK: []string{"search"}, Delay: time.Second}},
-		"a trial call that failed as a whole":           {jobs.Job{Record: jobs.Record{Group: 8}}, jobs.Answers{{Status: jobs.StatusRetry, Error: "500", Free: true, Group: 4}, unsent(), unsent()}, jobs.Ruling{Outcome: jobs.Retrying, Group: 4, Reason: "500", Service: "billing", Delay: time.Second}},
-		"an id shared within the call":                  {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, Error: "busy", Alone: true}, whole(48), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 1, Reason: "busy", Service: "billing", OK: []string{"stats"}, Delay: time.Second}},
-		"an answer about the job frees it of its group": {jobs.Job{Record: jobs.Record{Group: 3}}, jobs.Answers{retry(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Second}},
-		"retry after":                                   {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},
-		"absurd retry after":                            {jobs.Job{}, jobs.Answers{{Status: jobs.StatusRetry, RetryAfter: time.Hour}, ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Minute}},
+		"all ok":                                        {jobs.Job{}, jobs.Replies{ok(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"optional fails":                                {jobs.Job{}, jobs.Replies{ok(), ok(), fail()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"optional asks for a retry":                     {jobs.Job{}, jobs.Replies{ok(), ok(), retry()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"required fails":                                {jobs.Job{}, jobs.Replies{ok(), fail(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
+		"fail beats retry":                              {jobs.Job{}, jobs.Replies{retry(), fail(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 1, Burnt: true, Reason: "no", Service: "search"}},
+		"retry":                                         {jobs.Job{}, jobs.Replies{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: time.Second}},
+		"second attempt waits longer":                   {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Replies{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 2, Burnt: true, Reason: "busy", Service: "search", OK: []string{"billing", "stats"}, Delay: 2 * time.Second}},
+		"attempts used up":                              {jobs.Job{Record: jobs.Record{Attempts: 2}}, jobs.Replies{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Failed, Attempt: 3, Burnt: true, Reason: "gave up after 3 attempts: busy", Service: "search"}},
+		"nothing was sent":                              {jobs.Job{Record: jobs.Record{Attempts: 1}}, jobs.Replies{unsent(), unsent(), unsent()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Reason: "busy", Service: "billing", Delay: time.Second}},
+		"known success, not called":                     {jobs.Job{Record: jobs.Record{Attempts: 1, OK: []string{"billing"}}}, jobs.Replies{nil, ok(), nil}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 2, Burnt: true}},
+		"past the deadline":                             {jobs.Job{Deadline: now}, jobs.Replies{ok(), retry(), ok()}, jobs.Ruling{Outcome: jobs.Expired, Attempt: 1, Burnt: true, Reason: "deadline", Service: "search"}},
+		"success beats the deadline":                    {jobs.Job{Deadline: now}, jobs.Replies{ok(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"delay ends at the deadline":                    {jobs.Job{Deadline: now.Add(time.Millisecond)}, jobs.Replies{retry(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Millisecond}},
+		"verdict":                                       {jobs.Job{Verdict: verdict}, jobs.Replies{nil, nil, nil}, jobs.Ruling{Outcome: jobs.Invalid, Reason: "unreadable"}},
+		"free, in its third delivery":                   {jobs.Job{Delivery: jobs.Delivery{Delivered: 3}, Record: jobs.Record{Group: 8}}, jobs.Replies{free(), unsent(), free()}, jobs.Ruling{Outcome: jobs.Retrying, Delivered: 3, Group: 8, Reason: "busy", Service: "billing", Delay: 4 * time.Second}},
+		"free beside a success":                         {jobs.Job{Record: jobs.Record{Attempts: 4}}, jobs.Replies{free(), ok(), free()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 5, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search"}, Delay: 16 * time.Second}},
+		"skipped by a required service":                 {jobs.Job{}, jobs.Replies{ok(), skipped(), skipped()}, jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1, Burnt: true}},
+		"a call that failed as a whole":                 {jobs.Job{}, jobs.Replies{whole(48), ok(), whole(12)}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 12, Reason: "500", Service: "billing", OK: []string{"search"}, Delay: time.Second}},
+		"a trial call that failed as a whole":           {jobs.Job{Record: jobs.Record{Group: 8}}, jobs.Replies{{Status: jobs.StatusRetry, Error: "500", Free: true, Group: 4}, unsent(), unsent()}, jobs.Ruling{Outcome: jobs.Retrying, Group: 4, Reason: "500", Service: "billing", Delay: time.Second}},
+		"an id shared within the call":                  {jobs.Job{}, jobs.Replies{{Status: jobs.StatusRetry, Error: "busy", Alone: true}, whole(48), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Group: 1, Reason: "busy", Service: "billing", OK: []string{"stats"}, Delay: time.Second}},
+		"an answer about the job frees it of its group": {jobs.Job{Record: jobs.Record{Group: 3}}, jobs.Replies{retry(), ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "busy", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Second}},
+		"retry after":                                   {jobs.Job{}, jobs.Replies{{Status: jobs.StatusRetry, RetryAfter: 5 * time.Second}, ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: 5 * time.Second}},
+		"absurd retry after":                            {jobs.Job{}, jobs.Replies{{Status: jobs.StatusRetry, RetryAfter: time.Hour}, ok(), ok()}, jobs.Ruling{Outcome: jobs.Retrying, Attempt: 1, Burnt: true, Reason: "the service asked for a retry", Service: "billing", OK: []string{"search", "stats"}, Delay: time.Minute}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := policy().Rule(&tt.job, specs, tt.answers, now)
+			got := policy().Rule(&tt.job, specs, tt.replies, now)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("ruling (-want +got):\n%s", diff)
 			}
@@ -82,8 +82,8 @@ func TestRule(t *testing.T) {
 func TestOnceFailsWhatCannotComeBack(t *testing.T) {
 	t.Parallel()
 	p := policy()
-	p.Once = true
-	if got := p.Rule(&jobs.Job{}, specs, jobs.Answers{ok(), retry(), nil}, published); got.Outcome != jobs.Failed || got.Reason != "busy" {
+	p.AtMostOnce = true
+	if got := p.Rule(&jobs.Job{}, specs, jobs.Replies{ok(), retry(), nil}, published); got.Outcome != jobs.Failed || got.Reason != "busy" {
 		t.Errorf("ruling %+v", got)
 	}
 }
@@ -94,12 +94,12 @@ func TestBackOffGrowsToItsCapAndJitters(t *testing.T) {
 	p.MaxAttempts = 1 << 40
 	for attempts, want := range map[int]time.Duration{0: time.Second, 4: 16 * time.Second, 6: time.Minute, 500: time.Minute} {
 		j := jobs.Job{Record: jobs.Record{Attempts: attempts}}
-		if got := p.Rule(&j, specs, jobs.Answers{retry(), nil, nil}, published); got.Delay != want {
+		if got := p.Rule(&j, specs, jobs.Replies{retry(), nil, nil}, published); got.Delay != want {
 			t.Errorf("after %d attempts: %s, want %s", attempts, got.Delay, want)
 		}
 	}
 	p.Random = func(int64) int64 { return 0 }
-	if got := p.Rule(&jobs.Job{}, specs, jobs.Answers{retry(), nil, nil}, published); got.Delay != 0 {
+	if got := p.Rule(&jobs.Job{}, specs, jobs.Replies{retry(), nil, nil}, published); got.Delay != 0 {
 		t.Errorf("full jitter reaches down to 0, got %s", got.Delay)
 	}
 }
@@ -180,7 +180,7 @@ func settlement() *jobs.Settlement {
 			{Outcome: jobs.Failed, Attempt: 1, Reason: `no "account"`, Service: "billing"},
 			{Outcome: jobs.Retrying, Attempt: 1, Reason: "busy"},
 		},
-		Answers: []jobs.Answers{
+		Replies: []jobs.Replies{
 			{{Status: jobs.StatusOK, Data: json.RawMessage(`{"invoice": 9}`)}, nil},
 			{fail(), ok()},
 			{retry(), ok()},
@@ -229,11 +229,11 @@ func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
 func TestEventIsCutDataFirstCountsAndUIDsNever(t *testing.T) {
 	t.Parallel()
 	full := settlement()
-	full.Answers[0][0].Data = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`)
+	full.Replies[0][0].Data = json.RawMessage(`"` + strings.Repeat("x", 5000) + `"`)
 	full.EncodeEvent(1 << 20)
 	for _, limit := range []int{len(full.Event), len(full.Event) - 1, 1100, 1} {
 		s := settlement()
-		s.Answers[0][0].Data = full.Answers[0][0].Data
+		s.Replies[0][0].Data = full.Replies[0][0].Data
 		s.EncodeEvent(limit)
 		e, err := jobs.DecodeEvent(s.Event)
 		if err != nil {

@@ -37,8 +37,8 @@ type Settlement struct {
 	Rulings []Ruling
 	// Services has one entry for each service of the pool, in its order.
 	Services []ServiceReport
-	// Answers holds, by job and then by service, what was said in this batch.
-	Answers   []Answers
+	// Replies holds, by job and then by service, what was said in this batch.
+	Replies   []Replies
 	SettledAt time.Time
 	// Truncated means that the services' data was too large for any event and is gone.
 	Truncated bool
@@ -57,10 +57,10 @@ func (s *Settlement) Idle() bool {
 	})
 }
 
-// DataSize returns how many bytes of data the services' answers carry.
+// DataSize returns how many bytes of data the services' replies carry.
 func (s *Settlement) DataSize() (n int64) {
-	for _, answers := range s.Answers {
-		for _, a := range answers {
+	for _, replies := range s.Replies {
+		for _, a := range replies {
 			if a != nil {
 				n += int64(len(a.Data))
 			}
@@ -72,12 +72,12 @@ func (s *Settlement) DataSize() (n int64) {
 // DropData forgets the services' data, which the event will say.
 func (s *Settlement) DropData() {
 	s.Truncated = true
-	for _, answers := range s.Answers {
-		for k, a := range answers {
+	for _, replies := range s.Replies {
+		for k, a := range replies {
 			if a != nil && len(a.Data) > 0 {
 				bare := *a
 				bare.Data = nil
-				answers[k] = &bare
+				replies[k] = &bare
 			}
 		}
 	}
@@ -186,7 +186,7 @@ func (s *Settlement) Without(marked []bool) (rest *Settlement, dropped []*Job) {
 			continue
 		}
 		rest.Rulings = append(rest.Rulings, s.Rulings[i])
-		rest.Answers = append(rest.Answers, s.Answers[i])
+		rest.Replies = append(rest.Replies, s.Replies[i])
 	}
 	return rest, dropped
 }

@@ -64,12 +64,12 @@ func run(ctx context.Context, only []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
-		verdict := "found"
+		result := "found"
 		if by == "" {
-			verdict, survivors = "SURVIVED", survivors+1
+			result, survivors = "SURVIVED", survivors+1
 		}
-		fmt.Fprintf(os.Stderr, "%-9s %s (%s)\n", verdict, m.name, time.Since(start).Round(time.Second))
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", verdict, m.name, m.promise, by)
+		fmt.Fprintf(os.Stderr, "%-9s %s (%s)\n", result, m.name, time.Since(start).Round(time.Second))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", result, m.name, m.promise, by)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the table: %w", err)

@@ -123,7 +123,7 @@ var ofPool = []mutant{
 	},
 	{
 		"a batch leaves a goroutine behind", "goroutines are bounded",
-		"internal/pool/fanout.go", "wg.Wait()\n\treturn columns", "wg.Wait()\n\tgo func() { select {} }()\n\treturn columns", poolPkg,
+		"internal/pool/fanout.go", "wg.Wait()\n\treturn results", "wg.Wait()\n\tgo func() { select {} }()\n\treturn results", poolPkg,
 	},
 	{
 		"a job's age goes by the clock of the machine", "a fresh job is not expired",

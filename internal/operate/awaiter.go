@@ -59,9 +59,9 @@ type awaiter struct {
 	// are forgotten, and all as soon as every job is known.
 	early, earlier map[string]JobOutcome
 
-	sealed bool
-	failed int
-	err    error
+	complete bool
+	failed   int
+	err      error
 }
 
 func newAwaiter(byID bool, each func(JobOutcome) error) *awaiter {
@@ -106,7 +106,7 @@ func (a *awaiter) hear(stored Event) error {
 		case a.wanted[name]:
 			delete(a.wanted, name)
 			a.report(o)
-		case !a.sealed:
+		case !a.complete:
 			if len(a.early) >= maxEarly {
 				a.early, a.earlier = map[string]JobOutcome{}, a.early
 			}
@@ -117,11 +117,11 @@ func (a *awaiter) hear(stored Event) error {
 	return a.err
 }
 
-// seal marks that every job is known.
-func (a *awaiter) seal() {
+// setComplete marks that every job is known.
+func (a *awaiter) setComplete() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sealed, a.early, a.earlier = true, nil, nil
+	a.complete, a.early, a.earlier = true, nil, nil
 	a.finish()
 }
 
@@ -134,7 +134,7 @@ func (a *awaiter) report(o JobOutcome) {
 }
 
 func (a *awaiter) finish() {
-	if !a.sealed || len(a.wanted) > 0 {
+	if !a.complete || len(a.wanted) > 0 {
 		return
 	}
 	select {
@@ -196,7 +196,7 @@ func (p *Publisher) PublishAndWait(ctx context.Context, source Messages, w Wait)
 			return published, fmt.Errorf("read the stored events: %w", err)
 		}
 	}
-	a.seal()
+	a.setComplete()
 	return published, a.result(published, a.await(ctx, ended, w))
 }
 

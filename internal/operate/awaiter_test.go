@@ -48,7 +48,7 @@ func TestAnOutcomeMayBeKnownBeforeItsReceipt(t *testing.T) {
 	a, out := awaiting(false)
 	hear(t, a, event(t, "e.1 a succeeded", "e.9 other succeeded"))
 	a.Expect("e.1", "a")
-	a.Seal()
+	a.SetComplete()
 	if !a.Done() || len(*out) != 1 || !slices.Contains(*out, "e.1") {
 		t.Errorf("done %t, reported %v", a.Done(), *out)
 	}
@@ -79,7 +79,7 @@ func TestARetryIsNoOutcome(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(false)
 	a.Expect("e.1", "a")
-	a.Seal()
+	a.SetComplete()
 	hear(t, a, event(t, "e.1 a retrying"))
 	if a.Done() || len(*out) > 0 {
 		t.Errorf("done %t, reported %v", a.Done(), *out)
@@ -101,8 +101,8 @@ func TestItIsNotOverBeforeEveryJobIsKnown(t *testing.T) {
 	if a.Done() {
 		t.Error("over, although more jobs may be published")
 	}
-	a.Seal()
-	a.Seal()
+	a.SetComplete()
+	a.SetComplete()
 	if !a.Done() {
 		t.Error("not over, although every job has its outcome")
 	}
@@ -112,7 +112,7 @@ func TestADelayedJobIsKnownByItsID(t *testing.T) {
 	t.Parallel()
 	a, out := awaiting(true)
 	a.Expect("e.1", "a")
-	a.Seal()
+	a.SetComplete()
 	hear(t, a, event(t, "e.7 a succeeded"))
 	if !a.Done() || !slices.Contains(*out, "e.7") {
 		t.Errorf("done %t, reported %v", a.Done(), *out)

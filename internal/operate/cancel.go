@@ -245,7 +245,7 @@ func (c *canceller) commit(ctx context.Context, j *jobs.Job) error {
 			ID: uuid.Must(uuid.NewV7()).String(), Pool: c.pool, Replica: c.who, Seal: jobs.SealCancel, SealedAt: now, Jobs: []*jobs.Job{j},
 		},
 		Rulings: []jobs.Ruling{{Outcome: jobs.Cancelled, Attempt: j.Record.Attempts, Reason: jobs.ReasonCancelled}},
-		Answers: make([]jobs.Answers, 1), SettledAt: now,
+		Replies: make([]jobs.Replies, 1), SettledAt: now,
 	}
 	s.EncodeEvent(int(c.conn.NATS().MaxPayload()) - eventHeaders)
 	err := c.ledger.Commit(ctx, s)

@@ -108,7 +108,7 @@ func (p *CorePublisher) PublishAndWait(ctx context.Context, source Messages, w W
 		asked.room <- struct{}{} // each request ends with ctx at the latest
 		asked.wg.Go(func() {
 			defer func() { <-asked.room }()
-			asked.settle(p.ask(ctx, m))
+			asked.record(p.ask(ctx, m))
 		})
 	}
 	asked.wg.Wait()
@@ -133,8 +133,8 @@ type conversation struct {
 	failed int
 }
 
-// settle takes one answer; the first fault ends the whole conversation.
-func (c *conversation) settle(o JobOutcome, err error) {
+// record counts one reply; the first fault ends the whole conversation.
+func (c *conversation) record(o JobOutcome, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err == nil {

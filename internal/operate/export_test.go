@@ -17,8 +17,8 @@ func (w Awaiter) Expect(uid, id string) { w.a.expect(uid, id) }
 // Hear is awaiter.hear.
 func (w Awaiter) Hear(e Event) error { return w.a.hear(e) }
 
-// Seal is awaiter.seal.
-func (w Awaiter) Seal() { w.a.seal() }
+// SetComplete is awaiter.setComplete.
+func (w Awaiter) SetComplete() { w.a.setComplete() }
 
 // Kept is how many outcomes of other producers' jobs are remembered.
 func (w Awaiter) Kept() int { return len(w.a.early) + len(w.a.earlier) }

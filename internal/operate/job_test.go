@@ -23,7 +23,7 @@ func settle(t *testing.T, l *ledger.Ledger, batchID string, ruling jobs.Ruling, 
 		j := jobs.Decode(d, 0)
 		s.Batch.Jobs = append(s.Batch.Jobs, &j)
 		s.Rulings = append(s.Rulings, ruling)
-		s.Answers = append(s.Answers, jobs.Answers{nil})
+		s.Replies = append(s.Replies, jobs.Replies{nil})
 	}
 	s.EncodeEvent(1 << 20)
 	if err := l.Commit(t.Context(), s); err != nil {

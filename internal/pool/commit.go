@@ -9,33 +9,33 @@ import (
 )
 
 // rule decides on every job of the batch.
-func (x *executor) rule(b *jobs.Batch, columns []column) *jobs.Settlement {
+func (x *executor) rule(b *jobs.Batch, results []serviceResult) *jobs.Settlement {
 	now := x.now()
 	s := &jobs.Settlement{
 		Batch:     b,
 		Rulings:   make([]jobs.Ruling, len(b.Jobs)),
-		Answers:   make([]jobs.Answers, len(b.Jobs)),
+		Replies:   make([]jobs.Replies, len(b.Jobs)),
 		SettledAt: now,
 	}
 	skipped := &jobs.Reply{Status: jobs.StatusSkipped}
-	cells := make(jobs.Answers, len(b.Jobs)*len(columns))
+	cells := make(jobs.Replies, len(b.Jobs)*len(results))
 	for i, j := range b.Jobs {
-		answers := cells[i*len(columns) : (i+1)*len(columns) : (i+1)*len(columns)]
-		for k := range columns {
-			if columns[k].answers != nil {
-				answers[k] = columns[k].answers[i]
+		replies := cells[i*len(results) : (i+1)*len(results) : (i+1)*len(results)]
+		for k := range results {
+			if results[k].replies != nil {
+				replies[k] = results[k].replies[i]
 			}
 			if !j.Routed(k) {
-				answers[k] = skipped
+				replies[k] = skipped
 			}
 		}
-		s.Answers[i] = answers
-		s.Rulings[i] = x.policy.Rule(j, x.specs, answers, now)
+		s.Replies[i] = replies
+		s.Rulings[i] = x.policy.Rule(j, x.specs, replies, now)
 	}
-	for k := range columns {
+	for k := range results {
 		s.Services = append(s.Services, jobs.ServiceReport{
 			Name: x.specs[k].Name, Required: x.specs[k].Required,
-			Tries: columns[k].tries, Duration: jobs.Millis(columns[k].duration), Error: columns[k].err,
+			Tries: results[k].tries, Duration: jobs.Millis(results[k].duration), Error: results[k].err,
 		})
 	}
 	if s.DataSize() > int64(x.maxEvent()) {
@@ -50,13 +50,13 @@ const eventHeaderRoom = 1024
 // maxEvent is how long an event may be, in bytes, as the server has it now.
 func (x *executor) maxEvent() int { return x.maxPayload() - eventHeaderRoom }
 
-// encodeEvent counts the answers of a settlement and encodes its event.
+// encodeEvent counts the replies of a settlement and encodes its event.
 func (x *executor) encodeEvent(s *jobs.Settlement) {
 	for k := range s.Services {
 		r := &s.Services[k]
 		r.OK, r.Retry, r.Fail, r.Skipped = 0, 0, 0, 0
-		for _, answers := range s.Answers {
-			switch a := answers[k]; {
+		for _, replies := range s.Replies {
+			switch a := replies[k]; {
 			case a == nil:
 			case a.Status == jobs.StatusOK:
 				r.OK++
@@ -119,7 +119,7 @@ func (x *executor) bury(ctx context.Context, s *jobs.Settlement) error {
 		for k, i := range at {
 			if refused.Refused[k] {
 				stored--
-				s.Rulings[i] = x.policy.Postpone(s.Batch.Jobs[i], x.specs, s.Answers[i], reason, x.now())
+				s.Rulings[i] = x.policy.Postpone(s.Batch.Jobs[i], x.specs, s.Replies[i], reason, x.now())
 			}
 		}
 		x.log.Warn().Err(refused.Err).Str("batch_id", s.Batch.ID).Int("jobs", len(letters)-stored).

@@ -68,8 +68,8 @@ type Config struct {
 	// Pool and Replica name this process in batches and events.
 	Pool    string `ignored:"true"`
 	Replica string `ignored:"true"`
-	// Once means that a job cannot come back: what would be retried is failed. Core mode.
-	Once bool `ignored:"true"`
+	// AtMostOnce means that a job cannot come back: what would be retried is failed. Core mode.
+	AtMostOnce bool `ignored:"true"`
 }
 
 // Validate returns every fault of the settings at once, each naming its variable.

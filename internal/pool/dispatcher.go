@@ -278,7 +278,7 @@ func (d *dispatcher) measure(took time.Duration) {
 // then the rest waits for slots.
 func (d *dispatcher) drain() {
 	d.enqueue(d.batcher.Drain(time.Now()))
-	if d.pool.cfg.Once && d.work.Err() == nil {
+	if d.pool.cfg.AtMostOnce && d.work.Err() == nil {
 		return
 	}
 	unstarted := d.suspects.drain()

@@ -51,7 +51,7 @@ func TestDrainFinishesWhatCannotBeGivenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := settings()
-		cfg.Once, cfg.BatchKey = true, mustKey(t, "subject")
+		cfg.AtMostOnce, cfg.BatchKey = true, mustKey(t, "subject")
 		r := start(t, cfg, service{name: "a", answer: after(time.Second, allOK)})
 		for seq := range uint64(3) { // a batch each, for two slots
 			d := delivery(seq + 1)

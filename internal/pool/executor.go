@@ -60,13 +60,13 @@ func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 		return x.giveUp(work, settling, f, batch.Jobs, errLeaseLost)
 	}
 	x.route(batch.Jobs, x.now())
-	columns := x.fanOut(ctx, batch)
+	results := x.fanOut(ctx, batch)
 	f.move(stateSettling)
-	if ctx.Err() != nil && !x.conclusive(batch, columns) {
+	if ctx.Err() != nil && !x.conclusive(batch, results) {
 		f.called(0)
 		return x.giveUp(work, settling, f, batch.Jobs, context.Cause(ctx))
 	}
-	s := x.rule(batch, columns)
+	s := x.rule(batch, results)
 	f.called(s.DataSize())
 	if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {
 		f.move(stateSettled)
@@ -212,9 +212,9 @@ func (x *executor) accountLater(ctx context.Context, members []*jobs.Job) (wait 
 
 // conclusive reports whether every called service gave an answer of its own in time, so that
 // the batch can be settled although its context has ended.
-func (x *executor) conclusive(b *jobs.Batch, columns []column) bool {
-	for i := range columns {
-		if columns[i].err != "" || (columns[i].answers == nil && len(x.missing(b.Jobs, i)) > 0) {
+func (x *executor) conclusive(b *jobs.Batch, results []serviceResult) bool {
+	for i := range results {
+		if results[i].err != "" || (results[i].replies == nil && len(x.missing(b.Jobs, i)) > 0) {
 			return false
 		}
 	}

@@ -19,10 +19,10 @@ const (
 	maxParts = 8
 )
 
-// column is what one service did for a batch: its slot of the result matrix.
-type column struct {
-	// answers has one entry for each job of the batch, nil where it was not called for.
-	answers  []*jobs.Reply
+// serviceResult is what one service did for a batch: one column of the matrix of replies.
+type serviceResult struct {
+	// replies has one entry for each job of the batch, nil where it was not called for.
+	replies  []*jobs.Reply
 	duration time.Duration
 
 	mu    sync.Mutex
@@ -40,9 +40,9 @@ type request struct {
 }
 
 // fanOut calls every service at once for the jobs it is still missing, one goroutine each
-// under one WaitGroup, and returns their columns in the order of the services.
-func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
-	columns := make([]column, len(x.services))
+// under one WaitGroup, and returns their results in the order of the services.
+func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []serviceResult {
+	results := make([]serviceResult, len(x.services))
 	var encoded bodies
 	var wg sync.WaitGroup
 	for i, service := range x.services {
@@ -50,8 +50,8 @@ func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
 		if len(parts) == 0 {
 			continue
 		}
-		c := &caller{executor: x, service: service, batch: b, column: &columns[i]}
-		c.column.answers = make([]*jobs.Reply, len(b.Jobs))
+		c := &caller{executor: x, service: service, batch: b, out: &results[i]}
+		c.out.replies = make([]*jobs.Reply, len(b.Jobs))
 		requests := make([]request, len(parts))
 		for n, p := range parts {
 			requests[n].part = p
@@ -63,12 +63,12 @@ func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []column {
 			defer c.rescue(requests[0].part) // of several, each has a rescue of its own
 			start := time.Now()
 			c.askAll(ctx, requests)
-			c.column.duration = time.Since(start)
+			c.out.duration = time.Since(start)
 			x.probe(pointFirstReply)
 		})
 	}
 	wg.Wait()
-	return columns
+	return results
 }
 
 // missing returns the positions of the jobs that a service has to be called for.
@@ -133,7 +133,7 @@ type caller struct {
 	executor *executor
 	service  Service
 	batch    *jobs.Batch
-	column   *column
+	out      *serviceResult
 }
 
 // askAll makes the calls side by side, at most maxParts at a time.
@@ -194,7 +194,7 @@ func (c *caller) ask(ctx context.Context, p part, body []byte) {
 	if failure == nil {
 		c.note(result.Tries, "")
 		for k, i := range p {
-			c.column.answers[i] = &result.Replies[k]
+			c.out.replies[i] = &result.Replies[k]
 		}
 		return
 	}
@@ -219,17 +219,17 @@ func failed(f *jobs.Failure, n int) *jobs.Reply {
 // answer writes one reply for every job of a part.
 func (c *caller) answer(p part, reply *jobs.Reply) {
 	for _, i := range p {
-		c.column.answers[i] = reply
+		c.out.replies[i] = reply
 	}
 }
 
 // note counts tries, and keeps the last error of the service.
 func (c *caller) note(tries int, err string) {
-	c.column.mu.Lock()
-	defer c.column.mu.Unlock()
-	c.column.tries += tries
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.tries += tries
 	if err != "" {
-		c.column.err = err
+		c.out.err = err
 	}
 }
 

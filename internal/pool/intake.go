@@ -20,7 +20,7 @@ type arrival struct {
 func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) error {
 	defer close(arrivals)
 	patience := ctx
-	if p.cfg.Once {
+	if p.cfg.AtMostOnce {
 		patience = work // what has arrived cannot be given back, so it is worth waiting for room
 	}
 	// One look-up at a time, beside the intake: what is redelivered meanwhile waits together

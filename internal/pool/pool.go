@@ -75,7 +75,7 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 		leases: p.leases, cancelled: p.cancelled, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
-			Once: cfg.Once, Random: rand.Int64N,
+			AtMostOnce: cfg.AtMostOnce, Random: rand.Int64N,
 		},
 	}
 	for _, s := range parts.Services {

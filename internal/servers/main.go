@@ -94,7 +94,7 @@ func try(ctx context.Context, version string, progress io.Writer) (row []string,
 	cmd.Env = append(os.Environ(), faulttest.ServerVariable+"="+server)
 	text, err := cmd.CombinedOutput()
 	for _, c := range checks {
-		cell := verdict(text, c.test)
+		cell := resultOf(text, c.test)
 		if cell == "fails" {
 			failed++
 		}
@@ -109,8 +109,8 @@ func try(ctx context.Context, version string, progress io.Writer) (row []string,
 // lacks finds what a test says of something that is not there.
 var lacks = regexp.MustCompile(notThere + `(.*)`)
 
-// verdict is what a cell says of a test in the output of go test.
-func verdict(text []byte, test string) string {
+// resultOf is the cell for a test, read from the output of go test.
+func resultOf(text []byte, test string) string {
 	result := regexp.MustCompile(`(?m)^--- (PASS|SKIP): ` + test + ` `).FindSubmatch(text)
 	switch {
 	case result == nil:

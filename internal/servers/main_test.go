@@ -19,7 +19,7 @@ func TestACellSaysWhatTheTestsSaid(t *testing.T) {
 		"    x_test.go:1: " + notThere + "needs 2.15\n--- SKIP: TestTheCore (2.27s)\nPASS": "no: needs 2.15",
 		"--- SKIP: TestTheCore (0.00s)\nPASS":                                              "not tested",
 	} {
-		if got := verdict([]byte(text), test); got != want {
+		if got := resultOf([]byte(text), test); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}

@@ -103,7 +103,7 @@ func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) (
 	}
 	defer func() { _ = resp.Body.Close() }()
 	r.answer.noteStatus(resp.StatusCode)
-	if t.reading.verdict(resp.StatusCode) == accepted {
+	if t.reading.classify(resp.StatusCode) == accepted {
 		return t.accept(ctx, cancel, resp, r)
 	}
 	said := jobs.Printable(hide(string(quote(resp, cancel)), t.heads.secrets(r, auth)...), maxQuote)

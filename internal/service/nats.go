@@ -101,7 +101,7 @@ func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jo
 	}
 	status := natsStatus(code)
 	r.answer.noteStatus(status)
-	if t.reading.verdict(status) != accepted {
+	if t.reading.classify(status) != accepted {
 		return nil, t.errorReply(msg, status)
 	}
 	r.answer.noteBody(msg.Data)

@@ -207,9 +207,9 @@ func payload(data json.RawMessage) json.RawMessage {
 	return line.Bytes()
 }
 
-// pause reads retry_after: seconds as a number or in a string, or a Go duration. Like a
+// replyRetryAfter reads retry_after: seconds as a number or in a string, or a Go duration. Like a
 // Retry-After header that makes no sense, anything else counts as not said.
-func pause(raw json.RawMessage, limit time.Duration) time.Duration {
+func replyRetryAfter(raw json.RawMessage, limit time.Duration) time.Duration {
 	if len(raw) == 0 {
 		return 0
 	}

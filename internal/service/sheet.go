@@ -172,7 +172,7 @@ func (s *sheet) result(entry []byte) error {
 		return fmt.Errorf("it gives job %q a status other than ok, retry and fail", jobs.Clip(string(e.ID), 80))
 	}
 	r.Error = jobs.Clip(e.Error, maxErrorText)
-	r.RetryAfter = pause(e.RetryAfter, s.retryMax)
+	r.RetryAfter = replyRetryAfter(e.RetryAfter, s.retryMax)
 	r.Data = payload(e.Data)
 	return nil
 }

@@ -27,7 +27,7 @@ func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 		merged.Failure = worse(first.Failure, second.Failure)
 		return merged
 	}
-	merged.Replies = append(spread(first, half), spread(second, len(call.Jobs)-half)...)
+	merged.Replies = append(repliesOf(first, half), repliesOf(second, len(call.Jobs)-half)...)
 	return merged
 }
 
@@ -51,9 +51,9 @@ func worse(a, b *jobs.Failure) *jobs.Failure {
 	return a
 }
 
-// spread turns the failure of a part into replies for its jobs. A final failure is one job's
+// repliesOf turns the failure of a part into replies for its jobs. A final failure is one job's
 // own only where it stands alone.
-func spread(r jobs.CallResult, n int) []jobs.Reply {
+func repliesOf(r jobs.CallResult, n int) []jobs.Reply {
 	if r.Failure == nil {
 		return r.Replies[:n:n]
 	}

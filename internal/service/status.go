@@ -75,12 +75,12 @@ func (s Statuses) shares(other Statuses) int {
 	return 0
 }
 
-// verdict is how a status is read.
-type verdict uint8
+// class is how a status is read.
+type class uint8
 
 const (
 	// accepted: the reply says the rest.
-	accepted verdict = iota
+	accepted class = iota
 	// again: a failure that may pass.
 	again
 	// refused: the jobs are at fault.
@@ -91,8 +91,8 @@ const (
 	misconfigured
 )
 
-// verdict reads a status. What the settings list goes before what the status means by itself.
-func (r *reading) verdict(code int) verdict {
+// classify reads a status. What the settings list goes before what the status means by itself.
+func (r *reading) classify(code int) class {
 	switch {
 	case r.cfg.OK.has(code):
 		return accepted
@@ -129,7 +129,7 @@ func (r *reading) accuses(code int) bool {
 // failure describes a status that is not accepted. said is what the service wrote, made
 // printable; after is its Retry-After, read at the time now.
 func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Failure {
-	v := r.verdict(code)
+	v := r.classify(code)
 	f := &jobs.Failure{
 		Code: code, Reason: reasonOf(code), Final: v == refused, Misconfigured: v == misconfigured,
 		Free: v == misconfigured || v == notNow, RetryAfter: retryAfter(after, now, r.retryMax),
@@ -146,7 +146,7 @@ func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Fai
 }
 
 // hint says which settings to look at.
-func (r *reading) hint(code int, v verdict) string {
+func (r *reading) hint(code int, v class) string {
 	switch {
 	case v != misconfigured:
 		return ""

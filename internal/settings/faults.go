@@ -36,8 +36,8 @@ func (r *Reader) Err() error {
 	return &FaultsError{Faults: r.faults}
 }
 
-// spread undoes errors.Join, so that faults can be counted and listed.
-func spread(err error) []error {
+// flatten undoes errors.Join, so that faults can be counted and listed.
+func flatten(err error) []error {
 	if err == nil {
 		return nil
 	}
@@ -48,7 +48,7 @@ func spread(err error) []error {
 	var all []error
 	var lines []string
 	for _, e := range joined.Unwrap() {
-		all = append(all, spread(e)...)
+		all = append(all, flatten(e)...)
 		lines = append(lines, e.Error())
 	}
 	if strings.Join(lines, "\n") != err.Error() {

@@ -215,7 +215,7 @@ func mask(v variable, text string) string {
 }
 
 // Note adds the faults of err, each of them if they are joined.
-func (r *Reader) Note(err error) { r.faults = append(r.faults, spread(err)...) }
+func (r *Reader) Note(err error) { r.faults = append(r.faults, flatten(err)...) }
 
 // Settings lists what was filled so far, in its order.
 func (r *Reader) Settings() []Setting { return r.settings }

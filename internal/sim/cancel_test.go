@@ -71,7 +71,7 @@ func cancelOne(ctx context.Context, w *world, l *ledger.Ledger, who string, d jo
 			ID: fmt.Sprintf("batch-%d", serial.Add(1)), Pool: "sim", Replica: who, Seal: jobs.SealCancel, SealedAt: time.Now(), Jobs: []*jobs.Job{&j},
 		},
 		Rulings: []jobs.Ruling{{Outcome: jobs.Cancelled, Reason: jobs.ReasonCancelled}},
-		Answers: make([]jobs.Answers, 1), SettledAt: time.Now(),
+		Replies: make([]jobs.Replies, 1), SettledAt: time.Now(),
 	}
 	s.EncodeEvent(1 << 20)
 	if err := l.Commit(ctx, s); err != nil {

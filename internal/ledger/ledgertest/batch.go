@@ -62,7 +62,7 @@ func Settlement(id string, outcome jobs.Outcome, seqs ...uint64) *jobs.Settlemen
 	if outcome == jobs.Retrying {
 		s.Outcome = jobs.BatchPartial
 	}
-	s.Answers = make([]jobs.Answers, len(seqs))
+	s.Replies = make([]jobs.Replies, len(seqs))
 	return s
 }
 
