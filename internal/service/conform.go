@@ -131,12 +131,17 @@ func (c *conformance) job(id string, data []byte) *jobs.Job {
 	return &j
 }
 
-// jobs returns a job for each id, each like the sample; one for the first id where a request
-// carries one job.
-func (c *conformance) jobs(ids ...string) []*jobs.Job {
+// most is how many jobs a request of the pool may carry.
+func (c *conformance) most() int {
 	if !c.service.Batched() {
-		ids = ids[:1]
+		return 1
 	}
+	return max(c.sample.BatchSize, 1)
+}
+
+// jobs returns a job for each id, each like the sample, as many as one request may carry.
+func (c *conformance) jobs(ids ...string) []*jobs.Job {
+	ids = ids[:min(len(ids), c.most())]
 	list := make([]*jobs.Job, len(ids))
 	for i, id := range ids {
 		list[i] = c.job(id, c.sample.Data)
@@ -158,13 +163,13 @@ func (c *conformance) call(list ...*jobs.Job) *jobs.Call {
 
 // ask sends a request to the service within its time-out.
 func (c *conformance) ask(ctx context.Context, call *jobs.Call) answered {
-	a := c.askBy(ctx, c.service, call, c.cfg.Timeout)
+	a := c.askBy(ctx, c.service, call, c.cfg.Timeout, 0)
 	c.slowest = max(c.slowest, a.took)
 	return a
 }
 
-// askBy sends a request by a service with settings of its own.
-func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, within time.Duration) (a answered) {
+// askBy sends a request by a service with settings of its own. age is how old its signature is.
+func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, within, age time.Duration) (a answered) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	a.call = call
@@ -173,7 +178,7 @@ func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, wi
 		a.failure = failure
 		return a
 	}
-	r.answer = &a.answer
+	r.answer, r.age = &a.answer, age
 	start := time.Now()
 	a.replies, a.failure = s.attempt(ctx, r)
 	a.took = time.Since(start)

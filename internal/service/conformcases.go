@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +117,7 @@ func (c *conformance) repeated(ctx context.Context) {
 func (c *conformance) cutOff(ctx context.Context) {
 	call := c.call(c.jobs("slow-1", "slow-2")...)
 	within := max(c.usual.took/2, time.Millisecond)
-	c.askBy(ctx, c.service, call, within)
+	c.askBy(ctx, c.service, call, within, 0)
 	c.done("slow reply", fmt.Sprintf("a request given up after %v, as at %s, then sent again", within.Round(100*time.Microsecond), Variable(c.ref.Name, "TIMEOUT")), c.ask(ctx, call))
 }
 
@@ -130,7 +131,7 @@ func (c *conformance) sameID(ctx context.Context) {
 	} else {
 		c.done("id used again", "another job with the id of the sample and a rollcalluid of its own", a)
 	}
-	if !c.service.Batched() {
+	if c.most() < 2 {
 		return
 	}
 	a = c.ask(ctx, c.call(c.jobs("twin", "twin")...))
@@ -148,7 +149,7 @@ func (c *conformance) sameID(ctx context.Context) {
 // oddIDs sends ids as producers may choose them.
 func (c *conformance) oddIDs(ctx context.Context) {
 	odd := []string{"ü / \"%\\ 100%", "1e3", "." + strings.Repeat("x", 200)}
-	for _, ids := range c.portions(odd) {
+	for ids := range slices.Chunk(odd, min(c.most(), len(odd))) {
 		a := c.ask(ctx, c.call(c.jobs(ids...)...))
 		sent := fmt.Sprintf("unusual ids, such as %q", jobs.Clip(ids[0], 40))
 		switch {
@@ -160,18 +161,6 @@ func (c *conformance) oddIDs(ctx context.Context) {
 			c.note("unusual ids", sent, a, Doubtful, "ids are any text; these are treated otherwise than usual ones")
 		}
 	}
-}
-
-// portions are the ids of each request: all in one, or one in each.
-func (c *conformance) portions(ids []string) [][]string {
-	if c.service.Batched() {
-		return [][]string{ids}
-	}
-	var each [][]string
-	for _, id := range ids {
-		each = append(each, []string{id})
-	}
-	return each
 }
 
 // junk is what no service expects: no JSON, no text.
@@ -234,9 +223,9 @@ func (c *conformance) large(ctx context.Context) {
 	if !c.cfg.sendsBody() {
 		return
 	}
-	n, size := max(c.sample.BatchSize, 1), c.sample.BatchBytes
+	n, size := c.most(), c.sample.BatchBytes
 	if !c.service.Batched() {
-		n, size = 1, min(size, maxLarge)
+		size = min(size, maxLarge)
 	}
 	call := c.full(n, size)
 	for !c.service.transport.fits(call) && size > jobs.KiB { // over NATS it would go in parts
@@ -291,15 +280,21 @@ func (c *conformance) signature(ctx context.Context) {
 	c.refused("wrong signature", "the sample, signed with another secret", c.askOther(ctx, wrong, "wrong-signature"))
 	wrong.Secret = jobs.Secret{}
 	c.refused("no signature", "the sample, not signed", c.askOther(ctx, wrong, "no-signature"))
+	c.refused("old signature", "the sample, signed ten minutes ago, as somebody may send it again who has recorded it",
+		c.askBy(ctx, c.service, c.call(c.jobs("old-signature")...), c.cfg.Timeout, oldSignature))
 }
+
+// oldSignature is twice the tolerance that Standard Webhooks suggests.
+const oldSignature = 10 * time.Minute
 
 // token sends a request without the bearer token.
 func (c *conformance) token(ctx context.Context) {
-	if c.cfg.Token.IsZero() {
+	if c.cfg.Token.IsZero() && c.cfg.OAuthURL == "" {
 		return
 	}
 	without := c.cfg
 	without.Token = jobs.Secret{}
+	without.OAuthURL, without.OAuthID, without.OAuthSecret, without.OAuthScopes = "", "", jobs.Secret{}, nil
 	c.refused("no token", "the sample, without "+headerAuthorization, c.askOther(ctx, without, "no-token"))
 }
 
@@ -311,7 +306,7 @@ func (c *conformance) askOther(ctx context.Context, cfg Config, id string) answe
 		return answered{call: call, failure: &jobs.Failure{Reason: jobs.ReasonOther, Err: err}}
 	}
 	defer s.Close()
-	return c.askBy(ctx, s, call, cfg.Timeout)
+	return c.askBy(ctx, s, call, cfg.Timeout, 0)
 }
 
 // refused judges the answer to a request that the service should not have taken.

@@ -114,7 +114,7 @@ func (h *heads) of(r *request, auth string) http.Header {
 		h.ofBody(call, header, set)
 	}
 	if s := h.sign.get(); len(s.secrets) > 0 {
-		timestamp, signature := s.sign(call.Key, time.Now(), h.cfg.bodyOf(call))
+		timestamp, signature := s.sign(call.Key, time.Now().Add(-r.age), h.cfg.bodyOf(call))
 		set(headerWebhookID, call.Key)
 		set(headerWebhookTime, timestamp)
 		set(headerWebhookSign, signature)

@@ -175,7 +175,7 @@ func (t *natsTransport) header(r *request) nats.Header {
 		}
 	}
 	if s := t.sign.get(); len(s.secrets) > 0 {
-		timestamp, signature := s.sign(call.Key, time.Now(), call.Body)
+		timestamp, signature := s.sign(call.Key, time.Now().Add(-r.age), call.Body)
 		h["webhook-id"], h["webhook-timestamp"], h["webhook-signature"] = []string{call.Key}, []string{timestamp}, []string{signature}
 	}
 	for i := range t.extra {

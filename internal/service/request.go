@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"rollcall/internal/jobs"
 )
@@ -18,6 +19,8 @@ type request struct {
 	subject string
 	// extra are the values of _HEADERS, in their order.
 	extra []string
+	// age is how long ago the request pretends to have been signed; 0 but in a conformance check.
+	age time.Duration
 	// answer keeps what the service answered, where somebody wants to know; else it is nil.
 	answer *answer
 }
