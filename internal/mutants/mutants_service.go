@@ -38,4 +38,12 @@ var ofService = []mutant{
 		"an answer of a service's own is unreadable", "a success is not called again",
 		"internal/service/reply.go", "case dialect == \"\":\n\t\treturn d.ok(len(call.Jobs)), nil", "case dialect == \"\":\n\t\treturn nil, unreadable(\"no dialect\")", service,
 	},
+	{
+		"the check takes a refused repetition for fine", "the check names what would turn done jobs into dead letters",
+		"internal/service/conformcases.go", "\tcase hasFailed(a):\n\t\tc.note(check, sent, a, Wrong, \"jobs that are done", "\tcase false:\n\t\tc.note(check, sent, a, Wrong, \"jobs that are done", service,
+	},
+	{
+		"the check takes any refusal of a signature for fine", "the check names what would turn a wrong secret into dead letters",
+		"internal/service/conformcases.go", "case f != nil && f.Misconfigured:\n\t\tc.note(check, sent, a, Good, \"\")\n\tcase f == nil && !hasFailed(a):", "case f != nil:\n\t\tc.note(check, sent, a, Good, \"\")\n\tcase f == nil && !hasFailed(a):", service,
+	},
 }
