@@ -98,7 +98,7 @@ func (s *Source) respond(d *jobs.Delivery, verb string, body []byte) error {
 		s.mu.Unlock()
 		s.log.Debug().Str("uid", d.Ref.UID()).Str("verb", verb).Msg("a settlement of a stream that is gone is dropped")
 		return nil
-	case len(s.settlements) > 0 || !s.proven(time.Now()):
+	case len(s.settlements) > 0 || !s.proven(time.Now(), proofAge):
 		full := len(s.settlements) >= maxSettlements
 		if !full {
 			s.settlements = append(s.settlements, settlement{epoch: d.Ref.Epoch, reply: d.Reply, body: body})
@@ -117,15 +117,17 @@ func (s *Source) respond(d *jobs.Delivery, verb string, body []byte) error {
 	return nil
 }
 
-// proven reports whether the stream is known to be that of the binding. The lock is held.
-func (s *Source) proven(now time.Time) bool {
-	return !s.binding.open() && s.setup.water.current() == nil && now.Sub(s.binding.proven) <= proofAge
+// proven reports whether the stream is known to be that of the binding, as it was seen no longer
+// than age ago. The lock is held.
+func (s *Source) proven(now time.Time, age time.Duration) bool {
+	return !s.binding.open() && s.setup.water.current() == nil && now.Sub(s.binding.proven) <= age
 }
 
-// flush sends the settlements that wait, if the stream is certain, and drops those of others.
+// flush sends the settlements that wait, if the stream is certain, and drops those of others. It
+// is called when the stream was looked at, however long the answer was on its way.
 func (s *Source) flush() {
 	s.mu.Lock()
-	if !s.proven(time.Now()) {
+	if !s.proven(time.Now(), answerAge) {
 		s.mu.Unlock()
 		return
 	}

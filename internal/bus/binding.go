@@ -28,6 +28,9 @@ const (
 	// server settles by sequence alone, so a settlement that reaches a recreated stream
 	// settles another job. Shorter than recreateAfter by far.
 	proofAge = 100 * time.Millisecond
+	// answerAge is how long ago at most the stream was asked for when the answer still counts for
+	// what waits for it: on a slow link it queues behind jobs. Shorter than recreateAfter.
+	answerAge = 1500 * time.Millisecond
 )
 
 // binding is what the source knows of its stream and consumer. A recreated stream numbers its
@@ -212,6 +215,7 @@ func (s *Source) prove(ctx context.Context) {
 		s.binding.reasons++
 	default:
 		s.binding.proven = begun
+		s.pulls.window.queued(time.Since(begun))
 	}
 	s.mu.Unlock()
 	s.flush()

@@ -34,6 +34,16 @@ func ReadPubAck(data []byte, n int) (first uint64, err error) { return readPubAc
 // Pulls is pulls for the tests.
 type Pulls struct{ p pulls }
 
+// NewPulls returns the account of a source that begins.
+func NewPulls() Pulls { return Pulls{pulls{window: window{size: firstWindow}}} }
+
+// End is how the source reads the status that ends a pull which took so long.
+func (p *Pulls) End(number uint64, undelivered int, bytes int64, took, lease time.Duration) {
+	pull := p.p.live[number]
+	p.p.window.measure(took, pull.bytes-bytes, pull.fills, lease)
+	p.p.ended(number, undelivered, bytes, time.Now())
+}
+
 // Size is pulls.size.
 func (p *Pulls) Size(room, waiting jobs.Room, minBytes int64) (int, int64) {
 	return p.p.size(room, waiting, minBytes, terms{})
@@ -123,6 +133,13 @@ func (s *Source) Stopped(d time.Duration) {
 	for i := range s.ready {
 		s.ready[i].Received = s.ready[i].Received.Add(-d)
 	}
+}
+
+// Waiting is how many deliveries have arrived and were not handed out.
+func (s *Source) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ready)
 }
 
 // Looked reports whether the streams were looked at once.

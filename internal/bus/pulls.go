@@ -33,15 +33,6 @@ const (
 	// or not answer at all, before the source is not ready.
 	refusalsBearable   = 3
 	unansweredBearable = 2
-	// firstWindow and minWindow are how many bytes are asked for at first, and at least: even a
-	// link of 64 kbit/s carries the least within a lease of the default length.
-	firstWindow = 64 << 10
-	minWindow   = 16 << 10
-	maxWindow   = 64 << 20
-	// windowShare is the part of the window that must be free before more is asked for.
-	windowShare = 4
-	// leaseShare is the part of a lease that a pull's data may take to arrive.
-	leaseShare = 12
 	// ranks is how many ranks a pull can have at the broker; 0 is served first.
 	ranks = 10
 )
@@ -54,12 +45,9 @@ type pulls struct {
 	last uint64
 	// jobs and bytes asked for that have neither arrived nor been called off. Never too
 	// low: what is uncertain counts as still to come until its pull is written off.
-	jobs  int
-	bytes int64
-	// window bounds the bytes that are asked for and have not arrived: their leases begin when
-	// the broker sends them, and on a slow link they take long. It grows while what it holds
-	// arrives at once. 0 = no bound.
-	window int64
+	jobs   int
+	bytes  int64
+	window window
 	// large is set when the next job is larger than a pull: then one job of any size is asked for.
 	large bool
 	// capacity is the largest room the pool ever had.
@@ -74,6 +62,8 @@ type pull struct {
 	bytes int64
 	begun time.Time
 	ends  time.Time
+	// fills is how many bytes of the window its jobs should take, if the window was full with it.
+	fills int64
 	// lost is set when the connection broke while the pull was open: nobody will answer it.
 	lost bool
 }
@@ -90,11 +80,17 @@ func (p *pulls) size(room, waiting jobs.Room, minBytes int64, allowed terms) (n 
 	if allowed.maxJobs > 0 {
 		free, share = min(free, allowed.maxJobs), min(share, allowed.maxJobs)
 	}
-	if p.window > 0 && p.large {
+	windowed := p.window.size > 0 && !p.large
+	switch fits, known := p.window.jobs(); {
+	case p.window.size > 0 && p.large:
 		free, share = min(free, 1), 1
-	} else if p.window > 0 {
-		bytes = min(bytes, p.window-p.bytes)
-		minBytes = min(minBytes, p.window/windowShare)
+	case known:
+		free, share = min(free, fits-p.jobs), min(share, max(fits/windowShare, 1))
+	case windowed && p.jobs > 0: // until it is known what jobs weigh, one pull at a time
+		return 0, 0
+	}
+	if windowed {
+		minBytes = min(minBytes, p.window.size/windowShare)
 	}
 	if allowed.maxBytes > 0 {
 		bytes, minBytes = min(bytes, allowed.maxBytes), min(minBytes, allowed.maxBytes)
@@ -106,6 +102,9 @@ func (p *pulls) size(room, waiting jobs.Room, minBytes int64, allowed terms) (n 
 	if free >= jobs.PageSize {
 		// Whole pages keep neighbouring replicas out of each other's pages.
 		free -= free % jobs.PageSize
+	}
+	if windowed {
+		bytes = min(bytes, p.window.bytes(free))
 	}
 	return free, max(bytes, minBytes)
 }
@@ -129,14 +128,21 @@ func (p *pulls) begin(n int, bytes int64, now time.Time, expiry time.Duration) u
 		p.live = make(map[uint64]pull)
 	}
 	p.last++
-	p.live[p.last] = pull{jobs: n, bytes: bytes, begun: now, ends: now.Add(expiry + pullGrace)}
 	p.jobs += n
 	p.bytes += bytes
+	asked := pull{jobs: n, bytes: bytes, begun: now, ends: now.Add(expiry + pullGrace)}
+	if fits, known := p.window.jobs(); !known || fits-p.jobs < jobs.PageSize {
+		asked.fills = max(int64(n)*p.window.average, 1)
+	}
+	p.live[p.last] = asked
 	return p.last
 }
 
 // arrived notes one delivery.
 func (p *pulls) arrived(size int64) {
+	if !p.large {
+		p.window.weigh(size)
+	}
 	p.large = false
 	p.jobs = max(p.jobs-1, 0)
 	p.spend(size)
@@ -176,19 +182,6 @@ func (p *pulls) ended(number uint64, undelivered int, bytes int64, now time.Time
 		p.live[stragglers] = pull{jobs: p.jobs, bytes: p.bytes, ends: now.Add(pullGrace)}
 	}
 	p.tidy()
-}
-
-// measure adapts the window to how long a pull took to bring so many bytes. The broker ends a
-// pull within its expiry; what comes later than that has queued on the link.
-func (p *pulls) measure(took time.Duration, bytes int64, lease time.Duration) {
-	bearable := max(lease/leaseShare, pullLag)
-	switch {
-	case bytes <= 0 || p.window == 0:
-	case took > pullExpiry+bearable:
-		p.window = max(p.window/2, minWindow)
-	case took <= bearable && bytes >= p.window/2:
-		p.window = min(2*p.window, maxWindow)
-	}
 }
 
 // tidy forgets the bytes when no job is to come: the broker need not count them as we do.
@@ -341,15 +334,15 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 	s.mu.Lock()
 	asked := s.pulls.live[n].bytes
 	if pull, live := s.pulls.live[n]; normal && live {
-		s.pulls.measure(time.Since(pull.begun), pull.bytes-int64(bytes), s.lease())
+		s.pulls.window.measure(time.Since(pull.begun), pull.bytes-int64(bytes), pull.fills, s.lease())
 		s.pulls.ended(n, int(undelivered), int64(bytes), time.Now())
 	} else {
 		s.pulls.writeOff(n)
 	}
-	switch tooLarge := strings.Contains(description, "Exceeds MaxBytes"); {
-	case tooLarge && int64(bytes) == asked && !s.pulls.large && s.binding.terms.maxBytes == 0:
+	switch tooLarge := strings.Contains(description, "Exceeds MaxBytes") && int64(bytes) == asked; {
+	case tooLarge && !s.pulls.large && s.binding.terms.maxBytes == 0:
 		s.pulls.large = true
-	case normal && !(tooLarge && int64(bytes) == asked):
+	case normal && !tooLarge:
 		s.answered()
 	default:
 		s.refused(status + " " + description)

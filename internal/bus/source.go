@@ -69,7 +69,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		inbox: conn.nc.NewInbox() + ".",
 		wake:  make(chan struct{}, 1), check: make(chan struct{}, 1),
 		draw: rand.IntN, bodies: newBodies(), binding: newBinding(),
-		retry: retry.Backoff{Lo: minRebind, Hi: maxRebind}, pulls: pulls{window: firstWindow},
+		retry: retry.Backoff{Lo: minRebind, Hi: maxRebind}, pulls: pulls{window: window{size: firstWindow}},
 	}
 	conn.onResume(s.resume)
 	setup.water.onSetBack(s.drop)

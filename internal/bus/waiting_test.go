@@ -67,6 +67,7 @@ func leaveTwoWaiting(t testing.TB, conn *bus.Conn, source *bus.Source, intake co
 			return err == nil && (info.NumAckPending == 2 && info.NumPending == 0 || info.NumAckPending == 0 && info.NumWaiting == 0)
 		})
 		if info.NumAckPending == 2 {
+			eventually(t, "both have arrived", func() bool { return source.Waiting() == 2 })
 			return
 		}
 		ackAll(t, source, receive(t, intake, source, 2)) // the pull was over before: once more

@@ -61,7 +61,7 @@ var ofBus = []mutant{
 	},
 	{
 		"settlements are sent without a look at the stream", "every accepted job is final or still stored",
-		"internal/bus/ack.go", "case len(s.settlements) > 0 || !s.proven(time.Now()):", "case len(s.settlements) > 0:",
+		"internal/bus/ack.go", "case len(s.settlements) > 0 || !s.proven(time.Now(), proofAge):", "case len(s.settlements) > 0:",
 		[]string{"./internal/bus", "-run", "TestSettlements"},
 	},
 	{
@@ -98,7 +98,11 @@ var ofBus = []mutant{
 		"internal/bus/denials.go", "if len(d.seen) >= maxDenials {", "if false {", []string{"./internal/bus", "-run", "TestDenials"},
 	},
 	{
+		"pulls ask for exactly the bytes that their jobs weigh", "jobs come as long as some are waiting",
+		"internal/bus/window.go", "return slack * int64(n)", "return int64(n)", []string{"./internal/bus", "-run", "FitsTheWindow"},
+	},
+	{
 		"pulls ask for more than the link carries", "a slow link costs no repeated calls",
-		"internal/bus/pulls.go", "bytes = min(bytes, p.window-p.bytes)", "", []string{"./internal/bus", "-run", "SlowLink"},
+		"internal/bus/pulls.go", "min(free, fits-p.jobs)", "free", []string{"./internal/bus", "-run", "SlowLink"},
 	},
 }
