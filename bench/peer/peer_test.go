@@ -72,7 +72,7 @@ func call(t *testing.T, url string, ids ...string) []string {
 		} `json:"batchItemFailures"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		t.Fatalf("the answer %q: %v", body, err)
+		t.Fatalf("the reply %q: %v", body, err)
 	}
 	var retry []string
 	for _, f := range answer.Failures {

@@ -18,7 +18,7 @@ import (
 // Services are the microservices of a benchmark, each on a loopback port of its own.
 type Services struct {
 	Count int
-	// Delay before an answer, give or take Jitter, evenly spread.
+	// Delay before a reply, give or take Jitter, evenly spread.
 	Delay, Jitter time.Duration
 	// RetryShare of the jobs, 0 to 1, are answered "retry" by the first service the first
 	// time it sees them.
@@ -116,7 +116,7 @@ func (f *flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = append(answer, '}')
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(answer, `]}`...)) // a client that is gone needs no answer
+	_, _ = w.Write(append(answer, `]}`...)) // a client that is gone needs no reply
 }
 
 // refuse reports whether the job is one to retry, seen for the first time. The jobs are

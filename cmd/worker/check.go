@@ -26,7 +26,7 @@ func (c *cli) checkCommand() *cobra.Command {
 	var f checkFlags
 	command := &cobra.Command{
 		Use:   "check URL|NAME",
-		Short: "Try out a service, and say how a pool would read each of its answers",
+		Short: "Try out a service, and say how a pool would read each of its replies",
 		Long: `Check sends a service what a pool sends on good days and on bad ones: a batch, the same again,
 an id that is used twice, unusual ids, a job that is no job, as much as fits, wrong signatures. It prints what
 each answer means to a pool. The jobs are real to the service; their ids begin with check-.

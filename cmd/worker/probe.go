@@ -74,7 +74,7 @@ func (c *cli) probe(ctx context.Context, target string) error {
 	}
 	defer response.Body.Close()
 	if _, err := io.Copy(c.stdout, io.LimitReader(response.Body, maxProbe)); err != nil {
-		return fmt.Errorf("probe %s: read the answer: %w", target, err)
+		return fmt.Errorf("probe %s: read the reply: %w", target, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("probe %s: %s", target, response.Status)

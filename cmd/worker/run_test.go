@@ -305,7 +305,7 @@ func TestCoreModeAnswersTheProducer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if entry.Outcome != "failed" || entry.Services["billing"] != "ok" || entry.Services["search"] != "fail" || entry.Reason != "no such order" {
-		t.Errorf("the answer is %s", answer.Data)
+		t.Errorf("the reply is %s", answer.Data)
 	}
 	event, err := events.NextMsg(limit)
 	if err != nil || !strings.HasPrefix(event.Subject, "batches.default.failed.") {

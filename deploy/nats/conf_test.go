@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, faulttest.ServerLeftovers())
 }
 
-// soon is long enough for an answer. Only a failing test waits that long.
+// soon is long enough for a reply. Only a failing test waits that long.
 const soon = 10 * time.Second
 
 // start runs a server with the configuration file at path on a free port.

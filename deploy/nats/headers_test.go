@@ -172,14 +172,14 @@ func othersWork(t *testing.T, s *server.Server, js jetstream.JetStream) map[stri
 	return held
 }
 
-// order publishes with every header to subject, and waits for the server's answer to each.
+// order publishes with every header to subject, and waits for the server's reply to each.
 func order(t *testing.T, nc *nats.Conn, subject string, outside []string) {
 	t.Helper()
 	for _, target := range outside {
 		for _, header := range acting(target) {
 			m := &nats.Msg{Subject: subject, Header: header, Data: []byte("{}")}
 			if header["Nats-Trace-Dest"] != nil {
-				// A trace that the user may not ask for is dropped without an answer.
+				// A trace that the user may not ask for is dropped without a reply.
 				if err := nc.PublishMsg(m); err != nil {
 					t.Fatal(err)
 				}

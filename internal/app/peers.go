@@ -41,7 +41,7 @@ type peers struct {
 	roll   roll
 	log    zerolog.Logger
 	digest string
-	// wanted holds one token while somebody waits for a fresh answer.
+	// wanted holds one token while somebody waits for a fresh reply.
 	wanted chan struct{}
 	// warned is when a mix was logged last; zero while there is none. Only run uses it.
 	warned time.Time

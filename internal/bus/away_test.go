@@ -127,7 +127,7 @@ func TestNothingIsHandedOutBeforeTheReconnectIsKnown(t *testing.T) {
 }
 
 // TestAnEventOfCoreModeWaitsForTheConnection: nobody else has the event, and the producers
-// wait for their answers.
+// wait for their replies.
 func TestAnEventOfCoreModeWaitsForTheConnection(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -161,6 +161,6 @@ func TestAnEventOfCoreModeWaitsForTheConnection(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := answers.NextMsg(patience); err != nil {
-		t.Errorf("the producer got no answer: %v", err)
+		t.Errorf("the producer got no reply: %v", err)
 	}
 }

@@ -290,7 +290,7 @@ func (s *Source) find(ctx context.Context) (binding, error) {
 	}, nil
 }
 
-// adopt takes over what was found, as an answer to so many reasons. It returns what has to be
+// adopt takes over what was found, which ends so many reasons to look. It returns what has to be
 // given back because the source is draining. The lock is held.
 func (s *Source) adopt(found binding, reasons uint64) (back []jobs.Delivery) {
 	b := &s.binding

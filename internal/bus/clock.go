@@ -19,7 +19,7 @@ const (
 	skewBearable = 2 * time.Second
 )
 
-// Clock estimates the clock of the broker from the times that its answers carry. Jobs are dated
+// Clock estimates the clock of the broker from the times that its replies carry. Jobs are dated
 // by it, so their ages and every relative time are judged by it too; the clock of this machine
 // may be wrong. It is safe for concurrent use.
 type Clock struct {
@@ -42,7 +42,7 @@ type clockSample struct {
 
 func newClock(log zerolog.Logger) *Clock { return &Clock{log: log, now: time.Now} }
 
-// observe takes in an answer that the broker stamped between the moments when it was asked for
+// observe takes in a reply that the broker stamped between the moments when it was asked for
 // and received, both by our clock.
 func (c *Clock) observe(asked, stamped, received time.Time) {
 	if stamped.IsZero() {
@@ -68,8 +68,8 @@ func (c *Clock) observe(asked, stamped, received time.Time) {
 	}
 }
 
-// Skew returns how far the broker's clock is ahead of ours, by the answer that took the least
-// time; false if no answer is recent enough to tell. What an answer cannot tell, half of the
+// Skew returns how far the broker's clock is ahead of ours, by the reply that took the least
+// time; false if no reply is recent enough to tell. What a reply cannot tell, half of the
 // time it took, counts as no skew.
 func (c *Clock) Skew() (ahead time.Duration, known bool) {
 	c.mu.Lock()

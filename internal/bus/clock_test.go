@@ -43,17 +43,17 @@ func TestTheBrokersClockIsKnown(t *testing.T) {
 	}
 }
 
-// TestASlowAnswerSaysLittleAboutTheClock: what an answer that took long cannot tell is no skew.
+// TestASlowAnswerSaysLittleAboutTheClock: what a reply that took long cannot tell is no skew.
 func TestASlowAnswerSaysLittleAboutTheClock(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	clock := bus.NewClock(nopLog())
 	clock.Observe(start.Add(-20*time.Second), start.Add(-time.Second), start)
 	if skew, known := clock.Skew(); !known || skew != 0 {
-		t.Errorf("the skew is %v (known: %v), want 0 of an answer that took 20 s", skew, known)
+		t.Errorf("the skew is %v (known: %v), want 0 of a reply that took 20 s", skew, known)
 	}
 	clock.Observe(start.Add(-2*time.Second), start.Add(59*time.Second), start)
 	if skew, _ := clock.Skew(); skew != time.Minute {
-		t.Errorf("the skew is %v, want that of the answer that took the least time", skew)
+		t.Errorf("the skew is %v, want that of the reply that took the least time", skew)
 	}
 }

@@ -66,7 +66,7 @@ func (m *stored) entry() ledger.Entry {
 	return ledger.Entry{Subject: m.subject, Seq: m.seq, Stored: m.time, Data: m.data}
 }
 
-// directGet sends a batched read and calls each for every message of the answer; without any
+// directGet sends a batched read and calls each for every message of the reply; without any
 // there is nothing to call it for, and that is no error. pending is how many more there are.
 func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (pending uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)

@@ -14,7 +14,7 @@ import (
 	"rollcall/internal/ledger"
 )
 
-// applyTimeout is how long an answer to a commit is waited for before it counts as lost.
+// applyTimeout is how long a reply to a commit is waited for before it counts as lost.
 const applyTimeout = 5 * time.Second
 
 // Headers of an atomic publish (ADR-50; server/stream.go, processJetStreamAtomicBatchMsg).
@@ -97,7 +97,7 @@ func publishError(err error) error {
 	}
 }
 
-// pubAck is the answer to a publish; the server's own type is JSPubAckResponse.
+// pubAck is the reply to a publish; the server's own type is JSPubAckResponse.
 type pubAck struct {
 	Error *struct {
 		Code        int    `json:"code"`
@@ -110,12 +110,12 @@ type pubAck struct {
 
 func decodePubAck(data []byte) (ack pubAck, err error) {
 	if err := json.Unmarshal(data, &ack); err != nil {
-		return pubAck{}, fmt.Errorf("read the answer to a publish: %w", err)
+		return pubAck{}, fmt.Errorf("read the reply to a publish: %w", err)
 	}
 	return ack, nil
 }
 
-// readPubAck returns the sequence of the first of n messages. The answer names the last one;
+// readPubAck returns the sequence of the first of n messages. The reply names the last one;
 // the others of an atomic publish are stored right before it.
 func readPubAck(data []byte, n int) (first uint64, err error) {
 	ack, err := decodePubAck(data)

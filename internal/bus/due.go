@@ -121,7 +121,7 @@ func purge(ctx context.Context, conn *Conn, stream string, what purgeRequest) (p
 		Purged uint64              `json:"purged"`
 	}
 	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the answer: %w", err)
+		return 0, fmt.Errorf("read the reply: %w", err)
 	}
 	if result.Error != nil {
 		return 0, result.Error

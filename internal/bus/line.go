@@ -32,7 +32,7 @@ const (
 // partition. So a lost line is closed by a reset, which discards what the kernel holds.
 //
 // A line is dead when nothing has passed for a while in either direction. Unanswered pings
-// would not tell: on a slow link the answer queues behind a second's worth of jobs.
+// would not tell: on a slow link the reply queues behind a second's worth of jobs.
 type line struct {
 	*net.TCPConn
 	// passed is when bytes were last seen to pass, nanoseconds after began.

@@ -30,7 +30,7 @@ func connectThrough(t testing.TB, url string) (*bus.Conn, *faulttest.Proxy) {
 }
 
 // giveUp sends everything that a replica sends and that must not arrive after it was given up:
-// a request, as commits and service calls are, a message without an answer, as acks are, and a
+// a request, as commits and service calls are, a message without a reply, as acks are, and a
 // dead letter. It returns once each has failed or was given up.
 func giveUp(t *testing.T, conn *bus.Conn, body []byte) {
 	t.Helper()

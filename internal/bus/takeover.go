@@ -140,7 +140,7 @@ func (s *Setup) nextJob(ctx context.Context, filter string, from uint64) (uint64
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the answer: %w", err)
+		return 0, fmt.Errorf("read the reply: %w", err)
 	}
 	switch {
 	case result.Error == nil:

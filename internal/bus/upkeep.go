@@ -97,7 +97,7 @@ func (u upkeep) Purge(ctx context.Context, filter string) (uint64, error) {
 		Purged uint64              `json:"purged"`
 	}
 	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the answer: %w", err)
+		return 0, fmt.Errorf("read the reply: %w", err)
 	}
 	if result.Error != nil {
 		return 0, result.Error

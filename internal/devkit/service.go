@@ -37,7 +37,7 @@ type Call struct {
 	Jobs     []Job
 }
 
-// Result is the answer for one job in the results dialect.
+// Result is the reply for one job in the results dialect.
 type Result struct {
 	ID     string `json:"id"`
 	Status string `json:"status"`

@@ -152,7 +152,7 @@ func (b *Broker) WaitHealthy(query string) {
 	})
 }
 
-// probe returns the status of a monitoring page, 0 if there is no answer.
+// probe returns the status of a monitoring page, 0 if there is no reply.
 func (b *Broker) probe(page string) int {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get(b.http + page)

@@ -89,7 +89,7 @@ func (c *Cluster) ConsumerLeader(js jetstream.JetStream, stream, consumer string
 	})
 }
 
-// leader asks until the answer names a node, since an election may be under way.
+// leader asks until the reply names a node, since an election may be under way.
 func (c *Cluster) leader(what string, ask func(context.Context) (*jetstream.ClusterInfo, error)) *Broker {
 	c.t.Helper()
 	var found *Broker

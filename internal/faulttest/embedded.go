@@ -8,7 +8,7 @@ import (
 )
 
 // ServerLeftovers are options of goleak for the goroutines that may outlive an embedded nats-server that ends while a
-// stream is about to source another: a goroutine that waits for an answer for some seconds.
+// stream is about to source another: a goroutine that waits for a reply for some seconds.
 func ServerLeftovers() goleak.Option {
 	return goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3")
 }

@@ -158,7 +158,7 @@ func (l *Load) publish(ctx context.Context, n int) error {
 	return nil
 }
 
-// chunk publishes some jobs at once and repeats those without an answer.
+// chunk publishes some jobs at once and repeats those without a reply.
 func (l *Load) chunk(ctx context.Context, numbers []int) error {
 	pending := make(map[int]jetstream.PubAckFuture, len(numbers))
 	for _, n := range numbers {

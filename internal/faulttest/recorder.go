@@ -42,9 +42,9 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
-	// Wait before the answer is sent.
+	// Wait before the reply is sent.
 	Wait time.Duration
-	// Hang means that no answer is ever sent.
+	// Hang means that no reply is ever sent.
 	Hang bool
 }
 
@@ -206,7 +206,7 @@ func (r *Recorder) reply(w http.ResponseWriter, req *http.Request, a Answer) {
 	if a.Status != 0 {
 		w.WriteHeader(a.Status)
 	}
-	_, _ = io.WriteString(w, a.Body) // a caller that left needs no answer
+	_, _ = io.WriteString(w, a.Body) // a caller that left needs no reply
 }
 
 // Each answers job by job: decide returns ok, retry or fail.

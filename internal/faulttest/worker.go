@@ -31,7 +31,7 @@ func (e Env) list() []string {
 	return list
 }
 
-// pageLimit is how long a page may take on a busy machine before it counts as no answer.
+// pageLimit is how long a page may take on a busy machine before it counts as no reply.
 const pageLimit = 10 * time.Second
 
 // Worker is one replica in a child process.

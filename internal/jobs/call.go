@@ -15,7 +15,7 @@ const (
 	StatusRetry Status = iota
 	StatusOK
 	StatusFail
-	// StatusSkipped is no answer: the job is not routed to the service.
+	// StatusSkipped is no reply: the job is not routed to the service.
 	StatusSkipped
 )
 

@@ -129,7 +129,7 @@ func (r *ServiceReport) append(b []byte) []byte {
 }
 
 // AppendEntry appends the i-th entry of the event's jobs in full, a JSON object. In core mode
-// it is the answer to the producer.
+// it is the reply to the producer.
 func (s *Settlement) AppendEntry(b []byte, i int) []byte { return s.appendEntry(b, i, detailAll) }
 
 func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {

@@ -40,7 +40,7 @@ func (a *Reply) burnt() bool {
 
 // group returns how many jobs the next call may hold. A call that failed as a whole halves that,
 // also where it burnt no attempt, as while a breaker lets trial calls pass: one of its jobs may be
-// what keeps the breaker open. An answer about the job itself frees it of what was known.
+// what keeps the breaker open. A reply about the job itself frees it of what was known.
 func (a Replies) group(known int) int {
 	group, answered := 0, false
 	for _, r := range a {
@@ -151,7 +151,7 @@ func succeeded(specs []Spec, replies Replies) (names []string) {
 	return names
 }
 
-// text is what a person reads of an answer; a nil one was never given.
+// text is what a person reads of a reply; a nil one was never given.
 func (a *Reply) text() string {
 	switch {
 	case a == nil:

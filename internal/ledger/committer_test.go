@@ -169,7 +169,7 @@ func TestALostAnswerIsFoundOut(t *testing.T) {
 		}}
 		l := runLedger(t, store)
 		if err := l.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Succeeded, 1, 2, 3)); err != nil {
-			t.Errorf("Commit() = %v, want nil: it was stored, only its answer was lost", err)
+			t.Errorf("Commit() = %v, want nil: it was stored, only its reply was lost", err)
 		}
 		if store.Applies() != 1 {
 			t.Errorf("the batch was published %d times, want once", store.Applies())

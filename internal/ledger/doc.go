@@ -12,7 +12,7 @@
 //	            │                                   ▼
 //	            │                               Store.Read: pages and events
 //	            │                                   ├─ the event is there ────▶ done: the own commit had
-//	            │                                   │                           been stored, its answer was lost
+//	            │                                   │                           been stored, its reply was lost
 //	            │                                   ├─ some job is final ─────▶ conflict: another replica was
 //	            │                                   │                           first, the caller drops those jobs
 //	            └───────────────────────────────────┴─ only neighbours changed: merge and write again

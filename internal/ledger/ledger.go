@@ -98,7 +98,7 @@ func (l *Ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	return nil
 }
 
-// Mark implements pool.Ledger. Writing the same mark twice is harmless, so a lost answer needs
+// Mark implements pool.Ledger. Writing the same mark twice is harmless, so a lost reply needs
 // no care.
 func (l *Ledger) Mark(ctx context.Context, marks []jobs.Mark) error {
 	c := newCommit(ctx, len(marks), func(i int, r jobs.Record) jobs.Record { return marks[i].Apply(r) })

@@ -29,7 +29,7 @@ func (s fullStore) Apply(context.Context, []ledger.Write) (uint64, error) {
 
 func (s fullStore) Read(context.Context, []string) ([]ledger.Entry, error) {
 	if time.Now().Before(s.until) {
-		return nil, fmt.Errorf("no answer")
+		return nil, fmt.Errorf("no reply")
 	}
 	return nil, nil
 }

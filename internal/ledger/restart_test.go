@@ -84,7 +84,7 @@ func TestWhatIsReadBeforeAnInvalidationIsNotRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l *ledger.Ledger
 		store := &ledgertest.Store{}
-		store.After = func([]ledger.Write) error { l.Invalidate(); return nil } // the connection breaks after the answer
+		store.After = func([]ledger.Write) error { l.Invalidate(); return nil } // the connection breaks after the reply
 		l = runLedger(t, store)
 		if err := l.Commit(t.Context(), ledgertest.Settlement("b1", jobs.Succeeded, 1)); err != nil {
 			t.Fatal(err)

@@ -276,7 +276,7 @@ func TestSets_TwoReplicasInOneLane(t *testing.T) {
 	})
 }
 
-// TestSets_ALostAnswerCountsOnce: the commit was stored and its answer lost, so it is found by its
+// TestSets_ALostAnswerCountsOnce: the commit was stored and its reply lost, so it is found by its
 // event and not counted again.
 func TestSets_ALostAnswerCountsOnce(t *testing.T) {
 	t.Parallel()

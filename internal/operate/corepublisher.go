@@ -79,7 +79,7 @@ func (p *CorePublisher) send(ctx context.Context, sub *nats.Subscription, m *nat
 	}
 }
 
-// PublishAndWait sends each message of source as a request and calls w.Each with the answer of
+// PublishAndWait sends each message of source as a request and calls w.Each with the reply of
 // the worker that took it. It returns how many were sent. The error wraps [ErrNobody] or
 // [ErrTimeout].
 func (p *CorePublisher) PublishAndWait(ctx context.Context, source Messages, w Wait) (published int, err error) {
@@ -121,7 +121,7 @@ func (p *CorePublisher) PublishAndWait(ctx context.Context, source Messages, w W
 	return published, nil
 }
 
-// conversation collects the answers to requests.
+// conversation collects the replies to requests.
 type conversation struct {
 	each func(JobOutcome) error
 	fail context.CancelCauseFunc
@@ -148,14 +148,14 @@ func (c *conversation) record(o JobOutcome, err error) {
 	}
 }
 
-// ask sends one request and reads the answer: the job's entry of the event.
+// ask sends one request and reads the reply: the job's entry of the event.
 func (p *CorePublisher) ask(ctx context.Context, m *nats.Msg) (JobOutcome, error) {
 	answer, err := p.conn.NATS().RequestMsgWithContext(ctx, m)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return JobOutcome{}, fmt.Errorf("publish to %s: %w", m.Subject, ErrNobody)
 	case err != nil && ctx.Err() != nil:
-		return JobOutcome{}, fmt.Errorf("no answer from %s: %w", m.Subject, context.Cause(ctx))
+		return JobOutcome{}, fmt.Errorf("no reply from %s: %w", m.Subject, context.Cause(ctx))
 	case err != nil:
 		return JobOutcome{}, fmt.Errorf("publish to %s: %w", m.Subject, err)
 	}

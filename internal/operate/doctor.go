@@ -104,7 +104,7 @@ const (
 	closeTimeout = 3 * time.Second
 )
 
-// lookAgain is the remedy where no answer came.
+// lookAgain is the remedy where no reply came.
 const lookAgain = "Look at the network between worker and server, and ask again."
 
 // examine looks at what needs the connection.
@@ -196,7 +196,7 @@ func (d *doctor) rights(ctx context.Context, admin *Admin) bool {
 		}
 		if right.Unknown {
 			d.find("permissions", Unsure, "Look whether the server and its JetStream are well.",
-				"no answer to a trial of %q, needed to %s", right.Subject, right.Purpose)
+				"no reply to a trial of %q, needed to %s", right.Subject, right.Purpose)
 			continue
 		}
 		if right.Optional {

@@ -33,7 +33,7 @@ func (a *Admin) Backlog(ctx context.Context) (Backlog, error) {
 }
 
 // ClockOffset returns how far this machine's clock is ahead of the server's, and how far off
-// that may be: half of the time the answer took. The error wraps [bus.ErrMissing] if there is no
+// that may be: half of the time the reply took. The error wraps [bus.ErrMissing] if there is no
 // job stream to ask about.
 func (a *Admin) ClockOffset(ctx context.Context) (offset, within time.Duration, err error) {
 	asked := time.Now()

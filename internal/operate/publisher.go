@@ -149,9 +149,9 @@ func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 	}
 }
 
-// explain says what a refusal means. 10071 and 10164 are the server's answers when a subject holds
+// explain says what a refusal means. 10071 and 10164 are the server's replies when a subject holds
 // a message that none is expected on, of a single server and of a cluster (errors.json,
-// JSStreamWrongLastSequenceErr and its twin for writes that are under way). 10060 is the server's answer when another stream holds
+// JSStreamWrongLastSequenceErr and its twin for writes that are under way). 10060 is the server's reply when another stream holds
 // the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
 // the stream (JSMessageSchedulesTargetInvalidErr).
 func (p *Publisher) explain(msg *nats.Msg, err error) error {

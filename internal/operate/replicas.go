@@ -174,7 +174,7 @@ func (a *Admin) ask(ctx context.Context, replica, endpoint string) (state jobs.R
 }
 
 // Digests asks the replicas of the pool for their names and the digests of their settings: one
-// question, one short answer of each.
+// question, one short reply of each.
 func (a *Admin) Digests(ctx context.Context) (digests map[string]string, err error) {
 	subject, err := micro.ControlSubject(micro.PingVerb, ServiceName, "")
 	if err != nil {

@@ -82,7 +82,7 @@ func (a *Admin) missingInbox(ctx context.Context) ([]Right, error) {
 		return nil, fmt.Errorf("subscribe to an inbox: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the server has forgotten a denied one already
-	// A message to oneself would need another right, so the answer is asked of the server:
+	// A message to oneself would need another right, so the reply is asked of the server:
 	// it sends its denials in order, before the next one of them.
 	ctx, cancel := context.WithTimeout(ctx, rightTimeout)
 	defer cancel()
@@ -93,7 +93,7 @@ func (a *Admin) missingInbox(ctx context.Context) ([]Right, error) {
 	// much later on a busy machine.
 	if bus.DeniedBy(a.conn.NATS().LastError()) == "subscription "+inbox {
 		prefix := inbox[:strings.LastIndex(inbox, ".")]
-		return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive answers of the server"}}, nil
+		return []Right{{Subject: prefix + ".>", Subscribe: true, Purpose: "receive replies of the server"}}, nil
 	}
 	return nil, nil
 }

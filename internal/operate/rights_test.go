@@ -85,7 +85,7 @@ func TestMissingRightsNamesTheInbox(t *testing.T) {
 	t.Parallel()
 	_, user := restricted(t, workerRights, "_INBOX.somebody.>")
 	missing, err := adminOf(user).MissingRights(t.Context())
-	want := []operate.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive answers of the server"}}
+	want := []operate.Right{{Subject: "_INBOX.worker.>", Subscribe: true, Purpose: "receive replies of the server"}}
 	if diff := cmp.Diff(want, missing); diff != "" || err != nil {
 		t.Errorf("missing rights (-want +got), %v:\n%s", err, diff)
 	}
@@ -104,7 +104,7 @@ func (s stuck) Write(p []byte) (int, error) {
 }
 
 // TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes: on a busy machine the news of a
-// denial reaches the handler late, and everything looked like a server without an answer.
+// denial reaches the handler late, and everything looked like a server without a reply.
 func TestMissingRightsNamesTheInboxBeforeTheErrorHandlerDoes(t *testing.T) {
 	t.Parallel()
 	handler := stuck{begun: make(chan struct{}, 1), released: make(chan struct{})}
@@ -151,7 +151,7 @@ func serverState(t *testing.T, conn *bus.Conn) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, _, _ := strings.Cut(string(m.Data), `"ts":`) // the time of the answer itself
+		text, _, _ := strings.Cut(string(m.Data), `"ts":`) // the time of the reply itself
 		state[subject] = text
 	}
 	return state

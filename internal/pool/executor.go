@@ -210,7 +210,7 @@ func (x *executor) accountLater(ctx context.Context, members []*jobs.Job) (wait 
 	}
 }
 
-// conclusive reports whether every called service gave an answer of its own in time, so that
+// conclusive reports whether every called service gave a reply of its own in time, so that
 // the batch can be settled although its context has ended.
 func (x *executor) conclusive(b *jobs.Batch, results []serviceResult) bool {
 	for i := range results {

@@ -57,7 +57,7 @@ func TestAnOutageIsLoggedOnceItLasts(t *testing.T) {
 			var log bytes.Buffer
 			o := retry.NewOutage(zerolog.New(&log), "reading")
 			for start := time.Now(); time.Since(start) <= lasts; time.Sleep(time.Second) {
-				o.Failed(fmt.Errorf("no answer"))
+				o.Failed(fmt.Errorf("no reply"))
 			}
 			o.Ended()
 			o.Ended()

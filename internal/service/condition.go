@@ -9,7 +9,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Condition looks into a JSON answer: a JSON pointer, and the values that count, as in
+// Condition looks into a JSON reply: a JSON pointer, and the values that count, as in
 // /code=busy|locked.
 type Condition struct {
 	pointer string
@@ -46,7 +46,7 @@ func (c *Condition) holds(doc []byte) bool {
 	return ok && slices.Contains(c.values, text)
 }
 
-// says is the reason of a job whose answer fulfils the condition.
+// says is the reason of a job whose reply fulfils the condition.
 func (c *Condition) says(doc []byte) string {
-	return jobs.Clip(fmt.Sprintf("the answer has %s=%s: %s", c.pointer, strings.Join(c.values, "|"), jobs.Printable(string(doc), maxQuote)), maxErrorText)
+	return jobs.Clip(fmt.Sprintf("the reply has %s=%s: %s", c.pointer, strings.Join(c.values, "|"), jobs.Printable(string(doc), maxQuote)), maxErrorText)
 }

@@ -27,9 +27,9 @@ type Config struct {
 	OK          Statuses      `envconfig:"OK" desc:"statuses that mean success besides 2xx, such as 409 or 404,409"`
 	Retry       Statuses      `envconfig:"RETRY" desc:"statuses that mean: try again later"`
 	Fail        Statuses      `envconfig:"FAIL" desc:"statuses that mean: the job is at fault"`
-	FailIf      Condition     `envconfig:"FAIL_IF" desc:"what in the JSON of a 2xx answer fails a job, as /status=error or /code=a|b; only for the formats event and plain"`
-	RetryIf     Condition     `envconfig:"RETRY_IF" desc:"what in the JSON of a 2xx answer asks for a retry, as /code=busy|locked; only for the formats event and plain"`
-	Keep        bool          `envconfig:"KEEP" default:"false" desc:"true: a JSON answer becomes the data of the job in the completion event; only for the formats event and plain"`
+	FailIf      Condition     `envconfig:"FAIL_IF" desc:"what in the JSON of a 2xx reply fails a job, as /status=error or /code=a|b; only for the formats event and plain"`
+	RetryIf     Condition     `envconfig:"RETRY_IF" desc:"what in the JSON of a 2xx reply asks for a retry, as /code=busy|locked; only for the formats event and plain"`
+	Keep        bool          `envconfig:"KEEP" default:"false" desc:"true: a JSON reply becomes the data of the job in the completion event; only for the formats event and plain"`
 	Secret      jobs.Secret   `envconfig:"SECRET" desc:"Standard Webhooks secret (whsec_…) that requests are signed with; two, separated by a comma, during a rotation"`
 	Token       jobs.Secret   `envconfig:"TOKEN" desc:"bearer token sent with every request"`
 	OAuthURL    string        `envconfig:"OAUTH_URL" desc:"token endpoint for OAuth 2.0 client credentials, instead of a token"`

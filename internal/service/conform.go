@@ -14,7 +14,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// Grade is how an answer of a conformance check is to be taken.
+// Grade is how good a reply in a conformance check is.
 type Grade string
 
 // Good: as it should be. Doubtful: it works, at a cost that the advice names. Wrong: a pool could
@@ -32,7 +32,7 @@ type Finding struct {
 	// Sent says what the request was, Said what the service answered.
 	Sent string `json:"sent"`
 	Said string `json:"said"`
-	// Read says what a pool makes of such an answer.
+	// Read says what a pool makes of such a reply.
 	Read string `json:"read"`
 	// Advice says what fixes it, or what has to be known; often empty.
 	Advice string `json:"advice,omitempty"`
@@ -53,7 +53,7 @@ type Sample struct {
 var ErrSample = errors.New("the sample job cannot be used")
 
 // Check sends a service the requests that a pool sends on good days and on bad ones, and says how
-// it would read each answer: by the decoder that a pool has, without its repetitions and its
+// it would read each reply: by the decoder that a pool has, without its repetitions and its
 // breaker. The jobs are real to the service; their ids begin with "check-". Where the first answers
 // show that no pool could work with the service, the rest is not sent.
 func (r Ref) Check(ctx context.Context, cfg Config, deps Deps, sample Sample) ([]Finding, error) {
@@ -188,7 +188,7 @@ func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, wi
 	return a
 }
 
-// note writes down what an answer shows.
+// note writes down what a reply shows.
 func (c *conformance) note(check, sent string, a answered, g Grade, advice string) {
 	c.findings = append(c.findings, Finding{Check: check, Grade: g, Sent: sent, Said: c.said(a), Read: c.read(a), Advice: advice})
 }

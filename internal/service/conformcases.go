@@ -40,7 +40,7 @@ func (c *conformance) empty(ctx context.Context) bool {
 	case f == nil:
 		c.note("empty batch", sent, a, Good, "")
 	case f.Final:
-		c.note("empty batch", sent, a, Good, "no pool sends one; 'worker doctor' does, and takes this for an answer")
+		c.note("empty batch", sent, a, Good, "no pool sends one; 'worker doctor' does, and accepts this")
 	case f.Misconfigured || unsent(f):
 		c.note("empty batch", sent, a, Wrong, "nothing more was sent: the rest would go the same way")
 		return false
@@ -74,7 +74,7 @@ func (c *conformance) typical(ctx context.Context) bool {
 	return true
 }
 
-// done judges an answer to jobs that the service has had before.
+// done judges a reply to jobs that the service has had before.
 func (c *conformance) done(check, sent string, a answered) {
 	switch {
 	case c.asUsual(a):
@@ -99,7 +99,7 @@ func hasFailed(a answered) bool {
 
 // repeated sends what was sent before: the same request, and the same jobs in their next attempt.
 func (c *conformance) repeated(ctx context.Context) {
-	c.done("same request again", "the sample again, with the same Idempotency-Key, as after a lost answer", c.ask(ctx, c.usual.call))
+	c.done("same request again", "the sample again, with the same Idempotency-Key, as after a lost reply", c.ask(ctx, c.usual.call))
 	list := make([]*jobs.Job, len(c.usual.call.Jobs))
 	for i, j := range c.usual.call.Jobs {
 		next := *j
@@ -309,7 +309,7 @@ func (c *conformance) askOther(ctx context.Context, cfg Config, id string) answe
 	return c.askBy(ctx, s, call, cfg.Timeout, 0)
 }
 
-// refused judges the answer to a request that the service should not have taken.
+// refused judges the reply to a request that the service should not have taken.
 func (c *conformance) refused(check, sent string, a answered) {
 	f := a.failure
 	switch {
@@ -324,9 +324,9 @@ func (c *conformance) refused(check, sent string, a answered) {
 	}
 }
 
-// pace compares the slowest answer with the time-out.
+// pace compares the slowest reply with the time-out.
 func (c *conformance) pace() {
-	f := Finding{Check: "time", Grade: Good, Sent: "all of the above", Said: fmt.Sprintf("the slowest answer took %v", c.slowest.Round(100*time.Microsecond)),
+	f := Finding{Check: "time", Grade: Good, Sent: "all of the above", Said: fmt.Sprintf("the slowest reply took %v", c.slowest.Round(100*time.Microsecond)),
 		Read: fmt.Sprintf("a request is given up after %v (%s)", c.cfg.Timeout, Variable(c.ref.Name, "TIMEOUT"))}
 	if c.slowest > c.cfg.Timeout/2 {
 		f.Grade, f.Advice = Doubtful, "that is more than half of it; raise it, or accept the work, do it later, and answer retry until it is done"

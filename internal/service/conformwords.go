@@ -22,7 +22,7 @@ func (c *conformance) said(a answered) string {
 	}
 }
 
-// kindOfBody names the body of an accepted answer.
+// kindOfBody names the body of an accepted reply.
 func (c *conformance) kindOfBody(a answered) string {
 	body := bytes.TrimSpace(bytes.TrimPrefix(a.answer.body, byteOrderMark))
 	switch {
@@ -37,7 +37,7 @@ func (c *conformance) kindOfBody(a answered) string {
 	return ", JSON of its own"
 }
 
-// read is what a pool makes of an answer, in words.
+// read is what a pool makes of a reply, in words.
 func (c *conformance) read(a answered) string {
 	if f := a.failure; f != nil {
 		return c.readFailure(f, len(a.call.Jobs))

@@ -50,7 +50,7 @@ func nameServer(t *testing.T, answer func() []byte) *net.Resolver {
 	}}
 }
 
-// respond writes an answer after RFC 1035: the header and the question again, then the address
+// respond writes a reply after RFC 1035: the header and the question again, then the address
 // if it was asked for.
 func respond(query, ip []byte) []byte {
 	end := 12

@@ -92,7 +92,7 @@ func (t *httpTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jo
 	return replies, failure
 }
 
-// exchange sends one request and reads the answer.
+// exchange sends one request and reads the reply.
 func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) ([]jobs.Reply, *jobs.Failure) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -122,7 +122,7 @@ func sentAt(resp *http.Response) time.Time {
 type trace struct{ reused, connected, answered atomic.Bool }
 
 // roundTrip sends a request. One that meets a kept connection which the service has reset, with
-// no byte of an answer, is sent once more on a new one: it says nothing of the service, only of
+// no byte of a reply, is sent once more on a new one: it says nothing of the service, only of
 // how long connections live there. A connection that was closed in good order is another matter:
 // the request may have arrived.
 func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.Header) (*http.Response, error) {
@@ -173,7 +173,7 @@ func quote(resp *http.Response, cancel context.CancelFunc) []byte {
 	return body
 }
 
-// accept reads the answer with an accepted status.
+// accept reads the reply with an accepted status.
 func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *request) ([]jobs.Reply, *jobs.Failure) {
 	call := r.call
 	if resp.ContentLength == 0 || !t.reading.needsBody() {

@@ -87,7 +87,7 @@ func (t *natsTransport) headerSize(call *jobs.Call) int {
 
 // send implements transport. The first reply wins: later ones find nobody waiting.
 func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
-	// nats.go copies the message before it waits for the answer.
+	// nats.go copies the message before it waits for the reply.
 	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -112,7 +112,7 @@ func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jo
 	return replies, failure
 }
 
-// natsStatus reads Nats-Service-Error-Code; an answer without one is a 200.
+// natsStatus reads Nats-Service-Error-Code; a reply without one is a 200.
 func natsStatus(code string) int {
 	if code == "" {
 		return http.StatusOK
@@ -132,7 +132,7 @@ func (t *natsTransport) broken(ctx context.Context, r *request, err error) *jobs
 	return &jobs.Failure{Reason: reason, Err: fmt.Errorf("call %s: %w", r.subject, err)}
 }
 
-// errorReply reads an answer in the manner of micro: a code like those of HTTP, and a text.
+// errorReply reads a reply in the manner of micro: a code like those of HTTP, and a text.
 func (t *natsTransport) errorReply(msg *nats.Msg, status int) *jobs.Failure {
 	said := headerOf(msg.Header, micro.ErrorHeader)
 	if said == "" {

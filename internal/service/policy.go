@@ -146,7 +146,7 @@ func holdsBack(breaker circuitbreaker.CircuitBreaker[result]) bool {
 
 // refuses reports whether the breaker would refuse the n-th of the calls inside. It is asked
 // before a call waits for anything, because the breaker itself stands behind the waiting, and
-// because an adaptive limiter would take a refusal for a quick answer.
+// because an adaptive limiter would take a refusal for a quick reply.
 func (p *policies) refuses(n int64) bool {
 	return !p.breaker.IsClosed() && (n > breakerProbes || holdsBack(p.breaker))
 }

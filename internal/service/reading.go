@@ -10,7 +10,7 @@ import (
 // maxQuote is how much of what a service wrote is kept of an error, in bytes.
 const maxQuote = 200
 
-// reading is how the answers of one service are read, over HTTP and over NATS.
+// reading is how the replies of one service are read, over HTTP and over NATS.
 type reading struct {
 	name     string
 	cfg      *Config
@@ -22,12 +22,12 @@ func newReading(name string, cfg *Config, retryMax time.Duration) reading {
 	return reading{name: name, cfg: cfg, decoder: newDecoder(cfg.MaxReply, retryMax), retryMax: retryMax}
 }
 
-// needsBody reports whether the body of an accepted answer says anything.
+// needsBody reports whether the body of an accepted reply says anything.
 func (r *reading) needsBody() bool {
 	return r.cfg.Format == FormatBatch || r.cfg.FailIf.isSet() || r.cfg.RetryIf.isSet() || r.cfg.Keep
 }
 
-// accept reads an answer with an accepted status.
+// accept reads a reply with an accepted status.
 func (r *reading) accept(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
 	if r.cfg.Format == FormatBatch {
 		return r.decoder.decode(call, body, contentType)
@@ -35,7 +35,7 @@ func (r *reading) accept(call *jobs.Call, body []byte, contentType string) ([]jo
 	return r.single(body), nil
 }
 
-// single reads the answer to a request for one job: the status has said ok, and only the
+// single reads the reply to a request for one job: the status has said ok, and only the
 // conditions can change that. A body that cannot be read never does.
 func (r *reading) single(body []byte) []jobs.Reply {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, byteOrderMark))

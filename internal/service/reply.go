@@ -56,7 +56,7 @@ var byteOrderMark = []byte("\ufeff")
 // the call failed as a whole. The body is not kept.
 //
 // Empty, and JSON with none of the keys of the dialects, mean that all is well: a service may
-// have an answer of its own for callers of its own.
+// have a reply of its own for callers of its own.
 func (d *decoder) decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
 	if len(body) > int(d.maxReply) {
 		return nil, tooLarge(d.maxReply)

@@ -27,9 +27,9 @@ type request struct {
 
 // answer is what a service answered to a request, before it was read.
 type answer struct {
-	// status is that of HTTP or of Nats-Service-Error-Code, 0 if there was no answer.
+	// status is that of HTTP or of Nats-Service-Error-Code, 0 if there was no reply.
 	status int
-	// body is that of an accepted answer, where the body says anything.
+	// body is that of an accepted reply, where the body says anything.
 	body []byte
 }
 

@@ -5,7 +5,7 @@
 //	            seed ──▶ nemesis: kills, pauses, partitions, outages, drains, bursts
 //	                        │
 //	world ◀── broker view ──┤ one view for each replica: what passes it may be lost, late,
-//	 jobs, pages, events    │ refused, or done with the answer lost
+//	 jobs, pages, events    │ refused, or done with the reply lost
 //	            ▲           ▼
 //	            └─ replica: pool.Pool + ledger.Ledger, as in production
 //

@@ -45,7 +45,7 @@ func livez(t *testing.T, addr string) int {
 	}
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	if err != nil {
-		t.Fatalf("a probe got no answer: %v", err)
+		t.Fatalf("a probe got no reply: %v", err)
 	}
 	defer response.Body.Close()
 	return response.StatusCode

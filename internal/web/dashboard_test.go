@@ -196,7 +196,7 @@ func TestChartHasScaleTimesAndUnits(t *testing.T) {
 func TestDashboardOfAReplicaThatStarts(t *testing.T) {
 	t.Parallel()
 	s := web.Status{
-		Replica: jobs.ReplicaState{Pool: "mail", Phase: "starting", Success: -1}, PoolError: "no answer in time",
+		Replica: jobs.ReplicaState{Pool: "mail", Phase: "starting", Success: -1}, PoolError: "no reply in time",
 		Checks: []web.Check{{Name: "working", Detail: "connecting to the broker"}, {Name: "broker", Detail: "not yet"}},
 	}
 	got := page(t, s)

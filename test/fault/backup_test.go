@@ -241,7 +241,7 @@ func (b backup) restore(t *testing.T, s *faulttest.Scenario) {
 	ask(t, s, to.Subject, nil)
 }
 
-// ask sends a request of the JetStream API and fails the test for an error in the answer.
+// ask sends a request of the JetStream API and fails the test for an error in the reply.
 func ask(t *testing.T, s *faulttest.Scenario, subject string, data []byte) []byte {
 	t.Helper()
 	reply, err := s.NC.Request(subject, data, patience)

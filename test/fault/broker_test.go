@@ -97,7 +97,7 @@ func TestBlackhole(t *testing.T) {
 	s.Judge(patience, history.History{Grace: lasted})
 }
 
-// TestBadNetwork: a seeded storm of latency, lost answers, half-closed and reset connections
+// TestBadNetwork: a seeded storm of latency, lost replies, half-closed and reset connections
 // between the broker and every worker.
 func TestBadNetwork(t *testing.T) {
 	t.Parallel()
@@ -116,7 +116,7 @@ func TestBadNetwork(t *testing.T) {
 		case 0:
 			proxy.Delay(time.Duration(s.Rand.IntN(200)) * time.Millisecond)
 		case 1:
-			proxy.Blackhole(faulttest.Down) // commits arrive, their answers do not
+			proxy.Blackhole(faulttest.Down) // commits arrive, their replies do not
 		case 2:
 			proxy.Blackhole(faulttest.Up)
 		case 3:

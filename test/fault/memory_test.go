@@ -139,7 +139,7 @@ func TestMemoryOfManyOpenJobs(t *testing.T) {
 }
 
 // TestMemoryOfIdleConnections: somebody opens connections to the health port and says nothing.
-// They cost little, and a probe still gets its answer.
+// They cost little, and a probe still gets its reply.
 func TestMemoryOfIdleConnections(t *testing.T) {
 	t.Parallel()
 	const idle = 14_000
@@ -154,11 +154,11 @@ func TestMemoryOfIdleConnections(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 		if i%1000 == 0 && !w.Ready() {
-			t.Errorf("with %d idle connections the probe gets no answer", i)
+			t.Errorf("with %d idle connections the probe gets no reply", i)
 		}
 	}
 	if !w.Ready() || !w.Alive() {
-		t.Error("the probes get no answer any more")
+		t.Error("the probes get no reply any more")
 	}
 	s.Load.Publish(100, patience)
 	faulttest.Until(t, patience, "at rest", s.AtRest)

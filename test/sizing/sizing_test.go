@@ -37,7 +37,7 @@ const (
 	jobsOfADay = 100 * 24 * 3600
 )
 
-// row is a line of the table: what a job takes in batches of a size, with an answer of so many
+// row is a line of the table: what a job takes in batches of a size, with a reply of so many
 // bytes kept, and what a day of 100 jobs/s comes to.
 type row struct {
 	batch, answer   int

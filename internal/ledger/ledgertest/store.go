@@ -16,7 +16,7 @@ import (
 )
 
 // Store is a [ledger.Upkeep] in memory. Its hooks run before and after each Apply, outside of its
-// lock; an error of either is the answer. The zero Store is empty.
+// lock; an error of either is the reply. The zero Store is empty.
 type Store struct {
 	Before, After func(writes []ledger.Write) error
 	// Settled is what Floor returns, with the present time.
