@@ -12,8 +12,8 @@ import (
 var errNoStream = errors.New("ROLLCALL_SOURCE=core has no stream: nothing waits, and nothing is kept")
 
 // administer connects and calls work with the pool's administration. withStream refuses core
-// mode.
-func (c *cli) administer(ctx context.Context, purpose string, withStream bool, work func(*client, *operate.Admin) error) error {
+// mode. What the server denies ends it, with the name of the right.
+func (c *cli) administer(ctx context.Context, purpose string, withStream bool, work func(context.Context, *client, *operate.Admin) error) error {
 	cl, err := c.connect(ctx, purpose)
 	if err != nil {
 		return err
@@ -22,5 +22,7 @@ func (c *cli) administer(ctx context.Context, purpose string, withStream bool, w
 	if withStream && cl.cfg.Streams.Source == bus.SourceCore {
 		return errNoStream
 	}
-	return work(cl, cl.admin())
+	heeding, stop := cl.HeedSubject(ctx, "")
+	defer stop()
+	return bus.Refused(heeding, work(heeding, cl, cl.admin()))
 }

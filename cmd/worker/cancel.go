@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -25,8 +26,8 @@ There is no dead letter.`,
   worker cancel invoice-2026-0042`,
 		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "cancel", true, func(_ *client, a *operate.Admin) error {
-				report, err := a.Cancel(cmd.Context(), operator(), args[0])
+			return c.administer(cmd.Context(), "cancel", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				report, err := a.Cancel(ctx, operator(), args[0])
 				if err != nil {
 					return err
 				}
@@ -61,8 +62,8 @@ own. They count, so the set ends once all of its members have.`,
 			if !yes {
 				return usageError(errors.New("this cannot be undone: add --yes"))
 			}
-			return c.administer(cmd.Context(), "set cancel", true, func(_ *client, a *operate.Admin) error {
-				done, err := a.CancelSet(cmd.Context(), operator(), args[0])
+			return c.administer(cmd.Context(), "set cancel", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				done, err := a.CancelSet(ctx, operator(), args[0])
 				if err != nil {
 					if done.Cancelled > 0 {
 						err = fmt.Errorf("after %d cancelled jobs: %w", done.Cancelled, err)

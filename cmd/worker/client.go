@@ -24,7 +24,8 @@ type client struct {
 	cfg app.Config
 }
 
-// connect reads the settings and connects. The caller owes a call of hangUp.
+// connect reads the settings and connects as an operator, if those have a login of their own. The
+// caller owes a call of hangUp.
 func (c *cli) connect(ctx context.Context, purpose string) (*client, error) {
 	cfg, err := app.Load(c.env)
 	if err != nil {
@@ -32,7 +33,7 @@ func (c *cli) connect(ctx context.Context, purpose string) (*client, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, clientPatience)
 	defer cancel()
-	conn, err := bus.Connect(ctx, cfg.NATS, "rollcall "+purpose, zerolog.Nop())
+	conn, err := bus.Connect(ctx, cfg.NATS.Operator(), "rollcall "+purpose, zerolog.Nop())
 	if err != nil {
 		return nil, err
 	}

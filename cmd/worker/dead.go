@@ -100,12 +100,12 @@ func (c *cli) deadListCommand() *cobra.Command {
 			if err := errors.Join(f.check(), negative("limit", limit)); err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead ls", false, func(_ *client, a *operate.Admin) error {
-				now, err := a.Now(cmd.Context())
+			return c.administer(cmd.Context(), "dead ls", false, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				now, err := a.Now(ctx)
 				if err != nil {
 					return err
 				}
-				return c.listLetters(cmd.Context(), a, f.at(now), now, limit)
+				return c.listLetters(ctx, a, f.at(now), now, limit)
 			})
 		},
 	}
@@ -215,8 +215,8 @@ func (c *cli) deadShowCommand() *cobra.Command {
 			if err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead show", false, func(_ *client, a *operate.Admin) error {
-				l, m, err := a.Letter(cmd.Context(), seqs[0])
+			return c.administer(cmd.Context(), "dead show", false, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				l, m, err := a.Letter(ctx, seqs[0])
 				if err != nil {
 					return err
 				}

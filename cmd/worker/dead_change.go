@@ -103,17 +103,17 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 			if err := errors.Join(f.letterFlags.check(), numbers, f.check(&ch, len(args) > 0)); err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead", ch.needsStream, func(_ *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "dead", ch.needsStream, func(ctx context.Context, _ *client, a *operate.Admin) error {
 				if len(args) == 0 {
-					now, err := a.Now(cmd.Context())
+					now, err := a.Now(ctx)
 					if err != nil {
 						return err
 					}
-					if seqs, err = chosen(cmd.Context(), a, f.at(now)); err != nil {
+					if seqs, err = chosen(ctx, a, f.at(now)); err != nil {
 						return err
 					}
 				}
-				return c.changeLetters(cmd.Context(), a, &f, &ch, seqs, len(args) == 1)
+				return c.changeLetters(ctx, a, &f, &ch, seqs, len(args) == 1)
 			})
 		},
 	}

@@ -81,6 +81,8 @@ func (c *cli) report(err error) int {
 		fmt.Fprintln(c.stderr, "'worker config' prints every setting and where it comes from.")
 	case code == codeUsage:
 		fmt.Fprintf(c.stderr, "Run '%s --help' for all that it takes, with examples.\n", c.command)
+	case errors.Is(err, bus.ErrDenied):
+		fmt.Fprintln(c.stderr, "Operators log in with NATS_OPS_CREDS, or with NATS_OPS_USER and NATS_OPS_PASSWORD; deploy/nats/nats-server.conf has such a user.")
 	case code == codeUnreachable:
 		fmt.Fprintln(c.stderr, "NATS_URL says where NATS is; 'worker dev' starts one to play with.")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -65,8 +66,8 @@ come and go. It ends by itself, or by 'worker resume'.`,
 			if err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "pause", true, func(cl *client, a *operate.Admin) error {
-				state, err := a.State(cmd.Context())
+			return c.administer(cmd.Context(), "pause", true, func(ctx context.Context, cl *client, a *operate.Admin) error {
+				state, err := a.State(ctx)
 				if err != nil {
 					return err
 				}
@@ -75,7 +76,7 @@ come and go. It ends by itself, or by 'worker resume'.`,
 					return usageError(fmt.Errorf("%s is over already: the broker's clock says %s", table.Moment(at), table.Moment(state.At)))
 				}
 				if !dryRun {
-					if err := a.Pause(cmd.Context(), at); err != nil {
+					if err := a.Pause(ctx, at); err != nil {
 						return err
 					}
 				}
@@ -109,13 +110,13 @@ func (c *cli) resumeCommand() *cobra.Command {
 		Example: "  worker resume",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.administer(cmd.Context(), "resume", true, func(cl *client, a *operate.Admin) error {
-				state, err := a.State(cmd.Context())
+			return c.administer(cmd.Context(), "resume", true, func(ctx context.Context, cl *client, a *operate.Admin) error {
+				state, err := a.State(ctx)
 				change := "resumed"
 				if state.PausedUntil.IsZero() {
 					change = "none: it was not paused"
 				} else if err == nil && !dryRun {
-					err = a.Resume(cmd.Context())
+					err = a.Resume(ctx)
 				}
 				if err != nil {
 					return err
@@ -140,13 +141,13 @@ replica may start it again: to have fewer, scale it down.`,
   worker drain web-7c9f-a81XQz`,
 		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "drain", false, func(cl *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "drain", false, func(ctx context.Context, cl *client, a *operate.Admin) error {
 				var state jobs.ReplicaState
 				var err error
 				if dryRun {
-					state, err = a.Replica(cmd.Context(), args[0])
+					state, err = a.Replica(ctx, args[0])
 				} else {
-					state, err = a.Drain(cmd.Context(), args[0])
+					state, err = a.Drain(ctx, args[0])
 				}
 				if err != nil {
 					return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -25,8 +26,8 @@ uid is found at once; for an id all stored jobs and then the events, the newest 
   worker job invoice-2026-0042 -o json`,
 		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "job", true, func(_ *client, a *operate.Admin) error {
-				report, err := a.Job(cmd.Context(), args[0])
+			return c.administer(cmd.Context(), "job", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				report, err := a.Job(ctx, args[0])
 				if err != nil {
 					return err
 				}

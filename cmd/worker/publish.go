@@ -117,7 +117,10 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 		stream = bus.StreamLater
 	}
 	publisher, err := operate.NewPublisher(ctx, cl.Conn, stream)
-	if err != nil {
+	switch {
+	case errors.Is(err, bus.ErrDenied) && !f.wait:
+		fmt.Fprintln(c.stderr, "This user may publish, but not look at stream "+stream+": uids are not known; --id gives jobs an id to find them by.")
+	case err != nil:
 		return err
 	}
 	if f.wait {

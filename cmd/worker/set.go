@@ -43,8 +43,8 @@ func (c *cli) setListCommand() *cobra.Command {
 			if limit < 1 {
 				return usageError(fmt.Errorf("--limit %d: want 1 or more", limit))
 			}
-			return c.administer(cmd.Context(), "set ls", true, func(_ *client, a *operate.Admin) error {
-				sets, more, err := a.Sets(cmd.Context(), limit)
+			return c.administer(cmd.Context(), "set ls", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				sets, more, err := a.Sets(ctx, limit)
 				if err != nil {
 					return err
 				}
@@ -99,8 +99,8 @@ func (c *cli) setShowCommand() *cobra.Command {
 		Example: "  worker set show import-7",
 		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.administer(cmd.Context(), "set show", true, func(_ *client, a *operate.Admin) error {
-				report, err := a.Set(cmd.Context(), args[0])
+			return c.administer(cmd.Context(), "set show", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				report, err := a.Set(ctx, args[0])
 				if err != nil {
 					return setFault(err)
 				}
@@ -153,8 +153,8 @@ known yet is waited for too.`,
 			if timeout < 0 {
 				return usageError(fmt.Errorf("--timeout %v: want 0 or more", timeout))
 			}
-			return c.administer(cmd.Context(), "set wait", true, func(_ *client, a *operate.Admin) error {
-				return c.waitSet(cmd.Context(), a, args[0], timeout)
+			return c.administer(cmd.Context(), "set wait", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				return c.waitSet(ctx, a, args[0], timeout)
 			})
 		},
 	}
@@ -220,8 +220,8 @@ first. Of different sizes the largest counts. The set ends once so many members 
 			if size < 1 {
 				return usageError(errors.New("--size: want how many members the set has, 1 or more"))
 			}
-			return c.administer(cmd.Context(), "set close", true, func(_ *client, a *operate.Admin) error {
-				if err := a.CloseSet(cmd.Context(), args[0], size); err != nil {
+			return c.administer(cmd.Context(), "set close", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+				if err := a.CloseSet(ctx, args[0], size); err != nil {
 					return setFault(err)
 				}
 				return table.One(c.printer(), closed{args[0], size},

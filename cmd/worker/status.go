@@ -47,11 +47,11 @@ cut off, or may not subscribe to $SRV.>.`,
 			if every < 100*time.Millisecond {
 				return usageError(fmt.Errorf("--every %v: want at least 100ms", every))
 			}
-			return c.administer(cmd.Context(), "status", false, func(cl *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "status", false, func(ctx context.Context, cl *client, a *operate.Admin) error {
 				if !watch {
-					return c.status(cmd.Context(), cl, a)
+					return c.status(ctx, cl, a)
 				}
-				return c.watch(cmd.Context(), every, isTerminal(c.stdout), func(ctx context.Context, c *cli) error { return c.status(ctx, cl, a) })
+				return c.watch(ctx, every, isTerminal(c.stdout), func(ctx context.Context, c *cli) error { return c.status(ctx, cl, a) })
 			})
 		},
 	}

@@ -72,9 +72,18 @@ func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options
 	}
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	plan, err = do(ctx, conn, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
+	heeding, stop := heed(ctx, conn)
+	defer stop()
+	plan, err = do(heeding, conn, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
+	err = bus.Refused(heeding, err)
 	if closing := conn.Close(ctx); err == nil {
 		err = closing
 	}
 	return plan, err
+}
+
+// heed returns a context that ends when the server denies what a setup needs.
+func heed(ctx context.Context, conn *bus.Conn) (heeding context.Context, stop context.CancelFunc) {
+	conn.Tolerate(conn.API("STREAM.INFO." + bus.StreamLater))
+	return conn.HeedSubject(ctx, "")
 }

@@ -54,7 +54,7 @@ func (s *Setup) Archive(ctx context.Context, age time.Duration, dryRun bool) (cr
 		return errors.Is(err, ErrMissing), unlessMissing(err)
 	}
 	if _, err := s.conn.js.CreateStream(ctx, s.historyConfig(age)); err != nil {
-		return false, Explain("create stream "+s.conn.History(), err)
+		return false, s.conn.Explain("create stream "+s.conn.History(), err)
 	}
 	return true, nil
 }

@@ -17,12 +17,25 @@ type Config struct {
 	User     string      `envconfig:"NATS_USER" desc:"user name, or a token if there is no password"`
 	Password jobs.Secret `envconfig:"NATS_PASSWORD" desc:"password of NATS_USER" secret:"true"`
 	Token    jobs.Secret `envconfig:"NATS_TOKEN" desc:"authorization token" secret:"true"`
-	CA       string      `envconfig:"NATS_CA" desc:"certificates of the authorities to trust, PEM"`
-	Cert     string      `envconfig:"NATS_CERT" desc:"client certificate, PEM"`
-	Key      string      `envconfig:"NATS_KEY" desc:"key of NATS_CERT, PEM"`
+	// The login of operators, which [Config.Operator] puts in the place of the one above.
+	OpsCreds    string      `envconfig:"NATS_OPS_CREDS" desc:"credentials file for all commands but run, doctor and probe, where operators have a user of their own"`
+	OpsUser     string      `envconfig:"NATS_OPS_USER" desc:"user name for these commands"`
+	OpsPassword jobs.Secret `envconfig:"NATS_OPS_PASSWORD" desc:"password of NATS_OPS_USER" secret:"true"`
+	CA          string      `envconfig:"NATS_CA" desc:"certificates of the authorities to trust, PEM"`
+	Cert        string      `envconfig:"NATS_CERT" desc:"client certificate, PEM"`
+	Key         string      `envconfig:"NATS_KEY" desc:"key of NATS_CERT, PEM"`
 
 	JSDomain    string `envconfig:"NATS_JS_DOMAIN" desc:"JetStream domain, where it is another than that of the server that is connected to"`
 	JSAPIPrefix string `envconfig:"NATS_JS_API_PREFIX" desc:"first tokens of the subjects of the JetStream API, where an account imports it under others than $JS.API"`
+}
+
+// Operator returns the settings with the login of operators, if there is one.
+func (c Config) Operator() Config {
+	if c.OpsCreds != "" || c.OpsUser != "" {
+		c.Creds, c.User, c.Password = c.OpsCreds, c.OpsUser, c.OpsPassword
+		c.NKey, c.Token = "", jobs.Secret{}
+	}
+	return c
 }
 
 // Validate returns every fault of the settings, joined; each names its variable.
@@ -36,6 +49,12 @@ func (c Config) Validate() error {
 	}
 	if !c.Password.IsZero() && c.User == "" {
 		faults = append(faults, errors.New("NATS_PASSWORD is set without NATS_USER"))
+	}
+	if !c.OpsPassword.IsZero() && c.OpsUser == "" {
+		faults = append(faults, errors.New("NATS_OPS_PASSWORD is set without NATS_OPS_USER"))
+	}
+	if c.OpsCreds != "" && c.OpsUser != "" {
+		faults = append(faults, errors.New("NATS_OPS_CREDS and NATS_OPS_USER are different ways to log in; keep one of them"))
 	}
 	var ways []string
 	for _, way := range []struct {

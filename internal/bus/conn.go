@@ -62,6 +62,9 @@ type Conn struct {
 	closing bool
 	reason  error
 	denied  denials
+	heeds   []*heed
+	// tolerated are the beginnings of subjects that may be denied.
+	tolerated []string
 	// needed are the subscriptions, besides inboxes, that the worker depends on.
 	needed map[string]struct{}
 	// resumed is called after every reconnect.

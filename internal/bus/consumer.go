@@ -148,7 +148,7 @@ func (s *Setup) history(ctx context.Context) (history, error) {
 		return h, nil
 	}
 	if err != nil {
-		return h, Explain("look up stream "+s.streams.Stream, err)
+		return h, s.conn.Explain("look up stream "+s.streams.Stream, err)
 	}
 	info := stream.CachedInfo()
 	h.repeats = info.Config.Retention != jetstream.WorkQueuePolicy
@@ -158,7 +158,7 @@ func (s *Setup) history(ctx context.Context) (history, error) {
 	for _, filter := range s.streams.Subjects {
 		held, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 		if err != nil {
-			return h, Explain("count the messages on "+filter, err)
+			return h, s.conn.Explain("count the messages on "+filter, err)
 		}
 		for _, n := range held.State.Subjects {
 			h.messages += n
@@ -176,7 +176,7 @@ func (s *Setup) hasWorked(ctx context.Context, epoch string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, Explain("look up stream "+s.conn.Done(), err)
+		return false, s.conn.Explain("look up stream "+s.conn.Done(), err)
 	}
 	uid := []byte(`"uid":"` + epoch + ".")
 	for filter, text := range map[string][]byte{"done.ledger." + s.pool + ".page." + s.streams.Stream + "." + epoch + ".>": nil, EventsFilter(s.pool): uid} {
@@ -189,7 +189,7 @@ func (s *Setup) hasWorked(ctx context.Context, epoch string) (bool, error) {
 			newest, err = done.GetLastMsgForSubject(ctx, filter)
 		}
 		if err != nil {
-			return false, Explain("look for work of the pool in "+s.conn.Done(), err)
+			return false, s.conn.Explain("look for work of the pool in "+s.conn.Done(), err)
 		}
 		if bytes.Contains(oldest.Data, text) || bytes.Contains(newest.Data, text) {
 			return true, nil

@@ -1,7 +1,9 @@
 package bus
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -69,6 +71,70 @@ func (c *Conn) Denied() []string {
 	return all
 }
 
+// deniedWithin is [Conn.Denied] as far as it is not older than d.
+func (c *Conn) deniedWithin(d time.Duration) (recent []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.denied.seen {
+		if time.Since(known.last) <= d {
+			recent = append(recent, known.what)
+		}
+	}
+	return recent
+}
+
+// heed is somebody who waits for the answer to a request.
+type heed struct {
+	// prefix is what the subject of the request begins with.
+	prefix string
+	end    context.CancelCauseFunc
+}
+
+// Heed returns a context that ends as soon as the server denies this user a request of the
+// JetStream API that begins so, for example "STREAM.INFO.JOBS": to whoever waits for the answer, a
+// denial looks like silence. [Refused] then turns the error into the reason. The caller owes a call
+// of stop.
+func (c *Conn) Heed(ctx context.Context, request string) (heeding context.Context, stop context.CancelFunc) {
+	return c.HeedSubject(ctx, c.API(request))
+}
+
+// Tolerate keeps a denial of subjects that begin so from ending anything but the context of whoever
+// waits for just this: the work goes on without.
+func (c *Conn) Tolerate(prefixes ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, prefix := range prefixes {
+		if !slices.Contains(c.tolerated, prefix) {
+			c.tolerated = append(c.tolerated, prefix)
+		}
+	}
+}
+
+// HeedSubject is [Conn.Heed] for subjects that begin so; with "" any denial ends the context that
+// is not tolerated.
+func (c *Conn) HeedSubject(ctx context.Context, prefix string) (heeding context.Context, stop context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	h := &heed{prefix: prefix, end: end}
+	c.mu.Lock()
+	c.heeds = append(c.heeds, h)
+	c.mu.Unlock()
+	return ctx, func() {
+		end(nil)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.heeds = slices.DeleteFunc(c.heeds, func(other *heed) bool { return other == h })
+	}
+}
+
+// Refused returns the denial that ended a context of [Conn.Heed], unless err speaks of one, else err.
+// nil stays nil.
+func Refused(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && !errors.Is(err, ErrDenied) && errors.Is(cause, ErrDenied) {
+		return cause
+	}
+	return err
+}
+
 // WasDenied reports whether the server lately refused what, for example
 // "publish $JS.API.INFO"; a subject of a kind that is remembered by pattern counts as that.
 func (c *Conn) WasDenied(what string) bool {
@@ -95,6 +161,8 @@ func (c *Conn) pattern(subject string) string {
 		keep = 6 // $JS.ACK.<domain>.<account>.<stream>.<consumer>
 	case strings.HasPrefix(subject, ackPrefix):
 		keep = 4
+	case strings.HasPrefix(subject, c.api+".CONSUMER.CREATE."): // the name is made up for each
+		keep = strings.Count(c.api, ".") + 4
 	case strings.HasPrefix(subject, "dead."):
 		keep = 2
 	case strings.HasPrefix(subject, "done."), strings.HasPrefix(subject, "batches."):
@@ -135,6 +203,12 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 		subject = verb + " " + c.pattern(denied)
 		c.mu.Lock()
 		fresh := c.denied.add(subject, time.Now())
+		tolerated := slices.ContainsFunc(c.tolerated, func(prefix string) bool { return strings.HasPrefix(denied, prefix) })
+		for _, h := range c.heeds {
+			if verb == "publish" && strings.HasPrefix(denied, h.prefix) && (h.prefix != "" || !tolerated) {
+				h.end(fmt.Errorf("%w: %s", ErrDenied, subject))
+			}
+		}
 		c.mu.Unlock()
 		if verb == "subscription" {
 			c.lost(denied)

@@ -74,7 +74,7 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
 	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
 	if err != nil {
-		return 0, Explain("look up stream "+s.setup.streams.Stream, err)
+		return 0, s.setup.conn.Explain("look up stream "+s.setup.streams.Stream, err)
 	}
 	info := stream.CachedInfo()
 	for _, source := range info.Sources {
@@ -86,7 +86,7 @@ func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
 			return 0, nil
 		}
 		if err != nil {
-			return 0, Explain("look up stream "+StreamLater, err)
+			return 0, s.setup.conn.Explain("look up stream "+StreamLater, err)
 		}
 		// A sequence of the stream that was there before must not be taken for one of this.
 		created := later.CachedInfo().Created

@@ -13,6 +13,9 @@ var (
 	// ErrRefusedSetup is returned when the pool must not start with these settings on what the
 	// server has: it would lose, repeat or fake jobs.
 	ErrRefusedSetup = errors.New("refused")
+	// ErrDenied is returned when the server does not let this user do what is asked for; the text
+	// names the missing right.
+	ErrDenied = errors.New("the server denies this user")
 	// ErrClosed is returned by what was closed or whose Run has ended.
 	ErrClosed = errors.New("closed")
 

@@ -19,10 +19,14 @@ var ErrSetting = errors.New("a setting names a file that cannot be used")
 // names its variable and wraps [ErrSetting]. nats.go would only fail to connect, again and again.
 func (c Config) CheckFiles() error {
 	var faults []error
+	creds := "NATS_CREDS"
+	if c.OpsCreds != "" && c.Creds == c.OpsCreds {
+		creds = "NATS_OPS_CREDS"
+	}
 	for _, file := range []struct {
 		name, path string
 		check      func(path string) error
-	}{{"NATS_CREDS", c.Creds, checkCreds}, {"NATS_NKEY", c.NKey, checkSeed}, {"NATS_CA", c.CA, checkAuthorities}} {
+	}{{creds, c.Creds, checkCreds}, {"NATS_NKEY", c.NKey, checkSeed}, {"NATS_CA", c.CA, checkAuthorities}} {
 		if file.path == "" {
 			continue
 		}

@@ -229,7 +229,7 @@ func (h *HighWater) stream(ctx context.Context, mark *waterMark) (*jetstream.Str
 	case errors.Is(err, jetstream.ErrStreamNotFound), err != nil && h.conn.WasDenied(right):
 		return nil, nil
 	case err != nil:
-		return nil, Explain("look up stream "+mark.name, err)
+		return nil, h.conn.Explain("look up stream "+mark.name, err)
 	}
 	return stream.CachedInfo(), nil
 }

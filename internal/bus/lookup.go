@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,10 +27,12 @@ func (c *Conn) JetStream() jetstream.JetStream { return c.js }
 
 // Stream looks a stream up. The error wraps [ErrMissing] if there is none.
 func (c *Conn) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, stop := c.Heed(ctx, "STREAM.INFO."+name)
+	defer stop()
 	asked := c.clock.now()
 	stream, err := c.js.Stream(ctx, name)
 	if err != nil {
-		return nil, lookupError("stream "+name, err)
+		return nil, c.lookupError("stream "+name, Refused(ctx, err))
 	}
 	c.clock.observe(asked, stream.CachedInfo().TimeStamp, c.clock.now())
 	return stream, nil
@@ -36,21 +40,52 @@ func (c *Conn) Stream(ctx context.Context, name string) (jetstream.Stream, error
 
 // Consumer looks a consumer of a stream up. The error wraps [ErrMissing] if there is none.
 func (c *Conn) Consumer(ctx context.Context, stream, name string) (*jetstream.ConsumerInfo, error) {
+	ctx, stop := c.Heed(ctx, "CONSUMER.INFO."+stream+"."+name)
+	defer stop()
 	asked := c.clock.now()
 	consumer, err := c.js.Consumer(ctx, stream, name)
 	if err != nil {
-		return nil, lookupError("consumer "+stream+"/"+name, err)
+		return nil, c.lookupError("consumer "+stream+"/"+name, Refused(ctx, err))
 	}
 	c.clock.observe(asked, consumer.CachedInfo().TimeStamp, c.clock.now())
 	return consumer.CachedInfo(), nil
 }
 
 // lookupError says what the failure to look an object up means.
-func lookupError(object string, err error) error {
+func (c *Conn) lookupError(object string, err error) error {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("%s is %w; 'worker setup' creates it", object, ErrMissing)
 	}
-	return Explain("look up "+object, err)
+	return c.Explain("look up "+object, err)
+}
+
+// FirstTime returns when the first message of a stream on filter was stored that has sequence seq or
+// a later one; zero if there is none. It asks the leader of the stream, and so needs one right
+// whether or not the stream allows direct gets.
+func (c *Conn) FirstTime(ctx context.Context, stream, filter string, seq uint64) (time.Time, error) {
+	request, err := json.Marshal(map[string]any{"seq": max(seq, 1), "next_by_subj": filter})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("encode a read of %s: %w", stream, err)
+	}
+	m, err := c.nc.RequestWithContext(ctx, c.API("STREAM.MSG.GET."+stream), request)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Time time.Time `json:"time"`
+		} `json:"message"`
+	}
+	switch err := json.Unmarshal(m.Data, &answer); {
+	case err != nil:
+		return time.Time{}, fmt.Errorf("decode a message of %s: %w", stream, err)
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return time.Time{}, nil
+	case answer.Error != nil:
+		return time.Time{}, answer.Error
+	}
+	return answer.Message.Time, nil
 }
 
 const (
@@ -77,16 +112,25 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 	return messages, err
 }
 
-// Explain adds to an error of the JetStream API how to fix it. attempt says what failed.
-func Explain(attempt string, err error) error {
+// denialWindow is longer than anything waits for an answer.
+const denialWindow = time.Minute
+
+// Explain adds to an error of the JetStream API how to fix it. attempt says what failed. To whoever
+// waits for an answer, a missing right looks like silence, so what the server has denied this user
+// lately is named.
+func (c *Conn) Explain(attempt string, err error) error {
 	var api *jetstream.APIError
 	hint := ""
 	switch {
+	case errors.Is(err, ErrDenied):
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		hint = "; no answer in time: JetStream has no leader, or the user may not use the JetStream API ($JS.API.>), or NATS_JS_DOMAIN or NATS_JS_API_PREFIX names another one"
+		if denied := c.deniedWithin(denialWindow); len(denied) > 0 {
+			return fmt.Errorf("%s: %w: %s", attempt, ErrDenied, strings.Join(denied, ", "))
+		}
+		hint = "; no answer in time: JetStream has no leader, or NATS_JS_DOMAIN or NATS_JS_API_PREFIX names another one"
 	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others; for a DONE stream: ROLLCALL_DONE must be the same for all pools of an account"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):

@@ -101,7 +101,7 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 	for _, o := range objects {
 		differences, err := s.check(ctx, o)
 		if err != nil {
-			return nil, Explain("look up "+o.name(), err)
+			return nil, s.conn.Explain("look up "+o.name(), err)
 		}
 		all = append(all, differences...)
 	}
@@ -123,7 +123,7 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 	for _, o := range objects {
 		differences, err := s.check(ctx, o)
 		if err != nil {
-			return created, drift, Explain("look up "+o.name(), err)
+			return created, drift, s.conn.Explain("look up "+o.name(), err)
 		}
 		if len(differences) == 0 || !differences[0].Missing {
 			drift = append(drift, differences...)
@@ -142,11 +142,11 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse), errors.Is(err, jetstream.ErrConsumerExists):
 			// Somebody else was first, with other settings.
 			if differences, err = o.check(ctx); err != nil {
-				return created, drift, Explain("look up "+o.name(), err)
+				return created, drift, s.conn.Explain("look up "+o.name(), err)
 			}
 			drift = append(drift, differences...)
 		default:
-			return created, drift, Explain("create "+o.name(), err)
+			return created, drift, s.conn.Explain("create "+o.name(), err)
 		}
 	}
 	return created, drift, nil
@@ -183,7 +183,7 @@ type object interface {
 func (s *Setup) objects(ctx context.Context) ([]object, error) {
 	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, Explain("look up stream "+s.streams.Stream, err)
+		return nil, s.conn.Explain("look up stream "+s.streams.Stream, err)
 	}
 	var all []object
 	missing := stream == nil

@@ -32,7 +32,7 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return Explain("look up stream "+s.streams.Stream, err)
+		return s.conn.Explain("look up stream "+s.streams.Stream, err)
 	}
 	store := NewUpkeep(s.conn, s)
 	if begun, err := s.begun(ctx, stream, store); begun || err != nil {
@@ -89,7 +89,7 @@ func (s *Setup) lives(ctx context.Context, stream jetstream.Stream, pool string)
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		return false, nil
 	default:
-		return false, Explain("look up consumer "+pool, err)
+		return false, s.conn.Explain("look up consumer "+pool, err)
 	}
 }
 
@@ -161,7 +161,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	}
 	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
 	if err != nil {
-		return 0, Explain("look up stream "+s.streams.Stream, err)
+		return 0, s.conn.Explain("look up stream "+s.streams.Stream, err)
 	}
 	store := NewUpkeep(s.conn, s)
 	move := ledger.TakeOver{
@@ -176,7 +176,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 		return move.Run(ctx, store)
 	}
 	if err != nil {
-		return 0, Explain("look up consumer "+pool, err)
+		return 0, s.conn.Explain("look up consumer "+pool, err)
 	}
 	info := consumer.CachedInfo()
 	if info.NumWaiting > 0 {
@@ -187,7 +187,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 		return moved, err
 	}
 	if err := stream.DeleteConsumer(ctx, pool); err != nil {
-		return moved, Explain("remove consumer "+pool, err)
+		return moved, s.conn.Explain("remove consumer "+pool, err)
 	}
 	late, err := move.Run(ctx, store) // what was committed until the consumer was gone
 	return moved + late, err

@@ -29,15 +29,15 @@ func NewUpkeep(conn *Conn, setup *Setup) ledger.Upkeep {
 func (u upkeep) Floor(ctx context.Context) (ledger.Floor, error) {
 	stream, err := u.conn.js.Stream(ctx, u.setup.streams.Stream)
 	if err != nil {
-		return ledger.Floor{}, Explain("look up stream "+u.setup.streams.Stream, err)
+		return ledger.Floor{}, u.setup.conn.Explain("look up stream "+u.setup.streams.Stream, err)
 	}
 	consumer, err := stream.Consumer(ctx, u.setup.pool)
 	if err != nil {
-		return ledger.Floor{}, Explain("look up consumer "+u.setup.pool, err)
+		return ledger.Floor{}, u.setup.conn.Explain("look up consumer "+u.setup.pool, err)
 	}
 	done, err := u.conn.js.Stream(ctx, u.conn.Done())
 	if err != nil {
-		return ledger.Floor{}, Explain("look up stream "+u.conn.Done(), err)
+		return ledger.Floor{}, u.setup.conn.Explain("look up stream "+u.conn.Done(), err)
 	}
 	return ledger.Floor{
 		Created: stream.CachedInfo().Created,

@@ -42,6 +42,7 @@ func (a *Admin) ledger() ledger.Names { return ledger.Names{Pool: a.pool, Stream
 // State reads what the broker knows of the pool. The error wraps [bus.ErrMissing] if a stream or
 // the consumer is missing. What the user may not ask is left at its zero value.
 func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
+	a.conn.Tolerate(a.conn.API("STREAM.INFO."+bus.StreamLater), a.conn.API("STREAM.MSG.GET."+a.streams.Stream), a.conn.API("INFO"))
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return jobs.PoolState{}, err
@@ -131,7 +132,7 @@ func streamState(info *jetstream.StreamInfo) jobs.StreamState {
 func (a *Admin) matching(ctx context.Context, stream jetstream.Stream, filter string) (n uint64, err error) {
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
-		return 0, bus.Explain("count the messages on "+filter, err)
+		return 0, a.conn.Explain("count the messages on "+filter, err)
 	}
 	for _, messages := range info.State.Subjects {
 		n += messages
@@ -159,15 +160,15 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream, consumer *j
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
 	defer cancel()
 	for _, filter := range a.streams.Subjects {
-		m, err := stream.GetMsg(ctx, state.FirstSeq, jetstream.WithGetMsgSubject(filter))
+		first, err := a.conn.FirstTime(ctx, a.streams.Stream, filter, state.FirstSeq)
 		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
 		case errors.Is(err, context.DeadlineExceeded):
 			return state.FirstTime, nil
 		case err != nil:
-			return time.Time{}, bus.Explain("read the oldest job on "+filter, err)
-		case oldest.IsZero() || m.Time.Before(oldest):
-			oldest = m.Time
+			return time.Time{}, a.conn.Explain("read the oldest job on "+filter, err)
+		case first.IsZero():
+		case oldest.IsZero() || first.Before(oldest):
+			oldest = first
 		}
 	}
 	return oldest, nil
@@ -236,5 +237,5 @@ func (a *Admin) explainConsumer(verb string, err error) error {
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%s %s: %w: 'worker setup' creates it", verb, name, bus.ErrMissing)
 	}
-	return bus.Explain(verb+" "+name, err)
+	return a.conn.Explain(verb+" "+name, err)
 }

@@ -35,14 +35,14 @@ func (e *Events) archived(ctx context.Context, pool string, since time.Time, eac
 		FilterSubjects: []string{bus.HistoryFilter(pool)}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
 	})
 	if err != nil {
-		return 0, bus.Explain("read the archive", err)
+		return 0, e.conn.Explain("read the archive", err)
 	}
 	if consumer.CachedInfo().NumPending == 0 {
 		return 0, nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return 0, bus.Explain("read the archive", err)
+		return 0, e.conn.Explain("read the archive", err)
 	}
 	defer messages.Stop()
 	for {

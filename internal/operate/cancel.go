@@ -91,6 +91,7 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 	committing.Go(func() { _ = c.ledger.Run(running) }) // it returns nil
 	defer committing.Wait()
 	defer stop()
+	a.conn.Tolerate("$SRV.", ReplicaSubject(a.pool, "", ""))
 	var replicas map[string]string
 	var listing sync.WaitGroup
 	listing.Go(func() { replicas, _ = a.Digests(ctx) }) // without the right to ask, replicas hear of it at their commits
@@ -125,7 +126,7 @@ func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
 		}
 		m, err := storedJob(ctx, c.stream, ref.Seq)
 		if err != nil {
-			return bus.Explain("read job "+report.UID, err)
+			return c.conn.Explain("read job "+report.UID, err)
 		}
 		if m == nil {
 			return fmt.Errorf("job %s: %w", report.UID, ErrFinal)
@@ -206,7 +207,7 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 		return true
 	})
 	if err != nil {
-		return bus.Explain("look for the members of set "+set, err)
+		return c.conn.Explain("look for the members of set "+set, err)
 	}
 	work.Wait()
 	return context.Cause(ctx)
@@ -231,7 +232,7 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 		return nil
 	}
 	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return bus.Explain("remove the cancelled job "+j.UID, err)
+		return c.conn.Explain("remove the cancelled job "+j.UID, err)
 	}
 	return nil
 }
@@ -268,7 +269,7 @@ func (c *canceller) cancelDelayed(ctx context.Context, uid string) error {
 	}
 	m, err := c.delayedMessage(ctx, later, uid)
 	if err != nil {
-		return bus.Explain("read job "+uid, err)
+		return c.conn.Explain("read job "+uid, err)
 	}
 	if m == nil {
 		return fmt.Errorf("job %s: %w", uid, ErrBusy)
@@ -294,7 +295,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
 	}
 	if err != nil {
-		return bus.Explain("hold the delayed job "+m.Subject, err)
+		return c.conn.Explain("hold the delayed job "+m.Subject, err)
 	}
 	m.Sequence = first
 	j := decodeStored(m, jobs.Epoch(later.CachedInfo().Created))
@@ -305,7 +306,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		return err // final means that it was interrupted after its event
 	}
 	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return bus.Explain("remove the cancelled job "+j.UID, err)
+		return c.conn.Explain("remove the cancelled job "+j.UID, err)
 	}
 	return nil
 }

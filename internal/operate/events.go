@@ -77,14 +77,14 @@ func (e *Events) read(ctx context.Context, pool string, s span, each func(Event)
 	}
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
-		return bus.Explain("read stored events", err)
+		return e.conn.Explain("read stored events", err)
 	}
 	if !s.follow && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return bus.Explain("read stored events", err)
+		return e.conn.Explain("read stored events", err)
 	}
 	defer messages.Stop()
 	for {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -70,7 +69,7 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	m, err := a.stored(ctx, stream, id)
 	switch {
 	case err != nil:
-		return JobReport{}, bus.Explain("look for job "+id, err)
+		return JobReport{}, a.conn.Explain("look for job "+id, err)
 	case m != nil:
 		return a.open(ctx, stream, m)
 	default:
@@ -118,6 +117,7 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	if !info.Config.AllowDirect {
 		return scanSlowly(ctx, stream, filter, most, each)
 	}
+	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
 		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
 		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {

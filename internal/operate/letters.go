@@ -93,14 +93,14 @@ func (a *Admin) letters(ctx context.Context, filter LetterFilter, each func(bus.
 		FilterSubjects: []string{bus.DeadSubject(a.pool, filter.stored())}, HeadersOnly: true,
 	})
 	if err != nil {
-		return bus.Explain("read dead letters", err)
+		return a.conn.Explain("read dead letters", err)
 	}
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return bus.Explain("read dead letters", err)
+		return a.conn.Explain("read dead letters", err)
 	}
 	defer messages.Stop()
 	for {
@@ -136,7 +136,7 @@ func (a *Admin) Letter(ctx context.Context, seq uint64) (bus.Letter, *nats.Msg, 
 		return bus.Letter{}, nil, fmt.Errorf("dead letter %d of pool %s: %w", seq, a.pool, ErrNotFound)
 	}
 	if err != nil {
-		return bus.Letter{}, nil, bus.Explain("read dead letter "+strconv.FormatUint(seq, 10), err)
+		return bus.Letter{}, nil, a.conn.Explain("read dead letter "+strconv.FormatUint(seq, 10), err)
 	}
 	l := bus.ReadLetter(a.pool, raw.Subject, raw.Sequence, raw.Time, raw.Header)
 	l.Bytes = len(raw.Data)
@@ -233,7 +233,7 @@ func (a *Admin) Discard(ctx context.Context, seq uint64) error {
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
 		return fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
 	case err != nil:
-		return bus.Explain("discard dead letter "+strconv.FormatUint(seq, 10), err)
+		return a.conn.Explain("discard dead letter "+strconv.FormatUint(seq, 10), err)
 	default:
 		return nil
 	}

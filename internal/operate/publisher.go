@@ -41,9 +41,12 @@ type Receipt struct {
 	Duplicate bool
 }
 
-// UID returns the uid of the job. A delayed one gets its own when it enters the job stream;
+// UID returns the uid of the job, empty if this user may not look at its stream. A delayed one gets its own when it enters the job stream;
 // until then it is later.<epoch of LATER>.<sequence>.
 func (r Receipt) UID() string {
+	if r.Ref.Epoch == "" {
+		return ""
+	}
 	if r.Delayed {
 		return bus.LaterSubject(r.Ref.UID())
 	}
@@ -61,7 +64,8 @@ type Publisher struct {
 
 // NewPublisher looks the stream up: the job stream, or [bus.StreamLater] for delayed jobs. The
 // error wraps [bus.ErrMissing] if there is none, and [bus.ErrServerTooOld] if the server cannot
-// delay jobs. What nats.go keeps for the acks lives as long as the connection: cleaned up
+// delay jobs. With an error that wraps [bus.ErrDenied] there is a publisher too: its receipts have no
+// uids, and nobody can wait for its jobs. What nats.go keeps for the acks lives as long as the connection: cleaned up
 // earlier, before its goroutine has looked at the channel it watches, that goroutine would wait
 // for ever.
 func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publisher, error) {
@@ -77,6 +81,9 @@ func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publishe
 		return nil, fmt.Errorf("open JetStream to publish: %w", err)
 	}
 	s, err := conn.Stream(ctx, stream)
+	if errors.Is(err, bus.ErrDenied) {
+		return &Publisher{conn: conn, js: js, stream: stream}, err
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +103,8 @@ type posted struct {
 // first fault: of source, of the broker ([ErrNoStream], [ErrUnconfirmed]) or of confirmed;
 // messages sent by then may be stored or not.
 func (p *Publisher) Publish(ctx context.Context, source Messages, confirmed func(*nats.Msg, Receipt) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	p.conn.Tolerate("$SRV.", ServiceName+".", p.conn.API("")) // only what is published itself
+	ctx, cancel := p.conn.HeedSubject(ctx, "")
 	queue := make(chan posted, publishWindow)
 	var wg sync.WaitGroup
 	wg.Go(func() { p.send(ctx, source, queue) })

@@ -64,7 +64,7 @@ func (a *Admin) upkeep() ledger.Upkeep {
 func (a *Admin) Sets(ctx context.Context, limit int) (sets []SetReport, more bool, err error) {
 	states, more, err := ledger.ReadSets(ctx, a.upkeep(), a.ledger(), limit)
 	if err != nil {
-		return nil, false, bus.Explain("list the sets", err)
+		return nil, false, a.conn.Explain("list the sets", err)
 	}
 	for _, state := range states {
 		if !state.Ended {
@@ -92,7 +92,7 @@ func (a *Admin) Set(ctx context.Context, set string) (SetReport, error) {
 	state, err := ledger.ReadSet(ctx, a.upkeep(), a.ledger(), set)
 	switch {
 	case err != nil:
-		return SetReport{}, bus.Explain("look for set "+set, err)
+		return SetReport{}, a.conn.Explain("look for set "+set, err)
 	case state.Ended:
 		return a.ended(ctx, set)
 	case state.Known():
@@ -106,7 +106,7 @@ func (a *Admin) Set(ctx context.Context, set string) (SetReport, error) {
 func (a *Admin) ended(ctx context.Context, set string) (SetReport, error) {
 	entry, err := a.upkeep().Newest(ctx, bus.SetEventsOf(a.pool, set))
 	if err != nil {
-		return SetReport{}, bus.Explain("read the event of set "+set, err)
+		return SetReport{}, a.conn.Explain("read the event of set "+set, err)
 	}
 	if entry.Seq == 0 {
 		return SetReport{}, fmt.Errorf("the event of set %s of pool %s: %w", set, a.pool, ErrNotFound)
@@ -159,7 +159,7 @@ func (a *Admin) CloseSet(ctx context.Context, set string, size int) error {
 		return fmt.Errorf("%q: %w", set, ErrSetName)
 	}
 	if err := ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
-		return bus.Explain("close set "+set, err)
+		return a.conn.Explain("close set "+set, err)
 	}
 	if clock, err := a.Clock(ctx); err == nil {
 		a.endSet(ctx, set, clock.Now)

@@ -114,7 +114,7 @@ func (a *Admin) goesOn(ctx context.Context, ref jobs.Ref) (jobs.Outcome, error) 
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return "", nil
 	case err != nil:
-		return "", bus.Explain("look for job "+ref.UID(), err)
+		return "", a.conn.Explain("look for job "+ref.UID(), err)
 	default:
 		return jobs.Retrying, nil
 	}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"rollcall/internal/faulttest"
+)
+
+// shippedUsers are those of deploy/nats/nats-server.conf.
+var shippedUsers = []string{"ops", "worker", "producer", "scheduler"}
+
+// locked runs a server with the shipped configuration, the scheduler that it has as a comment
+// included.
+func locked(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/nats/nats-server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := string(text)
+	begin := strings.Index(conf, "      # {\n      #   user: scheduler")
+	end := begin + strings.Index(conf[begin:], "      # }\n") + len("      # }\n")
+	conf = conf[:begin] + strings.ReplaceAll(conf[begin:end], "      # ", "      ") + conf[end:]
+	for _, user := range shippedUsers {
+		conf = strings.ReplaceAll(conf, "$NATS_"+strings.ToUpper(user)+"_PASSWORD", user+"-secret")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "nats-server.conf")
+	for name, text := range map[string]string{path: conf, filepath.Join(dir, "tls.conf"): "# none\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts, err := server.ProcessConfigFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Host, opts.Port, opts.HTTPPort, opts.StoreDir = "127.0.0.1", -1, 0, t.TempDir()
+	return faulttest.StartServer(t, *opts).ClientURL()
+}
+
+// as is the environment of a user, beside a worker that runs in it.
+func as(url, service, user string) []string {
+	return []string{"NATS_URL=" + url, "NATS_USER=" + user, "NATS_PASSWORD=" + user + "-secret", "ROLLCALL_ENSURE=false", "ROLLCALL_SERVICES=billing=" + service}
+}
+
+// TestEveryCommandUnderEveryShippedUser: a command works, or it says which right is missing.
+func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
+	t.Parallel()
+	url, billing := locked(t), faulttest.StartRecorder(t, "billing")
+	if got := worker(t, as(url, billing.URL(), "ops"), "setup"); got.code != codeOK {
+		t.Fatalf("setup as ops: %+v", got)
+	}
+	replica := start(t, url, []*faulttest.Recorder{billing}, append(as(url, billing.URL(), "worker"), "ROLLCALL_LOG_LEVEL=info")...)
+	replica.logged("ready")
+	if got := worker(t, as(url, billing.URL(), "ops"), "schedule", "set", "hourly", "jobs.report", "--every", "1h"); got.code != codeOK {
+		t.Fatalf("schedule set as ops: %+v", got)
+	}
+	everybody := shippedUsers
+	for _, c := range []struct {
+		args []string
+		// may are the users for whom the command works.
+		may []string
+		// code is what it then exits with: what is asked for may not be there.
+		code int
+	}{
+		{[]string{"setup"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"setup", "--archive", "30d"}, []string{"ops"}, codeOK},
+		{[]string{"doctor"}, []string{"worker"}, codeOK},
+		{[]string{"status"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"publish", "jobs.mail", "{}"}, []string{"ops", "producer", "scheduler"}, codeOK},
+		{[]string{"publish", "jobs.mail", "{}", "--delay", "1h"}, []string{"ops", "scheduler"}, codeOK},
+		{[]string{"publish", "jobs.mail", "{}", "--unique", "k"}, []string{"ops", "producer", "scheduler"}, codeOK},
+		{[]string{"publish", "jobs.mail", "{}", "--wait"}, []string{"ops"}, codeOK},
+		{[]string{"schedule", "set", "nightly", "jobs.report", "--every", "24h"}, []string{"ops", "scheduler"}, codeOK},
+		{[]string{"schedule", "ls"}, []string{"ops"}, codeOK},
+		{[]string{"schedule", "run", "hourly"}, []string{"ops"}, codeOK},
+		{[]string{"events", "--all", "--follow=false"}, []string{"ops"}, codeOK},
+		{[]string{"events", "--since", "1h", "--follow=false"}, []string{"ops"}, codeOK},
+		{[]string{"job", "nobody"}, []string{"ops"}, codeNotFound},
+		{[]string{"cancel", "nobody"}, []string{"ops"}, codeNotFound},
+		{[]string{"set", "ls"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"set", "show", "none"}, []string{"ops", "worker"}, codeNotFound},
+		{[]string{"set", "close", "s", "--size", "1"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"set", "cancel", "s", "--yes"}, []string{"ops"}, codeOK},
+		{[]string{"dead", "ls"}, []string{"ops"}, codeOK},
+		{[]string{"dead", "show", "1"}, []string{"ops"}, codeNotFound},
+		{[]string{"dead", "replay", "--all"}, []string{"ops"}, codeOK},
+		{[]string{"dead", "discard", "--all", "--yes"}, []string{"ops"}, codeOK},
+		{[]string{"pause", "--for", "1s"}, []string{"ops"}, codeOK},
+		{[]string{"resume"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"drain", "nobody"}, []string{"ops"}, codeNotFound},
+		{[]string{"config"}, everybody, codeOK},
+		{[]string{"version"}, everybody, codeOK},
+	} {
+		for _, user := range shippedUsers {
+			t.Run(strings.Join(c.args, " ")+" as "+user, func(t *testing.T) {
+				t.Parallel()
+				got := worker(t, as(url, billing.URL(), user), c.args...)
+				said := got.stdout + got.stderr
+				switch works := slices.Contains(c.may, user); {
+				case works && got.code != c.code:
+					t.Errorf("exit %d, want %d: %s", got.code, c.code, said)
+				case !works && (got.code != codeFailed || !strings.Contains(said, "denies this user: publish ") && !strings.Contains(said, "the user may not publish to")):
+					t.Errorf("exit %d, and no right is named: %s", got.code, said)
+				case strings.Contains(said, "no leader"):
+					t.Errorf("a missing right is taken for a missing leader: %s", said)
+				}
+			})
+		}
+	}
+}
