@@ -54,7 +54,7 @@ ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 			if err != nil {
 				return err
 			}
-			cfg.NATS, cfg.Streams.Ensure = cfg.NATS.Operator(), true // ENSURE is for replicas: this command is asked to
+			cfg.NATS = cfg.NATS.Operator()
 			log := telemetry.NewLogger(telemetry.Config{Level: "error", Format: telemetry.FormatConsole}, c.stderr)
 			opts := app.Options{Replica: "setup", Patience: commandPatience}
 			if old != "" {
