@@ -3,6 +3,10 @@ package main
 // ofService are planted bugs of what speaks to services.
 var ofService = []mutant{
 	{
+		"a job that fails every probe is never at its end", "a job that fails while others are answered burns its attempts",
+		"internal/service/run.go", "!c.breaker.IsClosed() && !c.life.shown(sent)", "!c.breaker.IsClosed()", service,
+	},
+	{
 		"a job not listed in results counts as ok", "a job is done when every required service said so",
 		"internal/service/sheet.go", "if dialect == dialectFailures {\n\t\ts.restIsOK()", "if true {\n\t\ts.restIsOK()", service,
 	},

@@ -86,3 +86,36 @@ func TestCallsWhileTheBreakerIsNotClosedBurnNoAttempt(t *testing.T) {
 		}
 	})
 }
+
+// TestAJobThatFailsWhileTheServiceAnswersOthersBurnsItsAttempts: in a quiet pool one such job
+// opens the breaker alone. For free it would be called for until its age ends it.
+func TestAJobThatFailsWhileTheServiceAnswersOthersBurnsItsAttempts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config()
+		cfg.Tries = 1
+		poison := call(1)
+		s := service.NewFake(cfg, deps(), func(_ context.Context, c *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			if c == poison {
+				return nil, unavailable()
+			}
+			return []jobs.Reply{{Status: jobs.StatusOK}}, nil
+		})
+		for s.State().Breaker == "closed" {
+			s.Call(t.Context(), poison)
+		}
+		for range 3 {
+			time.Sleep(10 * time.Second)
+			if r := s.Call(t.Context(), call(1)); r.Failure != nil {
+				t.Fatalf("another job: %v", r.Failure)
+			}
+			if r := s.Call(t.Context(), poison); r.Failure.Reason != jobs.ReasonHTTP5xx || r.Failure.Free {
+				t.Errorf("after another job was answered: %+v, want that it burns an attempt", r.Failure)
+			}
+		}
+		time.Sleep(40 * time.Second)
+		if r := s.Call(t.Context(), poison); r.Failure.Reason != jobs.ReasonHTTP5xx || !r.Failure.Free {
+			t.Errorf("when nothing was answered for long: %+v, want free", r.Failure)
+		}
+	})
+}

@@ -69,6 +69,7 @@ type policies struct {
 	throttle *throttle
 	// last is the latest failure that came of a try.
 	last     *atomic.Pointer[fault]
+	life     *life
 	breaker  circuitbreaker.CircuitBreaker[result]
 	fixed    int
 	adaptive adaptivelimiter.AdaptiveLimiter[result]
@@ -79,12 +80,17 @@ type policies struct {
 func newPolicies(name string, cfg Config, deps Deps) policies {
 	p := policies{
 		name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, patience: cfg.Timeout / 2, throttle: new(throttle),
-		last: new(atomic.Pointer[fault]), fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
+		last: new(atomic.Pointer[fault]), life: new(life), fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
 	}
 	if cfg.Format != FormatBatch {
 		p.patience = queueTimeouts * cfg.Timeout
 	}
-	p.breaker = newBreaker(name, cfg, deps.Log, p.last)
+	p.breaker = newBreaker(cfg, func(e circuitbreaker.StateChangedEvent) {
+		if e.OldState == circuitbreaker.ClosedState {
+			p.life.opened.Store(time.Now().UnixNano())
+		}
+		logBreaker(deps.Log, name, e, p.last.Load())
+	})
 	order := []failsafe.Policy[result]{newRetry(cfg, p.breaker)}
 	wait := p.patience
 	if cfg.Rate > 0 {
@@ -113,7 +119,7 @@ func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypo
 		}).Build()
 }
 
-func newBreaker(name string, cfg Config, log zerolog.Logger, last *atomic.Pointer[fault]) circuitbreaker.CircuitBreaker[result] {
+func newBreaker(cfg Config, changed func(circuitbreaker.StateChangedEvent)) circuitbreaker.CircuitBreaker[result] {
 	calls := breakerCalls
 	if cfg.Concurrency != Auto {
 		calls = min(calls, breakerSpan*int(cfg.Concurrency))
@@ -123,7 +129,23 @@ func newBreaker(name string, cfg Config, log zerolog.Logger, last *atomic.Pointe
 		WithSuccessThreshold(breakerProbes).
 		WithDelay(breakerDelay).WithJitterFactor(breakerJitter).
 		HandleIf(func(_ result, err error) bool { return tripsBreaker(err) }).
-		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { logBreaker(log, name, e, last.Load()) }).Build()
+		OnStateChanged(changed).Build()
+}
+
+// life is what says that a service is alive although its breaker is not closed: it has answered
+// other calls since the breaker opened. What fails then is the job's doing. Without it a job that
+// makes every call fail keeps the breaker of a quiet pool open, and costs none of its attempts.
+// Times are Unix nanoseconds.
+type life struct{ opened, answered atomic.Int64 }
+
+// note says that a call was answered that was sent then.
+func (l *life) note(sent time.Time) { l.answered.Store(sent.UnixNano()) }
+
+// shown reports whether the service has lately answered a call that began after its breaker
+// opened.
+func (l *life) shown(now time.Time) bool {
+	answered := l.answered.Load()
+	return answered > l.opened.Load() && now.UnixNano()-answered < int64(breakerWindow)
 }
 
 // logBreaker writes one warning for a service that gets into trouble, with the failure that it

@@ -103,11 +103,13 @@ type conversation struct {
 // try performs one try inside all policies.
 func (c *conversation) try(exec failsafe.Execution[result]) (result, error) {
 	c.tries++
-	probe, sent := !c.breaker.IsClosed(), time.Now()
+	sent := time.Now()
+	probe := !c.breaker.IsClosed() && !c.life.shown(sent)
 	replies, failure := c.service.attempt(exec.Context(), c.request)
 	if failure == nil {
 		c.last = nil
 		c.throttle.easy()
+		c.life.note(sent)
 		if probe {
 			replies = freed(replies)
 		}
