@@ -7,7 +7,7 @@
 //	         ledger.Store ── one atomic publish ─────▶ DONE     pages and events
 //	                                                    │ republish, once committed
 //	         DeadLetters ─────────────────────────────▶ DEAD    ▼
-//	         Sweeper ── purges old pages ─────────────▶ DONE    batches.<pool>.<outcome>.<id>
+//	         ledger.Upkeep ── purges old pages ───────▶ DONE    batches.<pool>.<outcome>.<id>
 //
 // Subjects are made in subjects.go and nowhere else.
 package bus

@@ -7,7 +7,7 @@
 //	                                          │                       │
 //	                                          │        CallResult ◀───┘ one per service
 //	                                          ▼             │
-//	                                   Settlement ◀──Settle─┘
+//	                                   Settlement ◀──Rule───┘
 //	                                     │      │
 //	                              Page ◀─┘      └─▶ completion event
 //
