@@ -12,7 +12,7 @@ import (
 var errNoStream = errors.New("ROLLCALL_SOURCE=core has no stream: nothing waits, and nothing is kept")
 
 // administer connects and calls work with the pool's administration. withStream refuses core
-// mode. What the server denies ends it, with the name of the right.
+// mode. A denied request ends it, with the name of the missing right.
 func (c *cli) administer(ctx context.Context, purpose string, withStream bool, work func(context.Context, *client, *operate.Admin) error) error {
 	cl, err := c.connect(ctx, purpose)
 	if err != nil {

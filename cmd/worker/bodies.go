@@ -24,8 +24,8 @@ const (
 	minRate = 0.001
 )
 
-// pace hands on the items of source, at most rate a second; 0 means as they come. What an item
-// is late is not made up for.
+// pace hands on the items of source, at most rate a second; 0 means as they come. Later items
+// do not catch up with a late one.
 func pace[T any](ctx context.Context, rate float64, source iter.Seq2[T, error]) iter.Seq2[T, error] {
 	if rate == 0 {
 		return source

@@ -40,8 +40,8 @@ func (c *cli) connect(ctx context.Context, purpose string) (*client, error) {
 	return &client{Conn: conn.KeepDoneIn(cfg.Streams.DoneStream(cfg.Pool)), cfg: cfg}, nil
 }
 
-// hangUp closes the connection. What it could not flush was not confirmed either, and that
-// was reported already.
+// hangUp closes the connection. Messages that it cannot flush were not confirmed, which was reported
+// already.
 func (cl *client) hangUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

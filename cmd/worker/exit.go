@@ -73,7 +73,7 @@ func exitCode(err error) int {
 func (c *cli) report(err error) int {
 	code := exitCode(err)
 	if err == nil || errors.As(err, new(*loggedError)) || errors.Is(err, syscall.EPIPE) {
-		return code // whoever closed the pipe has read enough
+		return code // the reader closed the pipe: it has read enough
 	}
 	fmt.Fprintln(c.stderr, table.CleanLines("worker: "+err.Error()))
 	switch {

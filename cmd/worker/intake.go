@@ -54,9 +54,9 @@ func (c *cli) pauseCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "pause",
 		Short: "Let the broker hand out no jobs of the pool for a while",
-		Long: `Pause makes NATS hand out no more jobs of the pool, to whichever replica, until a time. What was
-handed out is finished; producers go on publishing. NATS itself keeps to it, so replicas may
-come and go. It ends by itself, or by 'worker resume'.`,
+		Long: `Pause makes NATS hand out no more jobs of the pool, to any replica, until a time. Jobs that
+were handed out are finished; producers go on publishing. NATS itself keeps the pause, so replicas
+may come and go. It ends by itself, or by 'worker resume'.`,
 		Example: `  worker pause --for 30m
   worker pause --until 2026-12-01T06:00:00Z
   worker pause --for 1h --dry-run`,
@@ -135,8 +135,8 @@ func (c *cli) drainCommand() *cobra.Command {
 		Use:   "drain REPLICA",
 		Short: "Let one replica finish what it holds and end",
 		Long: `Drain makes one replica take no more jobs, finish and commit what it holds, and exit, as SIGTERM
-does. It returns at once; 'worker status' shows the replica until it is gone. What runs the
-replica may start it again: to have fewer, scale it down.`,
+does. It returns at once; 'worker status' shows the replica until it is gone. Its
+supervisor may start it again: to have fewer replicas, scale down.`,
 		Example: `  worker status
   worker drain web-7c9f-a81XQz`,
 		Args: words(1, 1),

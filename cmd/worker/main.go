@@ -23,8 +23,8 @@ func main() {
 	// replies to it, whatever they hold.
 	log.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancelCause(context.Background())
-	// A log or a list that nobody reads any more must not kill a worker with jobs in hand: the
-	// write then fails instead, and whoever wrote decides.
+	// A log or a list that nobody reads any more must not kill a worker that holds jobs: the write
+	// fails instead, and its caller decides.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2) // two: the second must not be lost while the first is handled
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -39,7 +39,7 @@ func main() {
 		}
 		cancel(errSignal)
 		<-signals
-		os.Exit(codeFailed) // whoever asks twice does not want to wait for the drain
+		os.Exit(codeFailed) // a second signal ends the drain
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }

@@ -54,7 +54,7 @@ second, at an interval, or once at a time. Without --tz a cron expression is in 
 				return usageError(err)
 			}
 			return c.administer(cmd.Context(), "schedule set", true, func(ctx context.Context, cl *client, a *operate.Admin) error {
-				cl.Tolerate(cl.API("STREAM.INFO.")) // whoever may only publish need not look
+				cl.Tolerate(cl.API("STREAM.INFO.")) // a user without the right to look may still publish
 				clock, err := a.Clock(ctx)
 				if err != nil {
 					return err

@@ -177,7 +177,7 @@ func (o *observation) Status(context.Context) web.Status {
 	return status
 }
 
-// poolState is the one reader of the state of the pool in a replica. Whoever asks gets a
+// poolState is the one reader of the state of the pool in a replica. Every caller gets a
 // state that is at most [stateAge] old; a failure is remembered as long.
 type poolState struct {
 	conn *bus.Conn

@@ -84,7 +84,7 @@ type replica struct {
 }
 
 // Run runs one replica of the pool until ctx is cancelled, then drains it: readiness goes
-// first, nothing more is taken, what is held is finished. It returns nil after a clean drain,
+// first, nothing more is taken, the jobs that it holds are finished. It returns nil after a clean drain,
 // [ErrDrainDeadline] when work was cut off, [ErrUnreachable] when no broker was found, and
 // [ErrConnectionClosed] when it was lost for good.
 func Run(ctx context.Context, cfg Config, log zerolog.Logger, opts Options) error {

@@ -333,8 +333,8 @@ func (s *Source) Lease() time.Duration {
 	return s.lease()
 }
 
-// lease is [Source.Lease] with the lock held. What the settings say counts until the consumer
-// was looked at.
+// lease is [Source.Lease] with the lock held. The settings count until the consumer was looked
+// at.
 func (s *Source) lease() time.Duration {
 	if lease := s.binding.terms.lease; lease > 0 {
 		return lease

@@ -69,8 +69,8 @@ func (c *Clock) observe(asked, stamped, received time.Time) {
 }
 
 // Skew returns how far the broker's clock is ahead of ours, by the reply that took the least
-// time; false if no reply is recent enough to tell. What a reply cannot tell, half of the
-// time it took, counts as no skew.
+// time; false if no reply is recent enough. A skew of less than half of the time that the reply
+// took cannot be measured and counts as none.
 func (c *Clock) Skew() (ahead time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -88,7 +88,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
-		// Nothing waits for a reconnect: whoever sent it may have given it up by then, and a
+		// Nothing is buffered until a reconnect: the sender may have given it up by then, and a
 		// commit that was given up must not be stored later.
 		nats.ReconnectBufSize(-1), nats.ReconnectOnFlusherError(),
 		nats.SetCustomDialer(dialer{polite: &c.polite}), nats.SkipHostLookup(),

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// What may wait in this process in core mode, over all subjects. What comes on top is
-	// dropped by the client and reported as a slow consumer: nothing holds producers back.
+	// Bounds of the jobs that may wait in this process in core mode, over all subjects. The client
+	// drops further jobs and reports a slow consumer: nothing holds producers back.
 	corePendingJobs  = 8192
 	corePendingBytes = 64 << 20
 	// coreBuffer smooths the hand-over from the subscriptions.
@@ -71,8 +71,8 @@ func (s *CoreSource) Run(ctx context.Context) error {
 	return nil
 }
 
-// Drain ends the intake, and with it the subscriptions. What has arrived by then is still handed
-// out: nobody else has it, and it cannot be given back.
+// Drain ends the intake, and with it the subscriptions. Jobs that have arrived by then are still
+// handed out: nobody else has them, and they cannot be given back.
 func (s *CoreSource) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
 // Receive implements pool.Source. When ctx ends the source drains, and once all was handed out
@@ -179,8 +179,8 @@ func (s *CoreSource) Healthy() error {
 	return s.conn.Healthy()
 }
 
-// Close ends the subscriptions and waits until they have, or ctx is done. What has arrived and
-// was not handed out is lost.
+// Close ends the subscriptions and waits until they have, or ctx is done. Jobs that have arrived
+// and were not handed out are lost.
 func (s *CoreSource) Close(ctx context.Context) error {
 	s.end.Do(func() { close(s.ended) })
 	s.mu.Lock()

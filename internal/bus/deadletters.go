@@ -65,10 +65,9 @@ func (d *DeadLetters) MadeBy(setup *Setup) *DeadLetters {
 	return d
 }
 
-// Publish implements pool.DeadLetters. All letters are sent at once; what is not confirmed is
-// sent again until ctx ends, but what their stream does not take no longer than a moment. Within
-// the stream's duplicate window (two minutes unless set otherwise) the message id keeps the second
-// copy out.
+// Publish implements pool.DeadLetters. All letters are sent at once. Unconfirmed letters are sent
+// again until ctx ends, refused ones for a moment only. Within the stream's
+// duplicate window (two minutes unless set otherwise) the message id keeps the second copy out.
 func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
 	began := time.Now()
 	open := make(map[int]*nats.Msg, len(letters))

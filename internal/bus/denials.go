@@ -91,15 +91,15 @@ type heed struct {
 }
 
 // Heed returns a context that ends as soon as the server denies this user a request of the
-// JetStream API that begins so, for example "STREAM.INFO.JOBS": to whoever waits for the answer, a
-// denial looks like silence. [Refused] then turns the error into the reason. The caller owes a call
+// JetStream API that begins so, for example "STREAM.INFO.JOBS": to the caller that waits for the
+// reply, a denial looks like silence. [Refused] then turns the error into the reason. The caller owes a call
 // of stop.
 func (c *Conn) Heed(ctx context.Context, request string) (heeding context.Context, stop context.CancelFunc) {
 	return c.HeedSubject(ctx, c.API(request))
 }
 
-// Tolerate keeps a denial of subjects that begin so from ending anything but the context of whoever
-// waits for just this: the work goes on without.
+// Tolerate declares subjects, by their beginnings, that a caller can do without: a denial of one ends
+// only the context of the request itself.
 func (c *Conn) Tolerate(prefixes ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -86,7 +86,7 @@ func newHighWater(conn *Conn, jobs string, eventAge time.Duration) *HighWater {
 type Changes struct {
 	// Reconnected is called after every reconnect, before anything is sent to the ledger again.
 	Reconnected func()
-	// SetBack is called when the broker's data was set back. What was received before at is lost.
+	// SetBack is called when the broker's data was set back. Deliveries received before at are void.
 	SetBack func(at time.Time)
 }
 

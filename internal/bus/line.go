@@ -18,8 +18,8 @@ const (
 	silence = 12 * time.Second
 	// writeChunk is what has to pass within silence: a link of 16 kbit/s carries it.
 	writeChunk = 16 << 10
-	// unsentLimit bounds what the kernel takes before the network has. What waits in this
-	// process instead is dropped together with the connection.
+	// unsentLimit bounds the bytes that wait in the kernel for the network. Bytes that wait in
+	// this process instead are dropped together with the connection.
 	unsentLimit = 64 << 10
 	// waited is how long a write must have taken to show that the line has carried something
 	// meanwhile, and not only the buffers of this machine.

@@ -115,9 +115,9 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 // denialWindow is longer than anything waits for an answer.
 const denialWindow = time.Minute
 
-// Explain adds to an error of the JetStream API how to fix it. attempt says what failed. To whoever
-// waits for an answer, a missing right looks like silence, so what the server has denied this user
-// lately is named.
+// Explain adds to an error of the JetStream API how to fix it. attempt says what failed. A missing
+// right looks like a time-out to the caller, so the error names the subjects that the server has
+// lately denied to this user.
 func (c *Conn) Explain(attempt string, err error) error {
 	var api *jetstream.APIError
 	hint := ""

@@ -18,7 +18,8 @@ const (
 // lost notes that the server has dropped or refused a subscription; empty = any of them. A
 // server does so when a right is taken away or a limit lowered by a reload, and it does not
 // make it again when that is undone; nor does nats.go, which makes all of them again only when
-// it reconnects. What nothing depends on is let go: replicas that cannot be found still work.
+// it reconnects. A subscription that no work depends on is not restored: a replica that status
+// requests do not reach still works.
 func (c *Conn) lost(subject string) {
 	if subject != "" && !strings.HasPrefix(subject, c.inbox) && !c.needs(subject) {
 		return

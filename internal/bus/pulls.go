@@ -191,8 +191,8 @@ func (p *pulls) tidy() {
 	}
 }
 
-// writeOff ends a pull of which nobody said how much was delivered. What the others asked
-// for bounds what can still come.
+// writeOff ends a pull for which it is not known how much was delivered. Later deliveries are
+// bounded by the requests of the other pulls.
 func (p *pulls) writeOff(number uint64) {
 	if _, ok := p.live[number]; !ok {
 		return

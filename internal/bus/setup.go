@@ -109,7 +109,7 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 }
 
 // Ensure creates what is missing and returns the names of what it created, and how the rest
-// differs from what Rollcall would create. What exists is never changed nor deleted. With
+// differs from what Rollcall would create. Existing objects are never changed nor deleted. With
 // ROLLCALL_ENSURE=false nothing is created, and the error wraps [ErrMissing] if something is
 // missing that no job can be done without. Any number of replicas may do this at once.
 func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Difference, err error) {
@@ -152,7 +152,7 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 	return created, drift, nil
 }
 
-// check looks at an object. What jobs can be done without may be out of the user's sight.
+// check looks at an object. The user needs no right to look at an object that jobs do not depend on.
 func (s *Setup) check(ctx context.Context, o object) ([]Difference, error) {
 	if o.essential() {
 		return o.check(ctx)

@@ -56,9 +56,9 @@ const (
 )
 
 // Flaky is a service in trouble: it refuses a few jobs for good, puts some off once or twice,
-// and answers every 16th call with a plain 500. What becomes of a job depends on the seed, on
-// its id and on how often it was put off before, so that the numbers of a demo can be told
-// beforehand.
+// and answers every 16th call with a plain 500. The outcome of a job depends on the seed, on
+// its id and on how often it was put off before, so that the numbers of a demo are known in
+// advance.
 type Flaky struct {
 	seed uint64
 	mu   sync.Mutex

@@ -4,7 +4,7 @@
 //
 //	                 ┌────────── test process ───────────┐
 //	Load ──PubAcks──▶│                                   │
-//	                 │  Proxy ◀── Worker (child) ──HTTP──│──▶ Recorder (every call written down)
+//	                 │  Proxy ◀── Worker (child) ──HTTP──│──▶ Recorder (records every call)
 //	                 │    │                              │
 //	                 │    ▼                              │
 //	                 │  Broker (child, own store)        │

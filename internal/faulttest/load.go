@@ -26,8 +26,8 @@ const window = 256
 // stopLimit is how long the jobs under way at the end of a load may take.
 const stopLimit = time.Minute
 
-// Load publishes jobs and writes down every one that the broker accepted. A publication whose
-// answer is lost is repeated under the same message id, so that its fate becomes known.
+// Load publishes jobs and records every one that the broker accepted. A publication whose
+// reply is lost is repeated under the same message id, so that its fate becomes known.
 type Load struct {
 	t       testing.TB
 	js      jetstream.JetStream
@@ -118,7 +118,7 @@ func (l *Load) Start(rate int) (stop func()) {
 		defer ticker.Stop()
 		var failed error
 		for failed == nil && ctx.Err() == nil {
-			// What was begun is finished after the stop too: its fate must be known.
+			// A publication that was begun is finished after the stop too: its fate must be known.
 			failed = l.publish(l.t.Context(), max(1, rate*int(tick)/int(time.Second)))
 			select {
 			case <-ticker.C:

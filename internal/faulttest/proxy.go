@@ -91,8 +91,8 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.latency = d
 }
 
-// Limit lets so many bytes a second pass in each direction, from now on; 0 = any number. What
-// does not pass yet is not read either, so that the sender meets full socket buffers.
+// Limit lets so many bytes a second pass in each direction, from now on; 0 = any number. Bytes
+// that do not pass yet are not read either, so that the sender meets full socket buffers.
 func (p *Proxy) Limit(bytesPerSecond int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -48,7 +48,7 @@ type Answer struct {
 	Hang bool
 }
 
-// Recorder is a service in the test process that writes down every call, also those that it
+// Recorder is a service in the test process that records every call, also those that it
 // never answers.
 type Recorder struct {
 	Name   string

@@ -3,7 +3,7 @@ package jobs
 // Occurrence names something countable that an operator wants to know of.
 type Occurrence uint8
 
-// What can be counted besides batches and calls.
+// Occurrences that are counted besides batches and calls.
 const (
 	// Received deliveries.
 	Received Occurrence = iota

@@ -17,7 +17,7 @@ const masked = "***"
 func NewSecret(text string) Secret { return Secret{text: text} }
 
 // File returns the path of the file that the secret was read from, empty if it came otherwise.
-// What is kept there may change while the process runs; see [ReadSecret].
+// The file may change while the process runs; see [ReadSecret].
 func (s Secret) File() string { return s.file }
 
 // Reveal returns the secret itself.

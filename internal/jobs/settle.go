@@ -18,7 +18,7 @@ type Policy struct {
 	MaxAttempts int
 	// RetryMin and RetryMax bound the back-off between attempts.
 	RetryMin, RetryMax time.Duration
-	// AtMostOnce means that a job cannot come back, as in core mode: what would be retried is failed.
+	// AtMostOnce means that a job cannot come back, as in core mode: instead of a retry it fails.
 	AtMostOnce bool
 	// Random returns a number in [0, n); it makes the jitter.
 	Random func(n int64) int64

@@ -37,7 +37,7 @@ type Settlement struct {
 	Rulings []Ruling
 	// Services has one entry for each service of the pool, in its order.
 	Services []ServiceReport
-	// Replies holds, by job and then by service, what was said in this batch.
+	// Replies holds, by job and then by service, the replies in this batch.
 	Replies   []Replies
 	SettledAt time.Time
 	// Truncated means that the services' data was too large for any event and is gone.

@@ -230,8 +230,8 @@ func (r *committer) attempt(ctx context.Context, group []*commit, latest *readin
 	return d.later, nil
 }
 
-// resolve reads what the commits of a refused group touch and ends those whose fate is known. It
-// returns the rest, what was read, and whether anything was learnt.
+// resolve reads the pages and events of a refused group and ends the commits whose fate is known. It
+// returns the rest, the messages that were read, and whether anything was learnt.
 func (r *committer) resolve(ctx context.Context, group []*commit) (rest []*commit, latest *reading, changed bool) {
 	want := wanted{pages: make(map[pageKey]struct{}), sets: make(map[string]struct{})}
 	for _, c := range group {

@@ -1,7 +1,7 @@
 // Package ledger remembers every job of a pool and commits completion events, over a [Store]. It
 // knows nothing of NATS.
 //
-// What is known of jobs stands on pages, 16 neighbouring jobs each. Batches that wait to be
+// Records of jobs are kept on pages, 16 neighbouring jobs each. Batches that wait to be
 // committed go into one atomic write, a group, while the previous one is under way. Every page in
 // it expects the sequence at which this replica last saw the page; every event expects to be the
 // first of its name. That is the fence:

@@ -43,7 +43,7 @@ func (l *Ledger) Restart(at time.Time) {
 const readPause = 20 * time.Millisecond
 
 // Load implements pool.Ledger: all pages are read in one request, again and again until that
-// succeeds or ctx ends. What stands on an unreadable page counts as unknown; it cannot be
+// succeeds or ctx ends. The jobs of an unreadable page count as unknown; they cannot be
 // committed again.
 func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, error) {
 	keys := make(map[pageKey]struct{}, len(refs))

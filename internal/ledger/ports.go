@@ -20,8 +20,8 @@ type Store interface {
 
 	// Read returns the last message on each of the subjects that has one, in any order.
 	// Messages of one Apply are seen all or none, as long as there are at most
-	// [MaxGroup] subjects. What is read may be older than the last Apply, by any store that
-	// reads from followers, but one day it is not.
+	// [MaxGroup] subjects. A store that reads from followers may
+	// return data older than the last Apply, but not for ever.
 	Read(ctx context.Context, subjects []string) ([]Entry, error)
 }
 

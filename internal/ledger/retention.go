@@ -74,7 +74,7 @@ func (r *Retentions) Renew(ctx context.Context) (Retention, error) {
 	return longest, nil
 }
 
-// longestOf returns the longest of own and of those that are written down for a ledger.
+// longestOf returns the longest of own and of those that are recorded for a ledger.
 func longestOf(ctx context.Context, store Upkeep, names Names, own Retention) (Retention, error) {
 	longest := own
 	err := scan(ctx, store, names.retentions(), 1, func(e Entry) error {
@@ -113,7 +113,7 @@ func (r *Retentions) write(ctx context.Context) error {
 	return err
 }
 
-// retention is where a retention is written down:
+// retention is where a retention is recorded:
 // done.ledger.<pool>.retention.<stream>.<horizon>.<ttl>, both in milliseconds.
 func (n Names) retention(r Retention) string {
 	return "done.ledger." + n.Pool + ".retention." + n.Stream + "." +

@@ -48,7 +48,7 @@ type SetsConfig struct {
 	OnEnd func(set string, outcome jobs.SetOutcome, members int)
 }
 
-// Sets ends the sets of a pool. Whoever finds that as many members have ended as were declared
+// Sets ends the sets of a pool. A replica that finds that as many members have ended as were declared
 // writes the end mark, which expects to be the first, the set's event, and every tally once more,
 // which expects to be as it was read: all or nothing. So of several replicas that find a set
 // complete one ends it, with the counts that stood in the ledger at that moment.
@@ -101,8 +101,7 @@ func (s *Sets) Touched(sets []string) {
 // again.
 func (s *Sets) Restart() { s.restarted.Store(true) }
 
-// Run ends sets until ctx is done, then returns nil. What fails is logged and made up for by the
-// next sweep.
+// Run ends sets until ctx is done, then returns nil. A failure is logged; the next sweep tries again.
 func (s *Sets) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()

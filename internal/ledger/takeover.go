@@ -230,7 +230,7 @@ func (t TakeOver) fence(ctx context.Context, store Upkeep, known map[string]bool
 }
 
 // Others returns the pools that have pages over the stream and epoch of names besides its own,
-// each with the jobs that it knows, lowest first. What was taken over is not theirs any more.
+// each with the jobs that it knows, lowest first. Records that were taken over are not theirs any more.
 func Others(ctx context.Context, store Upkeep, names Names, epoch string) (map[string][]uint64, error) {
 	others := map[string][]uint64{}
 	anyPool := Names{Pool: "*", Stream: names.Stream}

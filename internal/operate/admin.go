@@ -40,7 +40,7 @@ func NewAdmin(conn *bus.Conn, streams bus.Streams, pool string) *Admin {
 func (a *Admin) ledger() ledger.Names { return ledger.Names{Pool: a.pool, Stream: a.streams.Stream} }
 
 // State reads what the broker knows of the pool. The error wraps [bus.ErrMissing] if a stream or
-// the consumer is missing. What the user may not ask is left at its zero value.
+// the consumer is missing. Fields that the user has no right to ask for stay zero.
 func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
 	a.conn.Tolerate(a.conn.API("STREAM.INFO."+bus.StreamLater), a.conn.API("STREAM.MSG.GET."+a.streams.Stream), a.conn.API("INFO"))
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
@@ -179,7 +179,7 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream, consumer *j
 func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.PoolState) (int64, error) {
 	stored := stream.CachedInfo().State
 	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
-		// What the consumer has delivered stays in such a stream, done or not: nothing to tell by.
+		// Delivered jobs stay in such a stream, done or not: their number says nothing.
 		return 0, nil
 	}
 	known := state.Waiting + uint64(max(state.InFlight, 0))
@@ -215,8 +215,8 @@ func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
 	state.StoreLimit = uint64(max(account.Limits.MaxStore, 0))
 }
 
-// Pause keeps the broker from handing out jobs of the pool until then; what was handed out is
-// finished. The broker keeps to it by itself, also when replicas come and go.
+// Pause keeps the broker from handing out jobs of the pool until then; jobs that were handed out are
+// finished. The pause is kept by the broker, so replicas may come and go.
 func (a *Admin) Pause(ctx context.Context, until time.Time) error {
 	if _, err := a.conn.JetStream().PauseConsumer(ctx, a.streams.Stream, a.pool, until); err != nil {
 		return a.explainConsumer("pause", err)

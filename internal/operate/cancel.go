@@ -105,7 +105,7 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 }
 
 // Cancel ends a job, found by its uid or id, as cancelled: waiting, delayed, in a back-off, or
-// while replicas work on it. It is a competing commit: whoever commits the end of the job first
+// while replicas work on it. It is a competing commit: the first to commit the end of the job
 // wins. who is named by the event. The error wraps [ErrFinal] if the job has ended already, and
 // [ErrNotFound] if there is none.
 func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
@@ -342,7 +342,7 @@ type cancelRequest struct {
 	UIDs []string `json:"uids"`
 }
 
-// refs returns the jobs; what is no uid is left out.
+// refs returns the jobs; texts that are no uid are left out.
 func (r cancelRequest) refs() (refs []jobs.Ref) {
 	for _, uid := range r.UIDs {
 		if ref, err := jobs.ParseUID(uid); err == nil {

@@ -8,9 +8,9 @@ import (
 	"rollcall/internal/bus"
 )
 
-// Clock is the broker's clock. What is relative to now goes by it: pauses and schedules are kept
-// by the broker, and deadlines by workers that correct theirs to it. It never looks at what this
-// machine believes the time to be.
+// Clock is the broker's clock. Times relative to now use it: pauses and schedules are kept by the
+// broker, and deadlines by workers that correct their clocks to it. The wall clock of this machine
+// is never used.
 type Clock struct {
 	broker time.Time
 	// asked is when the broker said so; only distances from it are used, which are monotonic.

@@ -17,7 +17,7 @@ import (
 // Step is a kind of thing that happens to a job.
 type Step string
 
-// What happens to jobs.
+// Steps in the life of a job.
 const (
 	StepPublished Step = "published"
 	// StepAttempt is a batch after which the job was to be repeated.

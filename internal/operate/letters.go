@@ -18,7 +18,7 @@ import (
 // ErrNotReplayable is returned for a dead letter that cannot become the job it was.
 var ErrNotReplayable = errors.New("cannot be replayed")
 
-// LetterFilter chooses dead letters; what is zero chooses all.
+// LetterFilter chooses dead letters; a zero field chooses all.
 type LetterFilter struct {
 	// Outcome and Service are compared as they are, Reason is looked for as a part, without
 	// regard to case.

@@ -65,9 +65,9 @@ type Publisher struct {
 // NewPublisher looks the stream up: the job stream, or [bus.StreamLater] for delayed jobs. The
 // error wraps [bus.ErrMissing] if there is none, and [bus.ErrServerTooOld] if the server cannot
 // delay jobs. With an error that wraps [bus.ErrDenied] there is a publisher too: its receipts have no
-// uids, and nobody can wait for its jobs. What nats.go keeps for the acks lives as long as the connection: cleaned up
-// earlier, before its goroutine has looked at the channel it watches, that goroutine would wait
-// for ever.
+// uids, and nobody can wait for its jobs. The subscription of nats.go for acks lives as long as the connection: if it
+// is cleaned up before its goroutine has looked at the channel it watches, that goroutine waits for
+// ever.
 func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publisher, error) {
 	if stream == bus.StreamLater {
 		if err := bus.CheckDelays(conn.NATS().ConnectedServerVersion()); err != nil {
@@ -75,7 +75,7 @@ func NewPublisher(ctx context.Context, conn *bus.Conn, stream string) (*Publishe
 		}
 	}
 	js, err := conn.NewJetStream(
-		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one in hand at either end
+		jetstream.WithPublishAsyncMaxPending(publishWindow+2), // the queue's, and one being handled at either end
 		jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream to publish: %w", err)

@@ -91,7 +91,7 @@ func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error)
 			return nil, errors.Join(fmt.Errorf("register %s of replica %s: %w", name, a.Replica, err), service.Stop())
 		}
 	}
-	// Who sees that the replica is ready may ask for it at once.
+	// A client that sees that the replica is ready may ask for it at once.
 	if err := conn.NATS().FlushTimeout(replicaTimeout); err != nil {
 		a.Log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
 	}

@@ -22,7 +22,7 @@ func (a *Admin) SetSchedule(ctx context.Context, s Schedule, headers []string, b
 		return err
 	}
 	if _, err := a.later(ctx); err != nil && !errors.Is(err, bus.ErrDenied) {
-		return err // whoever may only publish need not look
+		return err // a user without the right to look may still publish
 	}
 	due, _ := bus.DueSubject(s.Subject) // checked when the schedule was made
 	m := &nats.Msg{Subject: bus.ScheduleSubject(s.Name), Header: p.header, Data: body}

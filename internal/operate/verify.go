@@ -133,8 +133,7 @@ func (a *Admin) findEnds(ctx context.Context, letters map[string][]*bus.Letter) 
 			}
 		}
 	}
-	// Whoever lost a job can have held it for as long as it took; an hour is beyond every horizon
-	// that is of use.
+	// A worker that lost a job may have held it for long; an hour is beyond every useful horizon.
 	oldest = oldest.Add(-time.Hour)
 	older := false
 	each := func(e Event) error {

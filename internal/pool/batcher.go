@@ -116,7 +116,7 @@ func (b *Batcher) Next() (time.Time, bool) {
 	return b.order[0].due, true
 }
 
-// Idle seals up to n open batches, the oldest first: no further job is at hand for them. It
+// Idle seals up to n open batches, the oldest first: no further job has arrived for them. It
 // seals none while a linger is set.
 func (b *Batcher) Idle(n int, now time.Time) (sealed []*jobs.Batch) {
 	for b.limits.Linger == 0 && len(b.order) > 0 && len(sealed) < n {
@@ -151,7 +151,7 @@ func (b *Batcher) Open() [][]*jobs.Job {
 	return open
 }
 
-// Remove lets go of the open batches whose members are gone, and returns those.
+// Remove drops the open batches whose members are gone, and returns those members.
 func (b *Batcher) Remove(gone func(members []*jobs.Job) bool) (removed [][]*jobs.Job) {
 	for _, g := range slices.Clone(b.order) {
 		if gone(g.jobs) {

@@ -9,8 +9,8 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// maxCancelled bounds the cancelled jobs that are remembered. What is forgotten is refused at its
-// commit all the same.
+// maxCancelled bounds the cancelled jobs that are remembered. A forgotten one is still refused at its
+// commit.
 const maxCancelled = 1 << 17
 
 // errCancelled ends calls for jobs that were cancelled.

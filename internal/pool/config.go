@@ -13,9 +13,9 @@ import (
 // for pages that hold one job of the batch each.
 const MaxBatchSize = 900
 
-// What may wait for its commit besides what the slots hold. A commit takes a round or two of
-// the broker's disk, and all that waits meanwhile shares the next one: the slower the disk,
-// the larger the groups. With a fast disk nothing waits.
+// Bounds of the batches that wait for their commit, besides those in the slots. A commit takes a
+// round or two of the broker's disk, and all batches that wait meanwhile share the next one: the
+// slower the disk, the larger the groups. With a fast disk nothing waits.
 const (
 	// settleJobs and settleBytes are in proportion to what the slots hold.
 	settleJobs  = 8
@@ -50,7 +50,7 @@ const (
 const commitMessages = 1000
 
 // jobAllowance is what a job may take in memory besides its body before it takes room from others,
-// in bytes: what holds it, and ordinary headers and subjects.
+// in bytes: its structs, and ordinary headers and subjects.
 const jobAllowance = 2 << 10
 
 // Config is the settings of a pool.
@@ -68,7 +68,7 @@ type Config struct {
 	// Pool and Replica name this process in batches and events.
 	Pool    string `ignored:"true"`
 	Replica string `ignored:"true"`
-	// AtMostOnce means that a job cannot come back: what would be retried is failed. Core mode.
+	// AtMostOnce means that a job cannot come back: instead of a retry it fails. Core mode.
 	AtMostOnce bool `ignored:"true"`
 }
 

@@ -33,7 +33,7 @@ type dispatcher struct {
 	// flying are those with an executor; calling of them hold a slot.
 	flying  map[*flight]struct{}
 	calling int
-	// group is the group of suspects in hand, until its end is recorded; nil if none is.
+	// group is the group of suspects being called for, until its end is recorded; nil if there is none.
 	group *flight
 	// inHand counts the jobs that are still to be called for.
 	inHand int
@@ -122,9 +122,9 @@ func (d *dispatcher) admit(arrivals *<-chan []arrival, chunk []arrival, open boo
 	d.start()
 }
 
-// takeOrSealIdle seals open batches for which no further job is at hand, as far as slots are
-// free to work on them; while none is, they go on gathering. It reports whether it took a
-// chunk that was at hand.
+// takeOrSealIdle seals open batches for which no further job has arrived, as far as slots are free
+// to work on them; while none is, they go on gathering. It reports whether it took a chunk that had
+// arrived.
 func (d *dispatcher) takeOrSealIdle(arrivals *<-chan []arrival) bool {
 	spare := d.spare()
 	if d.pool.cfg.BatchLinger > 0 || spare <= 0 {
@@ -195,7 +195,7 @@ func (d *dispatcher) free() int {
 	return d.pool.cfg.BatchesInFlight - d.calling
 }
 
-// start gives free slots to what waits for them.
+// start gives free slots to the flights and suspects that wait for them.
 func (d *dispatcher) start() {
 	for d.free() > 0 {
 		now := time.Now()
@@ -232,7 +232,7 @@ func (d *dispatcher) launch(f *flight, now time.Time) {
 	})
 }
 
-// ground lets go of a flight that lost its lease before it was called for.
+// ground releases a flight that lost its lease before it was called for.
 func (d *dispatcher) ground(f *flight) {
 	f.move(stateLost)
 	if d.group == f {
@@ -274,8 +274,8 @@ func (d *dispatcher) measure(took time.Duration) {
 	d.callTime += (took - d.callTime) / callWindow
 }
 
-// drain starts what still finds a free slot and hands the rest back, unless that would lose it:
-// then the rest waits for slots.
+// drain starts the flights that still find a free slot and hands the rest back. In core mode nothing
+// can be handed back: the rest waits for slots.
 func (d *dispatcher) drain() {
 	d.enqueue(d.batcher.Drain(time.Now()))
 	if d.pool.cfg.AtMostOnce && d.work.Err() == nil {

@@ -10,8 +10,8 @@
 //	               │            └────────────────┘ends │ rule ▶ dead letters ▶ commit ▶ acks│
 //	               └── gate: room for jobs and bytes ◀─┴───────────────────────────────────┘
 //
-// One goroutine, the dispatcher, owns the batches: no lock guards them. The gate bounds what
-// is held, by count and by bytes as they are in memory, so every queue behind it is bounded too.
+// One goroutine, the dispatcher, owns the batches: no lock guards them. The gate bounds the jobs that
+// are held, by count and by bytes in memory, so every queue behind it is bounded too.
 //
 // A sealed batch is a flight. It passes through these states, and through no other:
 //
@@ -22,12 +22,12 @@
 //	  └── lease over ──┴── lease over ──────── lease over ────────▶ lost (no ack, no nak)
 //
 // A slot is held while calling only. Commits wait for the broker's disk, and the more batches
-// wait together, the fewer commits there are; so what is settling is bounded on its own.
+// wait together, the fewer commits there are; so settling flights have a bound of their own.
 //
-// What comes back, comes back smaller. Jobs of a call that failed as a whole are called for in
-// halves of what they were in, and so are suspects, whose deliveries ended without a word: a job
-// that makes calls fail, or processes crash, stands alone after a few attempts, and its mates go
-// free. The ledger remembers how large the next call may be.
+// Retried jobs come back in smaller calls. Jobs of a call that failed as a whole are called for again
+// in halves of that call, and so are suspects, whose deliveries ended without a record. So a job that
+// makes calls fail, or processes crash, is alone after a few attempts, and the others succeed. The
+// ledger remembers how large the next call may be.
 //
 // Two contexts rule a pool's end. intake is cancelled at the soft stop: nothing more is
 // taken, jobs that were not started are handed back, batches under way are finished. work is

@@ -108,7 +108,7 @@ func settleContext(ctx, lease context.Context) (context.Context, context.CancelF
 	}
 }
 
-// begin writes down that a group of suspects is about to be called for, before it can crash this
+// begin records that a group of suspects is about to be called for, before it can crash this
 // process. It returns the batch without the jobs that turned out to be final.
 func (x *executor) begin(ctx context.Context, f *flight) (*jobs.Batch, error) {
 	if !f.suspect() {
@@ -178,9 +178,9 @@ func (x *executor) mark(ctx context.Context, b *jobs.Batch, of func(*jobs.Job) (
 	}
 }
 
-// account writes down, without an event, that deliveries ended which this process lived to see.
-// They do not make their jobs suspects. What is not recorded is none the worse unless it happens
-// several times in a row, so jobs that are far from that cost no write. It returns the jobs that
+// account records, without an event, that deliveries ended while this process was alive. Such ends
+// do not make their jobs suspects. A missing record does harm only several times in a row, so jobs
+// that are far from that cost no write. It returns the jobs that
 // are open, and those that turned out to be final elsewhere.
 func (x *executor) account(ctx context.Context, members []*jobs.Job) (open, finished []*jobs.Job) {
 	rest, finished, err := x.mark(ctx, &jobs.Batch{Jobs: members}, func(j *jobs.Job) (jobs.Mark, bool) {
@@ -221,7 +221,7 @@ func (x *executor) conclusive(b *jobs.Batch, results []serviceResult) bool {
 	return true
 }
 
-// giveUp lets go of jobs without an event. At the hard deadline they are handed back at once;
+// giveUp releases jobs without an event. At the hard deadline they are handed back at once;
 // where the broker refuses the commit they come back after a back-off, by their deliveries since
 // no attempt was recorded. After a lost lease they are somebody else's, and a nak would take them
 // away again. None of these ends makes them suspects.

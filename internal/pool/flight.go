@@ -43,7 +43,7 @@ func (s state) leadsTo(next state) bool {
 	}
 }
 
-// flight is a sealed batch in hand. The dispatcher owns it; the executor of its batch and the
+// flight is a sealed batch until its end. The dispatcher owns it; the executor of its batch and the
 // dispatcher both move its state.
 type flight struct {
 	// batch is as it was sealed. It is never changed.
@@ -100,5 +100,5 @@ func (f *flight) holds() bool {
 	return f.state <= stateSettling
 }
 
-// end lets go of what watches the lease.
+// end releases the watcher of the lease.
 func (f *flight) end() { f.cancel(nil) }

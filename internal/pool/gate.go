@@ -7,8 +7,8 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// gate bounds what a replica holds, by count and by bytes as they are in memory: what is still
-// to be called for, and what is called for and being settled. Bytes may overshoot, of the first
+// gate bounds the jobs that a replica holds, by count and by bytes as they are in memory: those that
+// are still to be called for, and those that are being settled. Bytes may overshoot, of the first
 // by one delivery, whose size is only known once it is here, of the second by one batch for each
 // slot.
 type gate struct {
@@ -17,7 +17,7 @@ type gate struct {
 	mu sync.Mutex
 	// ahead is how many jobs may be taken beyond intake.
 	ahead int
-	// waiting is what was taken and whose calls have not ended, done what is being settled.
+	// waiting are the jobs whose calls have not ended, done those that are being settled.
 	waiting, done jobs.Room
 	// freed is closed and replaced whenever something is given back.
 	freed chan struct{}

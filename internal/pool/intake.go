@@ -81,8 +81,8 @@ func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*j
 	return admitted, again
 }
 
-// readmit looks up redelivered jobs, all pages in one request. What is final is acked and
-// done with; what may be crashing its workers is a suspect.
+// readmit looks up redelivered jobs, all pages in one request. Final jobs are acked and
+// done with; jobs that may be crashing their workers become suspects.
 func (p *Pool) readmit(ctx context.Context, again []*jobs.Job) (admitted []arrival) {
 	records, err := p.load(ctx, again)
 	if err != nil {
@@ -121,7 +121,7 @@ func (p *Pool) load(ctx context.Context, again []*jobs.Job) ([]jobs.Record, erro
 	return p.parts.Ledger.Load(ctx, refs)
 }
 
-// refuse lets go of jobs whose record could not be read. At the soft stop they are handed
+// refuse releases jobs whose record could not be read. At the soft stop they are handed
 // back; otherwise their lease has lapsed, and they are somebody else's.
 func (p *Pool) refuse(ctx context.Context, again []*jobs.Job, err error) {
 	if ctx.Err() != nil {

@@ -8,8 +8,8 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// leases knows when the leases of what is held run out. All are renewed together, so one moment
-// stands for them all; a job that came later counts from when it was received.
+// leases knows when the leases of the jobs that are held run out. All are renewed together, so one
+// moment stands for them all; a later job counts from when it was received.
 type leases struct {
 	// length is how long the broker waits for a settlement, at the moment.
 	length func() time.Duration
@@ -56,8 +56,8 @@ func elapsed(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
-// renew extends every lease. What was held for longer than its lease lasts without an extension
-// is lost: the broker has given the jobs to somebody else, or will as soon as it is back.
+// renew extends every lease. A job that was held for longer than its lease without an extension is
+// lost: the broker has given it to another replica, or will as soon as it is back.
 func (d *dispatcher) renew(now time.Time) {
 	lapsed := func(members []*jobs.Job) bool { return d.pool.leases.lapsed(members, now) }
 	for f := range d.flying {
@@ -93,7 +93,7 @@ func (d *dispatcher) extendAll() bool {
 	return sent
 }
 
-// lose lets go of unstarted jobs whose lease is over.
+// lose releases unstarted jobs whose lease is over.
 func (d *dispatcher) lose(members []*jobs.Job) {
 	if len(members) == 0 {
 		return

@@ -8,7 +8,7 @@ import (
 
 // suspects are jobs that may be crashing the process, or have only shared one with such a job. They
 // are called for in groups of their own, one group at a time, beside ordinary work. A group that
-// ends without a word comes back in halves, so that the culprit stands alone after a few crashes
+// ends without a record comes back in halves, so that the culprit is alone after a few crashes
 // and the others are free again.
 type suspects struct {
 	limits  Limits
@@ -29,7 +29,7 @@ func (s *suspects) bound(j *jobs.Job) int {
 }
 
 // alone reports whether the next group has to be the only thing that is called for: a job that has
-// been alone before, and ended without a word, must not be blamed for what another one does.
+// been alone before, and ended without a record, must not be blamed for what another one does.
 func (s *suspects) alone() bool {
 	return len(s.waiting) > 0 && s.waiting[0].Record.Lone > 0 && s.bound(s.waiting[0]) == 1
 }
@@ -51,7 +51,7 @@ func (s *suspects) next() (group []*jobs.Job) {
 	return g.jobs
 }
 
-// remove lets go of the jobs whose lease is lost and returns them.
+// remove drops the jobs whose lease is lost and returns them.
 func (s *suspects) remove(lost func([]*jobs.Job) bool) (gone []*jobs.Job) {
 	rest := s.waiting[:0:0]
 	for _, j := range s.waiting {

@@ -22,7 +22,7 @@ type Outage struct {
 	logged bool
 }
 
-// NewOutage returns an outage that has not begun. What is tried is named in the log, for example
+// NewOutage returns an outage that has not begun. what names the work in the log, for example
 // "reading the ledger".
 func NewOutage(log zerolog.Logger, what string) *Outage { return &Outage{log: log, what: what} }
 

@@ -188,7 +188,7 @@ func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, wi
 	return a
 }
 
-// note writes down what a reply shows.
+// note adds a finding about a reply.
 func (c *conformance) note(check, sent string, a answered, g Grade, advice string) {
 	c.findings = append(c.findings, Finding{Check: check, Grade: g, Sent: sent, Said: c.said(a), Read: c.read(a), Advice: advice})
 }

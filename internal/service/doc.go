@@ -82,7 +82,7 @@
 // (2) Credentials that the endpoint refuses are a mistake in the settings: at once, not repeated.
 //
 // _OK, _RETRY and _FAIL read a status otherwise. A call that is made while the breaker is not
-// closed burns no attempt, whatever comes of it. What burns none and left no request behind
+// closed burns no attempt, whatever comes of it. A call that burns none and sent no request
 // counts no try. A reset of a kept connection before any byte of a reply is no failure: the
 // request goes out once more on a new connection. A connection that the service closed in good
 // order may have carried the request, so that is a reset as in the table.

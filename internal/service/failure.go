@@ -30,8 +30,8 @@ func unsent(f *jobs.Failure) bool {
 	}
 }
 
-// burns reports whether a failed try counts as an attempt of its jobs. What never reached the
-// service does not, nor does "not now", nor what no job can help.
+// burns reports whether a failed try counts as an attempt of its jobs. A try that never reached the
+// service does not, nor does a 429, nor a failure that no job can cause.
 func burns(f *jobs.Failure) bool {
 	return !unsent(f) && !f.Misconfigured && f.Reason != jobs.ReasonThrottled && f.Reason != jobs.ReasonCanceled
 }

@@ -27,7 +27,7 @@ type oauth struct {
 	cfg    *Config
 	client *http.Client
 	secret *watched[string]
-	// turn is held by whoever asks for a token; the others wait for that one.
+	// turn is held by the goroutine that asks for a token; the others wait for that token.
 	turn chan struct{}
 
 	mu    sync.Mutex

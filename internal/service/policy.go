@@ -133,7 +133,7 @@ func newBreaker(cfg Config, changed func(circuitbreaker.StateChangedEvent)) circ
 }
 
 // life is what says that a service is alive although its breaker is not closed: it has answered
-// other calls since the breaker opened. What fails then is the job's doing. Without it a job that
+// other calls since the breaker opened. A call that fails then is the job's doing. Without it a job that
 // makes every call fail keeps the breaker of a quiet pool open, and costs none of its attempts.
 // Times are Unix nanoseconds.
 type life struct{ opened, answered atomic.Int64 }

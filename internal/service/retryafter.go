@@ -9,7 +9,7 @@ import (
 )
 
 // retryAfter reads a Retry-After header (RFC 9110, section 10.2.3): whole seconds or an HTTP
-// date. What is negative, past or cannot be read counts as not said (0); what is absurd is
+// date. A value that is negative, past or unreadable counts as absent (0); an absurd one is
 // cut to limit.
 func retryAfter(value string, now time.Time, limit time.Duration) time.Duration {
 	value = strings.TrimSpace(value)

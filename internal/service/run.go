@@ -36,8 +36,8 @@ func retryable(err error) bool {
 }
 
 // tripsBreaker decides whether a failed try counts against the service in the breaker. A final
-// answer or a throttling comes from a living service, and a shortage of our own says nothing
-// about it.
+// reply or a throttling comes from a living service, and a local shortage says nothing about the
+// service.
 func tripsBreaker(err error) bool {
 	if errors.Is(err, timeout.ErrExceeded) {
 		return true

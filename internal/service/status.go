@@ -91,7 +91,7 @@ const (
 	misconfigured
 )
 
-// classify reads a status. What the settings list goes before what the status means by itself.
+// classify reads a status. The lists in the settings go before the usual meaning of a status.
 func (r *reading) classify(code int) class {
 	switch {
 	case r.cfg.OK.has(code):

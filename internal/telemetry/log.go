@@ -1,5 +1,5 @@
 // Package telemetry makes what happens visible: the logger and the observer that the pool
-// reports to. Nothing here is global; both are handed to whoever needs them.
+// reports to. Nothing here is global; both are passed to the packages that need them.
 package telemetry
 
 import (

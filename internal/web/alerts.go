@@ -62,7 +62,7 @@ func (s *Status) alerts() (all []alert) {
 		}
 		all = append(all, alert{
 			Key: "mixed", Tone: toneFair, Title: "Replicas disagree",
-			Text: "The replicas of this pool have different settings. What a job needs depends on which of them takes it.", Error: strings.Join(lines, "; "),
+			Text: "The replicas of this pool have different settings. Which services a job needs depends on the replica that takes it.", Error: strings.Join(lines, "; "),
 		})
 	}
 	return all

@@ -159,7 +159,7 @@ func statePill(r *jobs.ReplicaState) pill {
 	}
 }
 
-// facts words the checks. What depends on the broker is unknown while it is away.
+// facts words the checks. Checks that depend on the broker are unknown while it is away.
 func facts(checks []Check) []fact {
 	away := false
 	for _, c := range checks {
