@@ -87,7 +87,7 @@ func (c *cli) deadDiscardCommand() *cobra.Command {
 	}
 	command := c.changeCommand(discard)
 	command.Use, command.Short = "discard [NUMBER...]", "Remove dead letters for ever"
-	command.Long = `Discard removes dead letters for ever. More than those named by their numbers need --yes.`
+	command.Long = `Discard removes dead letters for ever, and has the server overwrite them. More than those named by their numbers need --yes.`
 	command.Example = `  worker dead discard 12
   worker dead discard --older-than 168h --dry-run
   worker dead discard --outcome expired --yes`

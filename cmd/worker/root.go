@@ -74,7 +74,7 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 	}
 	add(groupTry, c.demoCommand(), c.devCommand(), c.demoServicesCommand())
 	add(groupWork, run, c.publishCommand(), c.scheduleCommand(), c.eventsCommand())
-	add(groupWatch, c.statusCommand(), c.jobCommand(), c.cancelCommand(), c.setCommand(), c.deadCommand(), c.pauseCommand(), c.resumeCommand(), c.drainCommand(), c.runbookCommand())
+	add(groupWatch, c.statusCommand(), c.jobCommand(), c.cancelCommand(), c.eraseCommand(), c.setCommand(), c.deadCommand(), c.pauseCommand(), c.resumeCommand(), c.drainCommand(), c.runbookCommand())
 	add(groupOperate, c.setupCommand(), c.checkCommand(), c.doctorCommand(), c.configCommand(), c.probeCommand(), c.versionCommand())
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetCompletionCommandGroupID(groupOperate)

@@ -85,6 +85,7 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 		{[]string{"events", "--since", "1h", "--follow=false"}, []string{"ops"}, codeOK},
 		{[]string{"job", "nobody"}, []string{"ops"}, codeNotFound},
 		{[]string{"cancel", "nobody"}, []string{"ops"}, codeNotFound},
+		{[]string{"erase", "nobody", "--yes"}, []string{"ops"}, codeNotFound},
 		{[]string{"set", "ls"}, []string{"ops", "worker"}, codeOK},
 		{[]string{"set", "show", "none"}, []string{"ops", "worker"}, codeNotFound},
 		{[]string{"set", "close", "s", "--size", "1"}, []string{"ops", "worker"}, codeOK},

@@ -97,7 +97,7 @@ func (s *Settlement) appendEvent(b []byte, counts Counts, d detail) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = s.appendEntry(b, i, d)
+		b = s.appendEntry(b, i, d, !s.NoData)
 	}
 	return append(b, `]}}`...)
 }
@@ -130,9 +130,9 @@ func (r *ServiceReport) append(b []byte) []byte {
 
 // AppendEntry appends the i-th entry of the event's jobs in full, a JSON object. In core mode
 // it is the reply to the producer.
-func (s *Settlement) AppendEntry(b []byte, i int) []byte { return s.appendEntry(b, i, detailAll) }
+func (s *Settlement) AppendEntry(b []byte, i int) []byte { return s.appendEntry(b, i, detailAll, true) }
 
-func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
+func (s *Settlement) appendEntry(b []byte, i int, d detail, data bool) []byte {
 	j, r := s.Batch.Jobs[i], &s.Rulings[i]
 	if d < detailUIDs {
 		b = append(b, `{"id":`...)
@@ -157,7 +157,7 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail) []byte {
 		}
 		b = s.appendStatuses(b, i)
 	}
-	if d < detailNoData {
+	if data && d < detailNoData {
 		b = s.appendData(b, i)
 	}
 	return append(b, '}')

@@ -48,6 +48,8 @@ type EventJob struct {
 	RetryAt  time.Time                  `json:"retry_at,omitzero"`
 	Services map[string]string          `json:"services,omitempty"`
 	Data     map[string]json.RawMessage `json:"data,omitempty"`
+	// Erased entries hold nothing but the uid, the outcome and the attempt.
+	Erased bool `json:"erased,omitempty"`
 }
 
 // DecodeEvent reads a completion event.

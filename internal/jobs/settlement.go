@@ -42,6 +42,8 @@ type Settlement struct {
 	SettledAt time.Time
 	// Truncated means that the services' data was too large for any event and is gone.
 	Truncated bool
+	// NoData keeps the services' data out of the event, because somebody wants it so.
+	NoData bool
 	// Outcome of the whole batch: the word in the event's subject.
 	Outcome BatchOutcome
 	// Event is the encoded completion event.

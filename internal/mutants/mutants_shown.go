@@ -27,6 +27,14 @@ var shown = []mutant{
 		"internal/operate/verify.go", "case record.Final:", "case record.Final && false:", asked,
 	},
 	{
+		"an erased message is only removed", "what was erased stands on no disk",
+		"internal/operate/erase.go", "stream.SecureDeleteMsg(ctx, seq)", "stream.DeleteMsg(ctx, seq)", []string{"./cmd/worker", "-run", "TestErased"},
+	},
+	{
+		"a denial ends no wait", "a missing right is named",
+		"internal/bus/denials.go", "h.end(fmt.Errorf(", "_ = error(fmt.Errorf(", []string{"./cmd/worker", "-run", "EveryCommand"},
+	},
+	{
 		"a delay counts from this machine's clock", "relative times go by the broker's clock",
 		"internal/operate/posting.go", "now.Add(p.Delay).UTC()", "time.Now().Add(p.Delay).UTC()", asked,
 	},

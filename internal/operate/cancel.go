@@ -60,6 +60,8 @@ type canceller struct {
 	clock  Clock
 	stream jetstream.Stream
 	epoch  string
+	// erase has the server overwrite what is removed.
+	erase bool
 
 	mu   sync.Mutex
 	done []jobs.Ref
@@ -109,8 +111,14 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 // wins. who is named by the event. The error wraps [ErrFinal] if the job has ended already, and
 // [ErrNotFound] if there is none.
 func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
+	return a.cancelJob(ctx, who, id, false)
+}
+
+// cancelJob is [Admin.Cancel]; with erase the server overwrites the message.
+func (a *Admin) cancelJob(ctx context.Context, who, id string, erase bool) (JobReport, error) {
 	var report JobReport
 	err := a.cancelling(ctx, who, func(ctx context.Context, c *canceller) (err error) {
+		c.erase = erase
 		if report, err = a.Job(ctx, id); err != nil {
 			return err
 		}
@@ -231,6 +239,9 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
+	if c.erase {
+		return c.wipeFrom(ctx, c.stream, m.Sequence)
+	}
 	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
 	}
@@ -285,6 +296,17 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if n, err := strconv.ParseUint(m.Header.Get(headerHeld), 10, 64); err == nil {
 		first = n
 	}
+	if c.erase {
+		switch err := later.SecureDeleteMsg(ctx, m.Sequence); {
+		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
+			return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
+		case err != nil:
+			return c.conn.Explain("erase the delayed job "+m.Subject, err)
+		}
+		m.Sequence = first
+		_, err := c.commitDelayed(ctx, later, m)
+		return err
+	}
 	held := &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data}
 	held.Header.Set(bus.HeaderSchedule, "@at "+c.clock.Now().Add(postpone).UTC().Format(time.RFC3339Nano))
 	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
@@ -298,17 +320,26 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		return c.conn.Explain("hold the delayed job "+m.Subject, err)
 	}
 	m.Sequence = first
+	uid, err := c.commitDelayed(ctx, later, m)
+	if err != nil {
+		return err
+	}
+	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return c.conn.Explain("remove the cancelled job "+uid, err)
+	}
+	return nil
+}
+
+// commitDelayed ends a job of LATER in an event of its own, if that was not done before.
+func (c *canceller) commitDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) (uid string, err error) {
 	j := decodeStored(m, jobs.Epoch(later.CachedInfo().Created))
 	report := delayedReport(m, j.Ref.Epoch)
 	j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject
 	j.Ref.Epoch = bus.StreamLater + "-" + j.Ref.Epoch // a page of its own, beside those of the job stream
 	if err := c.commit(ctx, &j); err != nil && !errors.Is(err, ErrFinal) {
-		return err // final means that it was interrupted after its event
+		return j.UID, err // final means that it was interrupted after its event
 	}
-	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return c.conn.Explain("remove the cancelled job "+j.UID, err)
-	}
-	return nil
+	return j.UID, nil
 }
 
 // announce names cancelled jobs to replicas, so that no call for them begins any more. One that

@@ -147,6 +147,11 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	if err := NewEvents(a.conn).Backwards(ctx, a.pool, end, each, enough); err != nil {
 		return JobReport{}, err
 	}
+	if len(ends) == 0 && end > 0 { // an erasure has rewritten the event
+		if err := NewEvents(a.conn).Backwards(ctx, a.pool, 0, each, enough); err != nil {
+			return JobReport{}, err
+		}
+	}
 	if len(ends) == 0 {
 		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.pool, ErrNotFound, a.conn.Done())
 	}

@@ -223,13 +223,13 @@ func (a *Admin) replayable(ctx context.Context, l *bus.Letter, m *nats.Msg, even
 // evenFlag is the flag of the command that replays letters of jobs that ended elsewhere.
 const evenFlag = "--even-if-succeeded"
 
-// Discard removes a dead letter for ever. The error wraps [ErrNotFound].
+// Discard removes a dead letter and has the server overwrite it. The error wraps [ErrNotFound].
 func (a *Admin) Discard(ctx context.Context, seq uint64) error {
 	stream, err := a.conn.Stream(ctx, bus.StreamDead)
 	if err != nil {
 		return err
 	}
-	switch err := stream.DeleteMsg(ctx, seq); {
+	switch err := stream.SecureDeleteMsg(ctx, seq); {
 	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
 		return fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
 	case err != nil:

@@ -69,6 +69,7 @@ func (x *executor) encodeEvent(s *jobs.Settlement) {
 			}
 		}
 	}
+	s.NoData = x.noData
 	s.EncodeEvent(x.maxEvent())
 }
 

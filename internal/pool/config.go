@@ -53,6 +53,12 @@ const commitMessages = 1000
 // in bytes: its structs, and ordinary headers and subjects.
 const jobAllowance = 2 << 10
 
+// Where the data goes that services return for a job.
+const (
+	ResultsEvent = "event"
+	ResultsNone  = "none"
+)
+
 // Config is the settings of a pool.
 type Config struct {
 	BatchSize       int           `envconfig:"ROLLCALL_BATCH_SIZE" default:"96" desc:"jobs in a batch, 1 to 900"`
@@ -64,6 +70,7 @@ type Config struct {
 	JobMaxAge       time.Duration `envconfig:"ROLLCALL_JOB_MAX_AGE" default:"24h" desc:"age at which a job expires; 0 for never"`
 	RetryMin        time.Duration `envconfig:"ROLLCALL_RETRY_MIN" default:"1s" desc:"back-off after the first attempt, doubled after each, with full jitter"`
 	RetryMax        time.Duration `envconfig:"ROLLCALL_RETRY_MAX" default:"5m" desc:"longest back-off, and cap on what a service may ask for"`
+	Results         string        `envconfig:"ROLLCALL_RESULTS" default:"event" desc:"event: the data that services return for a job stands in completion events; none: it stands nowhere"`
 
 	// Pool and Replica name this process in batches and events.
 	Pool    string `ignored:"true"`
@@ -88,6 +95,7 @@ func (c *Config) Validate() error {
 	check(c.JobMaxAge >= 0 && c.JobMaxAge <= maxAge, "ROLLCALL_JOB_MAX_AGE is %s; set 0 to %s", c.JobMaxAge, maxAge)
 	check(c.RetryMin > 0, "ROLLCALL_RETRY_MIN is %s; set more than 0", c.RetryMin)
 	check(c.RetryMax >= c.RetryMin, "ROLLCALL_RETRY_MAX is %s, below ROLLCALL_RETRY_MIN %s; set it to that or more", c.RetryMax, c.RetryMin)
+	check(c.Results == "" || c.Results == ResultsEvent || c.Results == ResultsNone, "ROLLCALL_RESULTS is %q; set event or none", c.Results)
 	check(c.RetryMax <= maxRetry, "ROLLCALL_RETRY_MAX is %s; set at most %s", c.RetryMax, maxRetry)
 	return errors.Join(faults...)
 }

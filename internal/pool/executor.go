@@ -27,8 +27,10 @@ type executor struct {
 	leases      *leases
 	cancelled   *cancelled
 	maxPayload  func() int
-	now         func() time.Time
-	probe       func(point string)
+	// noData keeps what services return out of events.
+	noData bool
+	now    func() time.Time
+	probe  func(point string)
 }
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the

@@ -150,3 +150,38 @@ func TestDataThatFitsNoEventIsDropped(t *testing.T) {
 		}
 	})
 }
+
+// TestResultsStandInEventsUnlessSomebodyWantsNone: reasons and statuses do in either case.
+func TestResultsStandInEventsUnlessSomebodyWantsNone(t *testing.T) {
+	t.Parallel()
+	for results, want := range map[string]int{pool.ResultsEvent: 2, pool.ResultsNone: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := settings()
+			cfg.BatchSize, cfg.Results = 2, results
+			r := prepare(t)
+			r.start(t, cfg, service{name: "a", answer: func(ctx context.Context, c *jobs.Call) jobs.CallResult {
+				result := allOK(ctx, c)
+				for i := range result.Replies {
+					result.Replies[i].Data = []byte(`{"code":7}`)
+				}
+				return result
+			}})
+			r.push(deliveries(1, 2)...)
+			time.Sleep(time.Second)
+			e, err := jobs.DecodeEvent(r.ledger.settlements()[0].Event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			for _, j := range e.Data.Jobs {
+				got += len(j.Data)
+			}
+			if got != want || e.Data.Truncated || e.Data.Jobs[0].Services["a"] != "ok" {
+				t.Errorf("ROLLCALL_RESULTS=%s: data of %d jobs, want %d: %+v", results, got, want, e.Data)
+			}
+			if err := r.stop(); err != nil {
+				t.Fatalf("run: %v", err)
+			}
+		})
+	}
+}

@@ -71,7 +71,7 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	}
 	p.executor = &executor{
 		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
-		deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
+		noData: cfg.Results == ResultsNone, deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
 		leases: p.leases, cancelled: p.cancelled, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,

@@ -1,0 +1,284 @@
+package operate
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// headerEventSubject says in a record of an erasure under way which event it is the rest of.
+const headerEventSubject = "Rollcall-Event-Subject"
+
+// Erasure is what was erased of a job.
+type Erasure struct {
+	// Jobs were open, and are cancelled and gone; Letters and Archived are messages that are gone.
+	Jobs    int `json:"jobs"`
+	Letters int `json:"dead_letters"`
+	// Events hold no more of the job than its uid, attempt and outcome.
+	Events   int `json:"events"`
+	Archived int `json:"archived"`
+}
+
+// Erase removes what is stored of the jobs that have this uid or id, and overwrites it on the
+// broker's disks: those that are open, cancelled in the name of who; their dead letters; their
+// entries in events, whose other entries stay as they are. The error wraps [ErrNotFound] if nothing
+// is stored of any. After a crash, running it again finishes it.
+func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err error) {
+	if err := a.finishErasures(ctx); err != nil {
+		return done, err
+	}
+	uids := map[string]bool{id: true}
+	if err := a.eraseOpen(ctx, who, id, uids, &done); err != nil {
+		return done, err
+	}
+	found, err := a.eventsOf(ctx, id, uids)
+	if err != nil {
+		return done, err
+	}
+	for i := range found {
+		if err := a.rewrite(ctx, &found[i], uids); err != nil {
+			return done, err
+		}
+		done.Events++
+	}
+	if done.Archived, err = a.eraseArchived(ctx, id, uids); err != nil {
+		return done, err
+	}
+	var letters []uint64
+	err = a.letters(ctx, LetterFilter{}, func(l bus.Letter) error {
+		if uids[l.UID] {
+			letters = append(letters, l.Seq)
+		}
+		return nil
+	})
+	if err != nil {
+		return done, err
+	}
+	for _, seq := range letters {
+		if err := a.Discard(ctx, seq); err != nil && !errors.Is(err, ErrNotFound) {
+			return done, err
+		}
+		done.Letters++
+	}
+	if done == (Erasure{}) {
+		return done, fmt.Errorf("job %s of pool %s: %w: nothing is stored of it", id, a.pool, ErrNotFound)
+	}
+	return done, nil
+}
+
+// eraseOpen cancels the jobs of this uid or id that are open, and notes their uids.
+func (a *Admin) eraseOpen(ctx context.Context, who, id string, uids map[string]bool, done *Erasure) error {
+	for {
+		report, err := a.cancelJob(ctx, who, id, true)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrFinal):
+			return nil
+		case err != nil:
+			return err
+		}
+		uids[report.UID] = true
+		done.Jobs++
+	}
+}
+
+// eventsOf returns the stored events that speak of the jobs, and notes the uids of these.
+func (a *Admin) eventsOf(ctx context.Context, id string, uids map[string]bool) (found []jetstream.RawStreamMsg, err error) {
+	for seq := uint64(1); ; {
+		messages, err := a.conn.ReadFrom(ctx, a.conn.Done(), bus.EventsFilter(a.pool), seq)
+		if err != nil {
+			return nil, fmt.Errorf("read stored events: %w", err)
+		}
+		if len(messages) == 0 {
+			return found, nil
+		}
+		for _, m := range messages {
+			if speaksOf(m.Data, id, uids) {
+				found = append(found, *m)
+			}
+			seq = m.Sequence + 1
+		}
+	}
+}
+
+// speaksOf reports whether an event has an entry of the jobs that is not erased yet, and notes the
+// uids of those that have this id.
+func speaksOf(data []byte, id string, uids map[string]bool) (found bool) {
+	event, err := jobs.DecodeEvent(data)
+	if err != nil {
+		return false // not an event of ours
+	}
+	for i := range event.Data.Jobs {
+		if j := &event.Data.Jobs[i]; !j.Erased && (j.ID == id || uids[j.UID]) {
+			uids[j.UID] = true
+			found = true
+		}
+	}
+	return found
+}
+
+// redacted returns the event with the entries of the jobs reduced to uid, outcome and attempt. The
+// bytes of the others stay as they are.
+func redacted(data []byte, uids map[string]bool) ([]byte, error) {
+	var event struct {
+		Data struct {
+			Truncated bool              `json:"truncated"`
+			Jobs      []json.RawMessage `json:"jobs"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(data, &event); err != nil {
+		return nil, fmt.Errorf("decode completion event: %w", err)
+	}
+	for _, raw := range event.Data.Jobs {
+		var j jobs.EventJob
+		if err := json.Unmarshal(raw, &j); err != nil {
+			return nil, fmt.Errorf("decode an entry of a completion event: %w", err)
+		}
+		if !uids[j.UID] {
+			continue
+		}
+		rest, err := json.Marshal(struct {
+			UID     string       `json:"uid"`
+			Outcome jobs.Outcome `json:"outcome"`
+			Attempt int          `json:"attempt"`
+			Erased  bool         `json:"erased"`
+		}{j.UID, j.Outcome, j.Attempt, true})
+		if err != nil {
+			return nil, fmt.Errorf("encode an erased entry: %w", err)
+		}
+		data = bytes.Replace(data, raw, rest, 1)
+	}
+	if !event.Data.Truncated {
+		data = bytes.Replace(data, []byte(`,"counts":`), []byte(`,"truncated":true,"counts":`), 1)
+	}
+	return data, nil
+}
+
+// rewrite puts the redacted event in the place of a stored one, with the lifetime that this had
+// left. A message that is only replaced stays readable on the disk, so the old one is overwritten
+// first; what is to come then is written down before.
+func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, uids map[string]bool) error {
+	data, err := redacted(m.Data, uids)
+	if err != nil {
+		return err
+	}
+	event, _ := readEvent(m.Subject, bus.EventPrefix, m.Sequence, m.Time, nil)
+	record := &nats.Msg{Subject: a.erasures(event.BatchID), Header: nats.Header{headerEventSubject: {m.Subject}}, Data: data}
+	for _, name := range []string{"Content-Type", "traceparent"} {
+		if value := m.Header.Get(name); value != "" {
+			record.Header.Set(name, value)
+		}
+	}
+	if ttl, err := strconv.Atoi(m.Header.Get(jetstream.MsgTTLHeader)); err == nil {
+		clock, err := a.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		left := time.Duration(ttl)*time.Second - clock.Now().Sub(m.Time)
+		record.Header.Set(jetstream.MsgTTLHeader, strconv.Itoa(max(int(left/time.Second), 1)))
+	}
+	ack, err := a.conn.JetStream().PublishMsg(ctx, record)
+	if err != nil {
+		return a.conn.Explain("write down what remains of event "+event.BatchID, err)
+	}
+	if err := a.wipe(ctx, a.conn.Done(), m.Sequence); err != nil {
+		return err
+	}
+	return a.restore(ctx, record, ack.Sequence)
+}
+
+// erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.<batch>.
+func (a *Admin) erasures(batch string) string { return "done.ledger." + a.pool + ".erase." + batch }
+
+// restore publishes the event that a record holds, unless it is there, and removes the record.
+func (a *Admin) restore(ctx context.Context, record *nats.Msg, seq uint64) error {
+	m := &nats.Msg{Subject: record.Header.Get(headerEventSubject), Header: nats.Header{}, Data: record.Data}
+	for _, name := range []string{"Content-Type", "traceparent", jetstream.MsgTTLHeader} {
+		if value := record.Header.Get(name); value != "" {
+			m.Header.Set(name, value)
+		}
+	}
+	_, err := a.conn.JetStream().PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
+	if refused := new(jetstream.APIError); err != nil && !errors.As(err, &refused) {
+		return a.conn.Explain("publish what remains of event "+m.Subject, err)
+	}
+	return a.wipe(ctx, a.conn.Done(), seq)
+}
+
+// finishErasures does what a command left that was cut short.
+func (a *Admin) finishErasures(ctx context.Context) error {
+	for {
+		records, err := a.conn.ReadFrom(ctx, a.conn.Done(), a.erasures("*"), 1)
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		for _, r := range records {
+			subject := r.Header.Get(headerEventSubject)
+			if left, err := a.conn.ReadFrom(ctx, a.conn.Done(), subject, 1); err != nil {
+				return err
+			} else if len(left) > 0 && left[0].Sequence < r.Sequence { // the old event
+				if err := a.wipe(ctx, a.conn.Done(), left[0].Sequence); err != nil {
+					return err
+				}
+			}
+			if err := a.restore(ctx, &nats.Msg{Header: r.Header, Data: r.Data}, r.Sequence); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// eraseArchived removes the events of the jobs from the archive, if there is one, which takes up the
+// rewritten ones by itself. An event that only the archive holds goes as a whole.
+func (a *Admin) eraseArchived(ctx context.Context, id string, uids map[string]bool) (n int, err error) {
+	stream, err := a.conn.Stream(ctx, a.conn.History())
+	if errors.Is(err, bus.ErrMissing) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var found []uint64
+	err = a.scan(ctx, stream, bus.HistoryFilter(a.pool), int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
+		if speaksOf(m.Data, id, uids) {
+			found = append(found, m.Sequence)
+		}
+		return true
+	})
+	if err != nil {
+		return 0, a.conn.Explain("read the archive", err)
+	}
+	for _, seq := range found {
+		if err := a.wipe(ctx, a.conn.History(), seq); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// wipe removes a message and has the server overwrite it. It is no error if there is none.
+func (a *Admin) wipe(ctx context.Context, name string, seq uint64) error {
+	stream, err := a.conn.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	return a.wipeFrom(ctx, stream, seq)
+}
+
+func (a *Admin) wipeFrom(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	err := stream.SecureDeleteMsg(ctx, seq)
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return a.conn.Explain("erase message "+strconv.FormatUint(seq, 10)+" of "+stream.CachedInfo().Config.Name, err)
+	}
+	return nil
+}
