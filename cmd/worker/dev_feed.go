@@ -70,7 +70,7 @@ func (f *feed) hear(e operate.Event) error {
 	n := event.Data.Counts
 	f.batches++
 	f.counts.Succeeded += n.Succeeded
-	f.counts.Failed += n.Failed + n.Expired + n.Invalid
+	f.counts.Failed += n.Dead()
 	f.counts.Retrying += n.Retrying
 	for i := range event.Data.Jobs {
 		if j := &event.Data.Jobs[i]; j.Outcome != jobs.Succeeded && j.Reason != "" {

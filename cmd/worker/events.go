@@ -152,7 +152,7 @@ func eventColumns() []table.Column[eventLine] {
 		table.Col("seal", func(l eventLine) string { return string(l.event.Data.Seal) }),
 		number("jobs", func(n jobs.Counts) int { return n.Total }),
 		number("ok", func(n jobs.Counts) int { return n.Succeeded }),
-		number("dead", func(n jobs.Counts) int { return n.Failed + n.Expired + n.Invalid }),
+		number("dead", func(n jobs.Counts) int { return n.Dead() }),
 		number("retrying", func(n jobs.Counts) int { return n.Retrying }),
 		table.Col("ms", func(l eventLine) string { return strconv.FormatFloat(l.event.Data.DurationMS, 'f', 1, 64) }),
 	}

@@ -139,7 +139,7 @@ func (o *observation) state() jobs.ReplicaState {
 	succeeded, ended := 0, 0
 	for _, second := range o.recent.Seconds(rateWindow) {
 		succeeded += second.Succeeded
-		ended += second.Succeeded + second.Failed
+		ended += second.Succeeded + second.Dead
 	}
 	s.Rate = float64(ended) / min(max(time.Since(o.started).Seconds(), 1), rateWindow)
 	if ended > 0 {

@@ -20,7 +20,7 @@ const (
 	// confirmations is how often a stream with several servers must show that it has gone back:
 	// one that has just become its leader may not have caught up with itself.
 	confirmations = 3
-	confirmPause  = time.Second
+	confirmWait   = time.Second
 	checkTimeout  = 5 * time.Second
 )
 
@@ -175,7 +175,7 @@ func (h *HighWater) check(ctx context.Context, log zerolog.Logger, changes Chang
 			return err
 		}
 		if clustered && seen < confirmations {
-			if retry.Wait(ctx, confirmPause) != nil {
+			if retry.Wait(ctx, confirmWait) != nil {
 				return context.Cause(ctx)
 			}
 			continue

@@ -2,7 +2,7 @@ package jobs
 
 import "time"
 
-// BatchSummary is a batch that ended, as far as a person who looks on wants to know.
+// BatchSummary is a batch that ended, as the dashboard shows it.
 type BatchSummary struct {
 	ID   string `json:"id"`
 	Seal Seal   `json:"seal"`
@@ -20,7 +20,7 @@ type BatchSummary struct {
 // Tally counts the jobs that ended within one second.
 type Tally struct {
 	Succeeded int `json:"succeeded"`
-	// Failed are those that failed, expired or were invalid.
-	Failed   int `json:"failed"`
+	// Dead are those that ended in a dead letter, see [Counts.Dead].
+	Dead     int `json:"failed"`
 	Retrying int `json:"retrying"`
 }

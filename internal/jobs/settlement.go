@@ -127,6 +127,9 @@ type Counts struct {
 	Retrying  int `json:"retrying"`
 }
 
+// Dead returns how many jobs ended in a dead letter: failed, expired and invalid ones.
+func (c *Counts) Dead() int { return c.Failed + c.Expired + c.Invalid }
+
 // Count tallies rulings.
 func Count(rulings []Ruling) Counts {
 	c := Counts{Total: len(rulings)}

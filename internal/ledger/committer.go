@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	minCommitPause = 5 * time.Millisecond
-	maxCommitPause = time.Second
+	minCommitWait = 5 * time.Millisecond
+	maxCommitWait = time.Second
 	// maxGroupBytes bounds the pages and events of one group; a single batch may be larger.
 	maxGroupBytes = 8 << 20
 	// togetherRefused is how often a group may be refused before it is halved. The pages are
@@ -140,7 +140,7 @@ func (r *committer) next() (group []*commit, more bool) {
 // commit brings every commit of a group to its end: stored, in conflict, refused for good, set
 // back, or abandoned. It returns early when ctx ends.
 func (r *committer) commit(ctx context.Context, group []*commit) {
-	again := retry.Backoff{Lo: minCommitPause, Hi: maxCommitPause}
+	again := retry.Backoff{Lo: minCommitWait, Hi: maxCommitWait}
 	var latest *reading
 	for refused := 0; ; {
 		if group = r.current(group); len(group) == 0 || ctx.Err() != nil {

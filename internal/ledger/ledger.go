@@ -39,8 +39,8 @@ func (l *Ledger) Restart(at time.Time) {
 	l.committer.restart(at)
 }
 
-// readPause is how long Load waits at first before it tries again.
-const readPause = 20 * time.Millisecond
+// readWait is how long Load waits at first before it tries again.
+const readWait = 20 * time.Millisecond
 
 // Load implements pool.Ledger: all pages are read in one request, again and again until that
 // succeeds or ctx ends. The jobs of an unreadable page count as unknown; they cannot be
@@ -51,7 +51,7 @@ func (l *Ledger) Load(ctx context.Context, refs []jobs.Ref) ([]jobs.Record, erro
 		key, _ := keyOf(ref)
 		keys[key] = struct{}{}
 	}
-	again := retry.Backoff{Lo: readPause, Hi: time.Second}
+	again := retry.Backoff{Lo: readWait, Hi: time.Second}
 	failures := retry.NewOutage(l.log, "reading the ledger")
 	for {
 		found, err := l.pages.read(ctx, wanted{pages: keys})

@@ -224,7 +224,7 @@ func (s *Sets) endTogether(ctx context.Context, group []ending) error {
 func (s *Sets) Look(ctx context.Context, set string) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	for again := (retry.Backoff{Lo: minCommitPause, Hi: maxCommitPause}); ; {
+	for again := (retry.Backoff{Lo: minCommitWait, Hi: maxCommitWait}); ; {
 		state, err := ReadSet(ctx, s.store, s.cfg.Names, set)
 		if err != nil {
 			return err

@@ -29,13 +29,13 @@ type Backoff struct {
 	last time.Duration
 }
 
-// Next returns the next pause, with jitter; the first is about Lo.
+// Next returns the next wait, with jitter; the first is about Lo.
 func (b *Backoff) Next() time.Duration {
 	b.last = min(max(b.Lo, 2*b.last), b.Hi)
 	return Jitter(b.last)
 }
 
-// Last returns the pause that Next drew from last, without jitter; 0 before the first and after
+// Last returns the wait that Next drew from last, without jitter; 0 before the first and after
 // [Backoff.Reset].
 func (b *Backoff) Last() time.Duration { return b.last }
 

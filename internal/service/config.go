@@ -55,7 +55,7 @@ const (
 	maxConnAge     = 24 * time.Hour
 )
 
-// Longest is how long one call may take at most: all its tries and the pauses between them.
+// Longest is how long one call may take at most: all its tries and the waits between them.
 func (c *Config) Longest() time.Duration {
 	return time.Duration(c.Tries)*c.Timeout + time.Duration(c.Tries-1)*maxDelay
 }

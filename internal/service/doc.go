@@ -29,8 +29,8 @@
 //
 //  1. Breaker and pace are asked first: a call that would be refused waits for nothing and uses
 //     up no rate.
-//  2. Retry: up to _TRIES requests, with full jitter between them or the pause that
-//     Retry-After asks for. A pause of more than a second is not waited for: the call ends,
+//  2. Retry: up to _TRIES requests, with full jitter between them or the wait that
+//     Retry-After asks for. A wait of more than a second does not take place: the call ends,
 //     and the jobs wait in the broker instead of a slot of the pool.
 //  3. Rate limit: outside the concurrency, so that nobody holds a permit while waiting for
 //     the rate.

@@ -57,7 +57,7 @@ func tripsBreaker(err error) bool {
 	}
 }
 
-// delayBefore returns the pause before the n-th repetition: what the service asked for, else
+// delayBefore returns the wait before the n-th repetition: what the service asked for, else
 // full jitter.
 func delayBefore(n int, err error) time.Duration {
 	if f, ok := errors.AsType[*jobs.Failure](err); ok && f.RetryAfter > 0 {

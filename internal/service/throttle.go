@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Bounds of the pace of a service that answers 429 and does not say for how long: the pause
+// Bounds of the pace of a service that answers 429 and does not say for how long: the time
 // between two requests doubles at a 429 and shrinks by a quarter at each success.
 const (
 	paceStart = 50 * time.Millisecond

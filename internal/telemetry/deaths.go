@@ -31,7 +31,7 @@ type deaths struct {
 
 // note counts what died in a batch.
 func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
-	if counts.Failed+counts.Expired+counts.Invalid == 0 {
+	if counts.Dead() == 0 {
 		return
 	}
 	d.mu.Lock()

@@ -45,7 +45,7 @@ func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context
 			Str("outcome", string(s.Outcome)).
 			Int("jobs", counts.Total).
 			Int("succeeded", counts.Succeeded).
-			Int("failed", counts.Failed+counts.Expired+counts.Invalid).
+			Int("failed", counts.Dead()).
 			Int("retrying", counts.Retrying).
 			Dur("duration_ms", s.SettledAt.Sub(b.SealedAt)).
 			Msg("batch settled")

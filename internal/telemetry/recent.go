@@ -73,7 +73,7 @@ func (r *Recent) note(b jobs.BatchSummary) {
 	}
 	second := r.advance()
 	second.Succeeded += b.Counts.Succeeded
-	second.Failed += b.Counts.Failed + b.Counts.Expired + b.Counts.Invalid
+	second.Dead += b.Counts.Dead()
 	second.Retrying += b.Counts.Retrying
 }
 

@@ -79,7 +79,7 @@ func TestRecentCountsBySecondAndForgets(t *testing.T) {
 	}
 	c.at = c.at.Add(2 * time.Second)
 	got := r.Seconds(3)
-	want := jobs.Tally{Succeeded: 1, Failed: 2, Retrying: 1}
+	want := jobs.Tally{Succeeded: 1, Dead: 2, Retrying: 1}
 	if got[1] != want || got[2] != (jobs.Tally{}) {
 		t.Errorf("after two seconds: %+v, want %+v in the middle", got, want)
 	}

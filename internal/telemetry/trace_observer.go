@@ -55,7 +55,7 @@ func (o *TraceObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Conte
 		span.SetAttributes(
 			attribute.String("rollcall.batch.outcome", string(s.Outcome)),
 			attribute.Int("rollcall.jobs.succeeded", counts.Succeeded),
-			attribute.Int("rollcall.jobs.failed", counts.Failed+counts.Expired+counts.Invalid),
+			attribute.Int("rollcall.jobs.failed", counts.Dead()),
 			attribute.Int("rollcall.jobs.retrying", counts.Retrying),
 		)
 	}

@@ -70,7 +70,7 @@ func newChart(seconds []jobs.Tally, end time.Time) chart {
 		b := &c.Bars[(at-from)/barSeconds]
 		b.Seconds++
 		b.Succeeded += t.Succeeded
-		b.Failed += t.Failed
+		b.Failed += t.Dead
 	}
 	c.scale()
 	for minute := (from + 59) / 60 * 60; minute <= until; minute += 60 {

@@ -51,7 +51,7 @@ func page(t *testing.T, s web.Status) string {
 func busy() web.Status {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	seconds := make([]jobs.Tally, 300)
-	seconds[297] = jobs.Tally{Succeeded: 1499, Failed: 1}
+	seconds[297] = jobs.Tally{Succeeded: 1499, Dead: 1}
 	return web.Status{
 		At: at,
 		Replica: jobs.ReplicaState{
