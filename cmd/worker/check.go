@@ -27,9 +27,9 @@ func (c *cli) checkCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "check URL|NAME",
 		Short: "Try out a service, and say how a pool would read each of its replies",
-		Long: `Check sends a service what a pool sends on good days and on bad ones: a batch, the same again,
-an id that is used twice, unusual ids, a job that is no job, as much as fits, wrong signatures. It prints what
-each answer means to a pool. The jobs are real to the service; their ids begin with check-.
+		Long: `Check sends a service the requests that a pool may send: a batch, the same again, an id that is used
+twice, unusual ids, a body that is no job, the largest batch, wrong signatures. It prints what each
+reply means to a pool. The jobs are real to the service; their ids begin with check-.
 
 NAME is one of ROLLCALL_SERVICES and is checked with its settings; for a URL they are
 ROLLCALL_SVC_CHECK_*. It needs no NATS, unless the service is on it. It exits 0 unless something is an

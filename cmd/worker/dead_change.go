@@ -120,7 +120,7 @@ func (c *cli) changeCommand(ch change) *cobra.Command {
 	f.register(command)
 	flags := command.Flags()
 	flags.BoolVar(&f.all, "all", false, "all of the pool's dead letters that the filters leave")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only tell what would be done")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only show what would be done")
 	flags.Float64Var(&f.rate, "rate", 0, "at most so many a second; 0 for no limit")
 	if ch.destroys {
 		flags.BoolVarP(&f.yes, "yes", "y", false, "do it, though it cannot be undone")

@@ -37,7 +37,7 @@ func (c *cli) demoCommand() *cobra.Command {
 	var f demoFlags
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "See it all work and be checked, without a server or settings",
+		Short: "Watch a pool work and check its results, without a server or settings",
 		Long: `Demo starts a NATS server and three microservices on loopback: one answers at once, one after
 20 ms, one is in trouble and puts jobs off, refuses some and answers 500 now and then. Two
 replicas of a pool work through the jobs. When all are final, the stored events are read back

@@ -16,7 +16,7 @@ func (c *cli) doctorCommand() *cobra.Command {
 	var monitor string
 	command := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look at everything a replica depends on, and say how to fix what is wrong",
+		Short: "Check everything a replica depends on, and say how to fix each fault",
 		Long: `Doctor checks the connection, the rights of the user (a denial looks like a time-out to a
 worker; doctor names the missing subject), streams and consumer, how writes reach the disk,
 limits, clocks, and what each service says to an empty batch (one that takes a request per job

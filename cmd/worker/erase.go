@@ -15,18 +15,18 @@ func (c *cli) eraseCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
 		Use:   "erase ID",
-		Short: "Erase what is stored of a job: body, dead letters, its entries in events",
-		Long: `Erase removes what is stored of a job, by its uid or by the id that its producer gave it, and has the
-server overwrite it on disk. An open job is cancelled first. Its dead letters go. Its entry in the
+		Short: "Erase the stored data of a job: body, dead letters, its entries in events",
+		Long: `Erase removes the stored data of a job, by its uid or by the id that its producer gave it, and has the
+server overwrite it on disk. An open job is cancelled first. Its dead letters are removed. Its entry in the
 event of its batch keeps the uid, the outcome and the attempt, and says "erased":true; the other
 entries and the counts stay as they are, and the event is published again under the same id. Where
-an archive has the event, that goes.
+an archive has the event, it is removed there.
 
-What services, logs, traces and backups hold is not ours to erase: see docs/data.md. It exits 4 if
+Data in services, logs, traces and backups is not erased: see docs/data.md. It exits 4 if
 nothing is stored of the job. A crash loses nothing: run it again.`,
 		Example: `  worker erase dk3x0q1z7f4w.42 --yes
   worker erase invoice-2026-0042 --yes`,
-		Args: cobra.ExactArgs(1),
+		Args: words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {
 				return usageError(errors.New("this cannot be undone: add --yes"))

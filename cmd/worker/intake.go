@@ -53,7 +53,7 @@ func (c *cli) pauseCommand() *cobra.Command {
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "pause",
-		Short: "Let the broker hand out no jobs of the pool for a while",
+		Short: "Keep the broker from handing out jobs of the pool for a while",
 		Long: `Pause makes NATS hand out no more jobs of the pool, to any replica, until a time. Jobs that
 were handed out are finished; producers go on publishing. NATS itself keeps the pause, so replicas
 may come and go. It ends by itself, or by 'worker resume'.`,
@@ -86,7 +86,7 @@ may come and go. It ends by itself, or by 'worker resume'.`,
 	}
 	command.Flags().StringVar(&until, "until", "", "when the pause ends, RFC 3339")
 	command.Flags().StringVar(&lasting, "for", "", "how long the pause lasts, such as 30m")
-	command.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would be done")
 	return command
 }
 
@@ -125,7 +125,7 @@ func (c *cli) resumeCommand() *cobra.Command {
 			})
 		},
 	}
-	command.Flags().BoolVar(&dryRun, "dry-run", false, "only tell what would be done")
+	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would be done")
 	return command
 }
 
@@ -133,8 +133,8 @@ func (c *cli) drainCommand() *cobra.Command {
 	var dryRun bool
 	command := &cobra.Command{
 		Use:   "drain REPLICA",
-		Short: "Let one replica finish what it holds and end",
-		Long: `Drain makes one replica take no more jobs, finish and commit what it holds, and exit, as SIGTERM
+		Short: "Make one replica finish the jobs that it holds and exit",
+		Long: `Drain makes one replica take no more jobs, finish and commit those that it holds, and exit, as SIGTERM
 does. It returns at once; 'worker status' shows the replica until it is gone. Its
 supervisor may start it again: to have fewer replicas, scale down.`,
 		Example: `  worker status

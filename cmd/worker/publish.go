@@ -43,7 +43,7 @@ func (c *cli) publishCommand() *cobra.Command {
 	var f publishFlags
 	cmd := &cobra.Command{
 		Use:   "publish SUBJECT [BODY]",
-		Short: "Publish jobs, and wait for what becomes of them",
+		Short: "Publish jobs, and wait for their outcomes",
 		Long: `Publish sends one job, or one for every line of JSON on standard input, and returns when the
 broker has confirmed each. With --wait it prints the outcome of each job from its completion
 event, and exits 1 if any did not succeed.

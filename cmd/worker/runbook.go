@@ -13,7 +13,7 @@ import (
 func (c *cli) runbookCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "runbook [alert]",
-		Short: "Print what to do about an alert",
+		Short: "Print the runbook page of an alert",
 		Long: `Runbook prints the page of an alert: what it means, where to look, how to fix it. Without a name
 it lists the alerts. It needs neither settings nor a broker.`,
 		Example:           "  worker runbook\n  worker runbook RollcallBreakerOpen\n  worker runbook breakeropen",

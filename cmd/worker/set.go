@@ -20,9 +20,9 @@ func (c *cli) setCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "set",
 		Short: "Sets: jobs that belong together and end in one event",
-		Long: `A set is what its members say: jobs with the header Rollcall-Set: ID. At least one of them also
-says how many there are, by Rollcall-Set-Size, or 'worker set close' does later. Once so many have
-ended, whatever their outcomes, the set ends in one event, sets.<pool>.<outcome>.<ID>.`,
+		Long: `A set consists of the jobs with the header Rollcall-Set: ID, its members. At least one of them also
+declares how many there are, by Rollcall-Set-Size, or 'worker set close' does later. Once that many
+have ended, whatever their outcomes, the set ends in one event, sets.<pool>.<outcome>.<ID>.`,
 		Example: `  worker publish jobs.row --set import-7 --set-size 5000 < rows.ndjson
   worker set wait import-7`,
 		Args: knownSubcommand,
@@ -144,7 +144,7 @@ func (c *cli) setWaitCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "wait ID",
 		Short: "Wait for the end of a set",
-		Long: `Wait shows how many members have ended, and when the set has, what became of it. It exits 0 if
+		Long: `Wait shows how many members have ended, and the outcome of the set once it has ended. It exits 0 if
 every member succeeded, and 1 otherwise, or if --timeout ends it first. A set of which nothing is
 known yet is waited for too.`,
 		Example: "  worker set wait import-7 --timeout 1h",
@@ -211,7 +211,7 @@ func (c *cli) setCloseCommand() *cobra.Command {
 	size := 0
 	command := &cobra.Command{
 		Use:   "close ID --size N",
-		Short: "Say how many members a set has",
+		Short: "Declare how many members a set has",
 		Long: `Close is for a producer that did not know how many members there would be when it sent the
 first. Of different sizes the largest counts. The set ends once so many members have ended.`,
 		Example: "  worker set close import-7 --size 5000",

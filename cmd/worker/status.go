@@ -35,7 +35,7 @@ func (c *cli) statusCommand() *cobra.Command {
 	var every time.Duration
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "What waits, what died, who works: the pool at a glance",
+		Short: "Backlog, dead letters, replicas and services: the pool at a glance",
 		Long: `Status prints the backlog and the streams of the pool, its replicas, and the breakers of their
 services. Replicas are asked over NATS; one that is not listed did not answer in time: it is gone,
 cut off, or may not subscribe to $SRV.>.`,

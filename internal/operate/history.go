@@ -153,7 +153,7 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 		}
 	}
 	if len(ends) == 0 {
-		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never was, or its event has left stream %s", id, a.pool, ErrNotFound, a.conn.Done())
+		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never existed, was erased, or its event has left stream %s", id, a.pool, ErrNotFound, a.conn.Done())
 	}
 	last := slices.MaxFunc(ends, func(a, b mention) int { return a.data.SettledAt.Compare(b.data.SettledAt) })
 	report := JobReport{

@@ -98,7 +98,7 @@ func (a *Admin) Set(ctx context.Context, set string) (SetReport, error) {
 	case state.Known():
 		return openSet(state), nil
 	default:
-		return SetReport{}, fmt.Errorf("set %s of pool %s: %w: none of its members has ended yet, or it never was, or its event has left the stream", set, a.pool, ErrNotFound)
+		return SetReport{}, fmt.Errorf("set %s of pool %s: %w: none of its members has ended yet, or it never existed, or its event has left the stream", set, a.pool, ErrNotFound)
 	}
 }
 
