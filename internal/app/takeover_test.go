@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
@@ -103,6 +104,44 @@ func TestPoolsSideBySideAreNotTakenForEachOther(t *testing.T) {
 	r.load.Publish(20, limit)
 	r.start()
 	faulttest.WaitRest(t, r.js, "JOBS", "fresh", limit)
+}
+
+// TestAPoolThatBeginsWithNewJobsNeedsNobodysLedger: what another pool has left in a stream that
+// keeps what is done does not wait for it, neither before nor after it has made its consumer.
+func TestAPoolThatBeginsWithNewJobsNeedsNobodysLedger(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
+	if err := r.js.DeleteStream(t.Context(), "JOBS"); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := r.start()
+	r.load.Publish(40, limit)
+	eventually(t, "all are done", func() bool { return succeeded(t, r) == 40 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.js.DeleteConsumer(t.Context(), "JOBS", "old"); err != nil {
+		t.Fatal(err)
+	}
+	calls := len(r.services["billing"].Calls())
+	r.env = append(r.env, "ROLLCALL_POOL=new", "ROLLCALL_START=new")
+	for range 2 {
+		stop := r.start()
+		eventually(t, "the pool pulls", func() bool {
+			consumer, err := stream.Consumer(t.Context(), "new")
+			return err == nil && consumer.CachedInfo().NumWaiting > 0
+		})
+		if err := stop(); err != nil {
+			t.Fatalf("the pool is refused: %v", err)
+		}
+	}
+	if n := len(r.services["billing"].Calls()) - calls; n != 0 {
+		t.Errorf("%d calls for jobs that were there before", n)
+	}
 }
 
 // eventually waits until a condition holds.

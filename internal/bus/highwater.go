@@ -72,14 +72,7 @@ func (m *waterMark) seen(seq uint64) {
 }
 
 func newHighWater(conn *Conn, jobs string, eventAge time.Duration) *HighWater {
-	h := &HighWater{conn: conn, streams: []*waterMark{{name: jobs}, {name: conn.Done()}}, eventAge: eventAge, wake: make(chan struct{}, 1)}
-	conn.onResume(func() {
-		select {
-		case h.wake <- struct{}{}:
-		default:
-		}
-	})
-	return h
+	return &HighWater{conn: conn, streams: []*waterMark{{name: jobs}, {name: conn.Done()}}, eventAge: eventAge, wake: make(chan struct{}, 1)}
 }
 
 // Changes are called with what [HighWater.Run] finds. They must not block.
@@ -90,9 +83,11 @@ type Changes struct {
 	SetBack func(at time.Time)
 }
 
-// Run looks at the broker at once and after every reconnect until ctx is done, then returns nil.
+// Run looks at the broker at once and after every reconnect until ctx is done, then returns nil. It
+// is called once.
 func (h *HighWater) Run(ctx context.Context, log zerolog.Logger, changes Changes) error {
 	defer h.watching.Store(false)
+	h.conn.onResume(func() { signal(h.wake) })
 	failures := retry.NewOutage(log, "looking at the streams after a reconnect")
 	for {
 		again := retry.Backoff{Lo: minRebind, Hi: maxRebind}

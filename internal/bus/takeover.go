@@ -35,7 +35,8 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 		return s.conn.Explain("look up stream "+s.streams.Stream, err)
 	}
 	store := NewUpkeep(s.conn, s)
-	if begun, err := s.begun(ctx, stream, store); begun || err != nil {
+	first, err := s.first(ctx, stream, store)
+	if first == 0 || err != nil {
 		return err
 	}
 	others, err := ledger.Others(ctx, store, s.names(), jobs.Epoch(stream.CachedInfo().Created))
@@ -50,7 +51,7 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 		if lives {
 			continue
 		}
-		waits, err := s.anyWaits(ctx, known)
+		waits, err := s.anyWaits(ctx, known, first)
 		if err != nil {
 			return fmt.Errorf("look for jobs of pool %s: %w", pool, err)
 		}
@@ -62,20 +63,28 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 	return nil
 }
 
-// begun reports whether the pool has worked on the stream before, or there is nothing to look at:
-// then it needs nobody's ledger but its own.
-func (s *Setup) begun(ctx context.Context, stream jetstream.Stream, store ledger.Upkeep) (bool, error) {
+// first returns the lowest sequence of a job that waits for the pool and could be in the ledger of
+// another; 0 if it has worked on the stream before, or there is nothing to look at: then it needs
+// nobody's ledger but its own.
+func (s *Setup) first(ctx context.Context, stream jetstream.Stream, store ledger.Upkeep) (uint64, error) {
 	if _, err := s.conn.js.Stream(ctx, s.conn.Done()); errors.Is(err, jetstream.ErrStreamNotFound) {
-		return true, nil
+		return 0, nil
 	}
-	if _, err := stream.Consumer(ctx, s.pool); err != nil {
-		return false, nil //nolint:nilerr // a consumer that cannot be looked up is made or reported later
+	consumer, err := stream.Consumer(ctx, s.pool)
+	if err != nil { // one that cannot be looked up is made or reported later
+		if s.streams.Start == StartNew && stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+			return 0, nil
+		}
+		return 1, nil
 	}
 	newest, err := store.Newest(ctx, s.names().Pages())
 	if err != nil {
-		return false, fmt.Errorf("look at the ledger: %w", err)
+		return 0, fmt.Errorf("look at the ledger: %w", err)
 	}
-	return newest.Seq > 0, nil
+	if newest.Seq > 0 {
+		return 0, nil
+	}
+	return consumer.CachedInfo().AckFloor.Stream + 1, nil
 }
 
 // lives reports whether a pool has its consumer. One that may not be looked at counts as alive.
@@ -84,7 +93,7 @@ func (s *Setup) lives(ctx context.Context, stream jetstream.Stream, pool string)
 	defer cancel()
 	_, err := stream.Consumer(ctx, pool)
 	switch {
-	case err == nil, s.conn.WasDenied("publish $JS.API.CONSUMER.INFO." + s.streams.Stream + "." + pool):
+	case err == nil, s.conn.WasDenied("publish " + s.conn.API("CONSUMER.INFO."+s.streams.Stream+"."+pool)):
 		return true, nil
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		return false, nil
@@ -93,11 +102,11 @@ func (s *Setup) lives(ctx context.Context, stream jetstream.Stream, pool string)
 	}
 }
 
-// anyWaits reports whether one of some jobs, lowest first, is still in the stream and matches the
-// pool's subjects.
-func (s *Setup) anyWaits(ctx context.Context, known []uint64) (bool, error) {
+// anyWaits reports whether one of some jobs, lowest first, is still in the stream, at first or
+// behind it, and matches the pool's subjects.
+func (s *Setup) anyWaits(ctx context.Context, known []uint64, first uint64) (bool, error) {
 	for _, filter := range s.streams.Subjects {
-		from := known[0]
+		from := max(known[0], first)
 		for range maxLooks {
 			seq, err := s.nextJob(ctx, filter, from)
 			if err != nil {
@@ -129,7 +138,7 @@ func (s *Setup) nextJob(ctx context.Context, filter string, from uint64) (uint64
 	if err != nil {
 		return 0, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := s.conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.streams.Stream, request)
+	answer, err := s.conn.nc.RequestWithContext(ctx, s.conn.API("STREAM.MSG.GET."+s.streams.Stream), request)
 	if err != nil {
 		return 0, err
 	}
