@@ -27,7 +27,7 @@ const limit = time.Minute
 // embedded starts a server that listens nowhere.
 func embedded(t *testing.T, o server.Options) nats.Option {
 	t.Helper()
-	o.DontListen, o.JetStream, o.StoreDir = true, true, t.TempDir()
+	o.DontListen, o.JetStream, o.StoreDir = o.Port == 0, true, t.TempDir()
 	return nats.InProcessServer(faulttest.StartServer(t, o))
 }
 

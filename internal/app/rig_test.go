@@ -82,8 +82,14 @@ func (r *rig) setup(cfg app.Config) app.Plan {
 // start runs one replica until the returned function is called, which returns how it ended.
 func (r *rig) start(env ...string) (stop func() error) {
 	r.t.Helper()
+	return r.run(r.config(env...))
+}
+
+// run is start with settings of one's own.
+func (r *rig) run(cfg app.Config) (stop func() error) {
+	r.t.Helper()
 	r.replicas++
-	cfg, opts := r.config(env...), app.Options{Replica: fmt.Sprintf("r%d", r.replicas), NATS: []nats.Option{r.inProcess}}
+	opts := app.Options{Replica: fmt.Sprintf("r%d", r.replicas), NATS: []nats.Option{r.inProcess}}
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
 	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.InfoLevel)
