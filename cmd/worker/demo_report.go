@@ -27,8 +27,8 @@ type summary struct {
 	Failed    int `json:"failed"`
 	Expired   int `json:"expired"`
 	Invalid   int `json:"invalid"`
-	// Foretold is how many of these jobs the flaky service refuses for good.
-	Foretold int `json:"failed_foretold"`
+	// ExpectedFailed is how many of these jobs the flaky service refuses for good.
+	ExpectedFailed int `json:"failed_foretold"`
 	// Retried counts jobs that needed more than one attempt.
 	Retried     int     `json:"retried"`
 	Batches     int     `json:"batches"`
@@ -50,7 +50,7 @@ func (d *trial) summarise(h *history.History) summary {
 	}
 	for _, job := range h.Accepted {
 		if d.around.Flaky.Refuses(job.ID) {
-			s.Foretold++
+			s.ExpectedFailed++
 		}
 	}
 	if d.left > 0 {
@@ -101,7 +101,7 @@ func (d *trial) report(h *history.History) error {
 		number("jobs", func(s summary) int { return s.Jobs }),
 		number("succeeded", func(s summary) int { return s.Succeeded }),
 		table.Col("failed", func(s summary) string {
-			return fmt.Sprintf("%d (the flaky service refuses %d of these jobs)", s.Failed, s.Foretold)
+			return fmt.Sprintf("%d (the flaky service refuses %d of these jobs)", s.Failed, s.ExpectedFailed)
 		}),
 		number("expired", func(s summary) int { return s.Expired }),
 		number("invalid", func(s summary) int { return s.Invalid }),

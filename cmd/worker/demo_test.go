@@ -24,12 +24,12 @@ func TestTheDemoHoldsItsPromises(t *testing.T) {
 	if r.code != codeOK || r.stderr != "" {
 		t.Errorf("exit %d, stderr %q; want 0 and no talk beside JSON", r.code, r.stderr)
 	}
-	foretold, putOff := 0, 0
+	expected, putOff := 0, 0
 	flaky := devkit.NewFlaky(demo.FlakySeed)
 	for i := range n {
 		id := operate.MessageID(demoJob(i))
 		if flaky.Refuses(id) {
-			foretold++
+			expected++
 		}
 		if flaky.PutsOff(id) > 0 {
 			putOff++
@@ -38,8 +38,8 @@ func TestTheDemoHoldsItsPromises(t *testing.T) {
 	if s.Jobs != n || s.Succeeded+s.Failed != n || s.Expired+s.Invalid != 0 || len(s.Violations) != 0 {
 		t.Errorf("got %+v", s)
 	}
-	if s.Failed != foretold || s.Foretold != foretold || s.DeadLetters != foretold {
-		t.Errorf("failed %d, foretold %d, dead letters %d; the flaky service refuses %d", s.Failed, s.Foretold, s.DeadLetters, foretold)
+	if s.Failed != expected || s.ExpectedFailed != expected || s.DeadLetters != expected {
+		t.Errorf("failed %d, expected %d, dead letters %d; the flaky service refuses %d", s.Failed, s.ExpectedFailed, s.DeadLetters, expected)
 	}
 	if s.Retried < putOff || s.Batches < n/96 || s.Calls < 3*n {
 		t.Errorf("retried %d of at least %d, %d batches, %d calls", s.Retried, putOff, s.Batches, s.Calls)

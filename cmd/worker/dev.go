@@ -77,7 +77,7 @@ func (c *cli) dev(ctx context.Context, keep string) (err error) {
 	replicas, drain := demo.Replicas(running, fail, c.stderr, c.runOptions(), settings...)
 	defer replicas.Wait()
 	defer drain()
-	if err := c.tellPlayground(around, settings[0]); err != nil {
+	if err := c.printPlayground(around, settings[0]); err != nil {
 		return err
 	}
 	if err := c.showFeed(running, settings[0]); err != nil && running.Err() == nil {
@@ -138,8 +138,8 @@ func freeAddr(ctx context.Context, want string) string {
 	return want
 }
 
-// tellPlayground prints what runs where, and what to try next.
-func (c *cli) tellPlayground(around *demo.Surroundings, cfg app.Config) error {
+// printPlayground prints what runs where, and what to try next.
+func (c *cli) printPlayground(around *demo.Surroundings, cfg app.Config) error {
 	p := playground{NATS: around.Server.URL(), Pages: "http://" + cfg.Web.Addr + "/", Services: map[string]string{}}
 	for _, target := range cfg.Targets {
 		p.Services[target.Name] = target.URL

@@ -41,7 +41,7 @@ func newFeed(out io.Writer, admin *operate.Admin) *feed {
 func (f *feed) run(ctx context.Context, events *operate.Events, pool string) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { f.every(ctx, feedEvery, f.tell) })
+	wg.Go(func() { f.every(ctx, feedEvery, f.print) })
 	wg.Go(func() { f.every(ctx, troubleEvery, func() { f.look(ctx) }) })
 	return events.Heard(ctx, pool, f.hear)
 }
@@ -80,8 +80,8 @@ func (f *feed) hear(e operate.Event) error {
 	return nil
 }
 
-// tell prints what was counted.
-func (f *feed) tell() {
+// print prints the counts.
+func (f *feed) print() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.batches == 0 {

@@ -12,7 +12,7 @@ func TestTheFeedSumsUpASecond(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	f := newFeed(&out, nil)
-	f.tell()
+	f.print()
 	if out.Len() > 0 {
 		t.Errorf("nothing happened, and it says %q", &out)
 	}
@@ -22,12 +22,12 @@ func TestTheFeedSumsUpASecond(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.tell()
+	f.print()
 	if got := out.String(); !strings.HasSuffix(got, "  2 succeeded, 4 failed, 2 to be retried, in 2 batches; last reason:  [31mdeclined\n") {
 		t.Errorf("got %q", got)
 	}
 	out.Reset()
-	f.tell()
+	f.print()
 	if out.Len() > 0 {
 		t.Errorf("it repeats itself: %q", &out)
 	}

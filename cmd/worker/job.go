@@ -69,7 +69,7 @@ func saidBy(services map[string]string) string {
 	return strings.Join(all, ", ")
 }
 
-// jobColumns are those that have something to tell.
+// jobColumns are the columns that have a value.
 func jobColumns(r *operate.JobReport) []table.Column[operate.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},

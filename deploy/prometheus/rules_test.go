@@ -250,7 +250,7 @@ func TestDashboardIsWhole(t *testing.T) {
 			if !strings.Contains(target.Expr, "$pool") {
 				t.Errorf("panel %q does not keep to the chosen pool: %s", p.Title, target.Expr)
 			}
-			// Replicas of a pool tell the same number, so it is a maximum; pools add up.
+			// Replicas of a pool report the same number, so it is a maximum; pools add up.
 			if p.Type == "stat" && strings.HasPrefix(target.Expr, "max(") && !strings.Contains(target.Expr, "_age_") {
 				t.Errorf("panel %q shows the largest of several pools, not their sum: %s", p.Title, target.Expr)
 			}

@@ -45,7 +45,7 @@ func (r *release) sbom(ctx context.Context, tool string, t target, worker string
 	return write(r.artifact(t, ".cdx.json"), append(text, '\n'))
 }
 
-// anonymous takes out the hashes of the tool's own binary: they tell how and where it was built.
+// anonymous takes out the hashes of the tool's own binary: they depend on how and where it was built.
 func anonymous(bom map[string]any) {
 	metadata, _ := bom["metadata"].(map[string]any)
 	tools, _ := metadata["tools"].([]any)

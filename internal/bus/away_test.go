@@ -15,7 +15,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// link is the way to an embedded server, which a test can cut and mend.
+// link is the way to an embedded server, which a test can cut and restore.
 type link struct {
 	server *server.Server
 	cut    atomic.Bool
@@ -86,7 +86,7 @@ func TestAnOutageDoesNotPileUpPulls(t *testing.T) {
 }
 
 // TestNothingIsHandedOutBeforeTheReconnectIsKnown: the broker may have lost what it knew of
-// its consumer, or be another one. Until the source was told to look again, a job that was
+// its consumer, or be another one. Until the source had a reason to look again, a job that was
 // delivered before would count as new, and one of a recreated stream as one of the old.
 func TestNothingIsHandedOutBeforeTheReconnectIsKnown(t *testing.T) {
 	t.Parallel()

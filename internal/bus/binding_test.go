@@ -104,7 +104,7 @@ func TestARecreatedStreamIsNewWork(t *testing.T) {
 }
 
 // TestARecreatedStreamBehindALostConnection recreates everything while the source is cut
-// off, so that nothing tells it: neither a status nor a reply.
+// off, so that nothing reports it: neither a status nor a reply.
 func TestARecreatedStreamBehindALostConnection(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

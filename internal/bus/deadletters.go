@@ -153,7 +153,7 @@ func readStoredLetter(answer *nats.Msg) error {
 }
 
 // deadLetter returns the message for a letter. A body that does not fit with its headers is
-// cut; so are headers that do not fit at all, but never those that tell why.
+// cut; so are headers that do not fit at all, but never those with the reason.
 func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.Time) *nats.Msg {
 	j, r := letter.Job, letter.Ruling
 	reasons := nats.Header{
@@ -211,7 +211,7 @@ func headerLength(header nats.Header) int {
 }
 
 // clipSubject shortens a subject that would break the limit on protocol lines; the letter's
-// header still tells it in full.
+// header still has it in full.
 func clipSubject(subject string) string {
 	if len(subject) <= maxDeadSubject {
 		return subject

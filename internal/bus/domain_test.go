@@ -41,7 +41,7 @@ func leaf(t testing.TB) (hub, edge *server.Server) {
 	return hub, edge
 }
 
-// TestADomainIsUsedEverywhere: a worker at a leaf node that is told the domain of the hub works
+// TestADomainIsUsedEverywhere: a worker at a leaf node with the domain of the hub in its settings works
 // on the streams of the hub and leaves those of the leaf alone.
 func TestADomainIsUsedEverywhere(t *testing.T) {
 	t.Parallel()

@@ -85,7 +85,7 @@ func message(w *ledger.Write, id string, seq int) *nats.Msg {
 	return &nats.Msg{Subject: w.Subject, Header: header, Data: w.Data}
 }
 
-// publishError sorts the errors of the client: some tell that nothing can have been stored.
+// publishError sorts the errors of the client: some mean that nothing can have been stored.
 func publishError(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload):

@@ -105,7 +105,7 @@ type purgeRequest struct {
 	Before uint64 `json:"seq,omitempty"`
 }
 
-// purge removes messages from a stream. It asks the API itself: that of nats.go does not tell
+// purge removes messages from a stream. It asks the API itself: nats.go does not return
 // how many went.
 func purge(ctx context.Context, conn *Conn, stream string, what purgeRequest) (purged uint64, err error) {
 	request, err := json.Marshal(what)

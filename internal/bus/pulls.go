@@ -38,7 +38,7 @@ const (
 )
 
 // pulls is the account of what was asked for at the broker. Deliveries carry their own
-// subject and do not tell which pull they belong to; so the account is kept in total, and
+// subject and do not say which pull they belong to; so the account is kept in total, and
 // the status message that ends a pull says how much of it was not delivered.
 type pulls struct {
 	live map[uint64]pull

@@ -14,7 +14,7 @@ import (
 // logTail is how much of a child's output is shown when a test fails.
 const logTail = 6 << 10
 
-// pollEvery is how often the state of a child is looked at; it has no way to tell.
+// pollEvery is how often the state of a child is looked at; a stopped child sends no signal.
 const pollEvery = 20 * time.Millisecond
 
 // Process is a child of the test process. It is killed at the end of the test at the

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// digestLength is that of a digest of settings in hexadecimal digits: enough to tell the
+// digestLength is that of a digest of settings in hexadecimal digits: enough to distinguish the
 // settings of one pool's replicas apart.
 const digestLength = 12
 

@@ -20,7 +20,7 @@ type PoolState struct {
 	// Stuck jobs match the pool's subjects and are neither waiting nor in flight. A moment's
 	// few are an effect of reading one thing after another. -1 = too many subjects to count.
 	Stuck int64 `json:"stuck"`
-	// DeadLetters of this pool, or those of all pools where there are too many subjects to tell.
+	// DeadLetters of this pool, or those of all pools where there are too many subjects to count.
 	DeadLetters uint64 `json:"dead_letters"`
 	// PausedUntil is when a paused consumer goes on; zero if it is not paused.
 	PausedUntil time.Time `json:"paused_until,omitzero"`

@@ -14,7 +14,7 @@ var (
 	// stream lacks a setting. Nothing of it was stored.
 	ErrRefused = errors.New("the broker refuses the group")
 	// ErrSetBack is returned for jobs that were received before the broker's data was set back
-	// ([Ledger.Restart]): what they were is not what the broker holds under their numbers.
+	// ([Ledger.Restart]): the broker may hold other jobs under their numbers.
 	ErrSetBack = errors.New("the broker's data was set back since the job was received")
 	// ErrClosed is returned by a [Ledger] whose Run has ended.
 	ErrClosed = errors.New("closed")

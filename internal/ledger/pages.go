@@ -157,8 +157,8 @@ func (p *pages) merge(found reading) map[pageKey]knownPage {
 }
 
 // replace remembers what was read instead of what was known, and reports whether they differ.
-// Whatever a lagging follower shows is taken over: if that is older than what was known, the next
-// write is refused as well, and nothing worse.
+// Data of a lagging follower is taken as it is: if it is older than the known data, the next write is
+// refused as well, and nothing worse.
 func (p *pages) replace(found reading) (changed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -20,7 +20,7 @@ type Retention struct {
 
 // Retentions makes the longest retention of all replicas the one that counts, so that a deploy
 // with a shorter one does not cut the memory of a replica that stalls meanwhile. Every replica
-// writes its own down, in a record that outlives it by more than its horizon; replicas with the
+// stores its own in a record that outlives it by more than its horizon; replicas with the
 // same retention share the record.
 type Retentions struct {
 	store Upkeep
@@ -57,7 +57,7 @@ func (r *Retentions) TTL() time.Duration {
 	return max(longest.TTL, longest.Horizon)
 }
 
-// Renew writes the own retention down and reads those of all replicas that did so lately. It must
+// Renew stores the own retention and reads those of all replicas that did so lately. It must
 // be called before the replica takes jobs, and at least once per horizon. After an error the
 // longest retention is not known: nothing may be removed.
 func (r *Retentions) Renew(ctx context.Context) (Retention, error) {

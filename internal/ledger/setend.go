@@ -7,7 +7,7 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// ending is what ends a set, or what was counted of one after its end.
+// ending is the end of a set, or of the tallies that were counted after its end.
 type ending struct {
 	set     string
 	members int
@@ -73,7 +73,7 @@ func (s *Sets) end(ctx context.Context, group []ending) error {
 }
 
 // endTallies writes the tallies of a set anew, as ended, to be removed soon. Each expects to be the
-// one that was read. Those that say so already are left alone: they are on their way out.
+// one that was read. Tallies that are marked already are not written again: they expire soon.
 func endTallies(state *SetState) ([]Write, error) {
 	writes := make([]Write, 0, len(state.lanes)+2)
 	for i := range state.lanes[:min(len(state.lanes), maxFenced)] {

@@ -24,11 +24,11 @@ const (
 
 // Sweeper keeps the ledger as small as rate × horizon. It removes whole buckets of pages that
 // nobody can need any more: all their jobs are settled at the broker, and their newest page is
-// older than a zombie may be that must still be refused. Any one replica suffices, and
+// older than the longest stall after which a commit must still be refused. Any one replica suffices, and
 // sweeping twice is harmless.
 //
 // A sweep reads the pages oldest first, scan by scan, until one is too young, or until nothing
-// could be removed for a while: what comes then waits for the same job at the broker.
+// could be removed for a while: the pages after that wait for the same job at the broker.
 type Sweeper struct {
 	store      Upkeep
 	names      Names
@@ -42,7 +42,7 @@ func NewSweeper(store Upkeep, names Names, retentions *Retentions, log zerolog.L
 }
 
 // Run sweeps at least twice per horizon until ctx is done, then returns nil. A sweep that fails is
-// logged and made up for by the next.
+// logged; the next one tries again.
 func (s *Sweeper) Run(ctx context.Context) error {
 	interval := max(minSweep, s.retentions.own.Horizon/2)
 	for retry.Wait(ctx, retry.Jitter(interval)) == nil {

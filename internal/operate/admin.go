@@ -142,7 +142,7 @@ func (a *Admin) matching(ctx context.Context, stream jetstream.Stream, filter st
 
 // oldest is when the oldest job on the pool's subjects was published. A user who may not read
 // messages gets that of the stream, which holds other pools' too. In a stream that keeps what is
-// done the oldest job is one that the consumer has not settled; who may not read is told nothing.
+// done the oldest job is one that the consumer has not settled; 0 for a user without the right to read.
 func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream, consumer *jetstream.ConsumerInfo) (oldest time.Time, err error) {
 	state := stream.CachedInfo().State
 	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {

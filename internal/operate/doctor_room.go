@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// forecastSpan is how far back the doctor looks to tell how fast events come.
+	// forecastSpan is how far back the doctor looks to measure the rate of events.
 	forecastSpan = time.Hour
 	// shortestSpan is what a rate is worth telling from.
 	shortestSpan = time.Minute
@@ -28,12 +28,12 @@ const (
 func (d *doctor) room(ctx context.Context, conn *bus.Conn, admin *Admin) {
 	state, err := admin.State(ctx)
 	if err != nil {
-		return // told already
+		return // reported already
 	}
 	for _, name := range []string{d.Streams.Stream, conn.Done(), bus.StreamDead, bus.StreamLater} {
 		stream, err := conn.Stream(ctx, name)
 		if err != nil {
-			continue // told already, or not wanted
+			continue // reported already, or not wanted
 		}
 		info := stream.CachedInfo()
 		d.full(info)
@@ -101,11 +101,11 @@ func (d *doctor) outlived(state *jobs.PoolState, maxAge time.Duration) {
 	}
 }
 
-// forecast tells how long the room for events lasts if they go on as in the last hour.
+// forecast reports how long the room for events lasts if they go on as in the last hour.
 func (d *doctor) forecast(ctx context.Context, conn *bus.Conn, done *jetstream.StreamInfo, state *jobs.PoolState) {
 	span := min(forecastSpan, done.TimeStamp.Sub(done.Created))
 	if span < shortestSpan {
-		return // too short to tell
+		return // too short to measure
 	}
 	s, err := conn.Sample(ctx, conn.Done(), bus.EventsFilter("*"), done.TimeStamp.Add(-span))
 	if err != nil {

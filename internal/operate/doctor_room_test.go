@@ -13,7 +13,7 @@ import (
 )
 
 // A thousand events an hour of 1,000 bytes, kept for a day, are 24 MB.
-func TestTheDoctorForetellsWhenTheRoomForEventsIsUsedUp(t *testing.T) {
+func TestTheDoctorForecastsWhenTheRoomForEventsIsUsedUp(t *testing.T) {
 	t.Parallel()
 	sample := bus.Sample{Messages: 500, Size: 1000}
 	for name, c := range map[string]struct {

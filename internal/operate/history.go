@@ -116,7 +116,7 @@ func sortSteps(steps []JobStep) {
 	slices.SortStableFunc(steps, func(a, b JobStep) int { return a.At.Compare(b.At) })
 }
 
-// final looks for the events that tell of a job that is final, from the newest on. Where the
+// final looks for the event of a job that is final, from the newest on. Where the
 // ledger still holds the job's page, the search begins there: the page was written by the same
 // publish as the job's event, or by a later one for its neighbours.
 func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {

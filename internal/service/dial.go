@@ -83,7 +83,7 @@ func (e *tlsError) Error() string {
 
 func (e *tlsError) Unwrap() error { return e.err }
 
-// dialTLS connects and shakes hands. It exists to tell what goes wrong in the handshake from
+// dialTLS connects and shakes hands. It exists to distinguish errors of the handshake from
 // what goes wrong in the network: net/http returns both as errors of the same kind.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	raw, err := d.DialContext(ctx, network, address)

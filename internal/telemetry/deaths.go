@@ -45,12 +45,12 @@ func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
 		}
 	}
 	if !d.quiet {
-		d.tell()
+		d.write()
 	}
 }
 
-// tell writes the line; it wants the lock held.
-func (d *deaths) tell() {
+// write logs the line; it wants the lock held.
+func (d *deaths) write() {
 	line := d.log.Warn().Int("failed", d.counts.Failed).Int("expired", d.counts.Expired).Int("invalid", d.counts.Invalid)
 	if d.service != "" {
 		line.Str("service", d.service)
@@ -66,6 +66,6 @@ func (d *deaths) resume() {
 	defer d.mu.Unlock()
 	d.quiet = false
 	if d.counts != (jobs.Counts{}) {
-		d.tell()
+		d.write()
 	}
 }

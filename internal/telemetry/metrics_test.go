@@ -122,15 +122,15 @@ func TestOnlyFirstDeliveriesHaveAWait(t *testing.T) {
 func TestCallsAreCountedByOutcome(t *testing.T) {
 	t.Parallel()
 	m := newMetrics()
-	tell := func(service string, r *jobs.CallResult) {
+	report := func(service string, r *jobs.CallResult) {
 		_, end := m.Call(t.Context(), &jobs.Call{Service: service})
 		end(r)
 	}
-	tell("billing", &jobs.CallResult{Tries: 3, Repeats: 2})
-	tell("billing", &jobs.CallResult{Tries: 2, Repeats: 1, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx}})
-	tell("billing", &jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonBreakerOpen}})
-	tell("billing", &jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: "made up"}})
-	tell("nobody", &jobs.CallResult{Tries: 1})
+	report("billing", &jobs.CallResult{Tries: 3, Repeats: 2})
+	report("billing", &jobs.CallResult{Tries: 2, Repeats: 1, Failure: &jobs.Failure{Reason: jobs.ReasonHTTP5xx}})
+	report("billing", &jobs.CallResult{Failure: &jobs.Failure{Reason: jobs.ReasonBreakerOpen}})
+	report("billing", &jobs.CallResult{Tries: 1, Failure: &jobs.Failure{Reason: "made up"}})
+	report("nobody", &jobs.CallResult{Tries: 1})
 	page := scrape(t, m)
 	wantSeries(t, page,
 		`rollcall_service_requests_total{outcome="ok",pool="mail",service="billing"} 1`,

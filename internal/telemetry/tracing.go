@@ -72,7 +72,7 @@ func NewTracing(ctx context.Context, exporter sdktrace.SpanExporter, origin Orig
 		return nil, fmt.Errorf("describe this process for traces, see OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	return &Tracing{provider: sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&tellingExporter{SpanExporter: exporter, log: log}),
+		sdktrace.WithBatcher(&loggingExporter{SpanExporter: exporter, log: log}),
 		sdktrace.WithResource(described),
 	)}, nil
 }
@@ -99,16 +99,16 @@ func (t *Tracing) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// tellingExporter writes the first of a row of failures to the log. The SDK would hand each
+// loggingExporter writes the first of a row of failures to the log. The SDK would hand each
 // to a global handler that writes lines of its own to stderr.
-type tellingExporter struct {
+type loggingExporter struct {
 	sdktrace.SpanExporter
 	log    zerolog.Logger
 	failed atomic.Bool
 }
 
 // ExportSpans exports and never fails: a lost span is no reason to disturb the work.
-func (e *tellingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (e *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if failed := err != nil; e.failed.Swap(failed) != failed {
 		if failed {

@@ -1,4 +1,4 @@
-// Package ledgertest helps to test what stands on package ledger: a store in memory and batches
+// Package ledgertest helps to test users of package ledger: a store in memory and batches
 // to commit.
 package ledgertest
 
@@ -83,7 +83,7 @@ func (s *Store) apply(writes []ledger.Write) (uint64, error) {
 	return first, nil
 }
 
-// expire removes what has lived its time. The caller holds the lock.
+// expire removes messages past their TTL. The caller holds the lock.
 func (s *Store) expire() {
 	now := time.Now()
 	maps.DeleteFunc(s.entries, func(_ string, m message) bool { return !m.ends.IsZero() && !now.Before(m.ends) })
