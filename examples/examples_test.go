@@ -128,7 +128,7 @@ func TestServices(t *testing.T) {
 	for name, command := range services {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := service.Config{Timeout: 30 * time.Second, Tries: 1, Concurrency: 1, MaxReply: jobs.MiB, Method: http.MethodPost, ConnAge: time.Minute, Secret: jobs.NewSecret(secret)}
+			cfg := service.Config{Timeout: 30 * time.Second, Tries: 1, Concurrency: 1, MaxReply: jobs.MiB, Method: http.MethodPost, Secret: jobs.NewSecret(secret)}
 			ref := service.Ref{Name: name, URL: serve(t, command(t)...)}
 			findings, err := ref.Check(t.Context(), cfg, service.Deps{RetryMax: time.Minute}, service.Sample{Data: []byte(`{"amount":100}`), BatchSize: 96, BatchBytes: jobs.MiB})
 			if err != nil {

@@ -39,7 +39,7 @@ func batch() *jobs.Call {
 }
 
 func config() service.Config {
-	return service.Config{Timeout: 10 * time.Second, Tries: 2, Concurrency: 8, Required: true, MaxReply: 64 * jobs.KiB, Method: http.MethodPost, ConnAge: time.Minute}
+	return service.Config{Timeout: 10 * time.Second, Tries: 2, Concurrency: 8, Required: true, MaxReply: 64 * jobs.KiB, Method: http.MethodPost}
 }
 
 func newService(t *testing.T, url string, cfg service.Config) *service.Service {

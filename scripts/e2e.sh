@@ -32,4 +32,4 @@ docker compose build --quiet worker
 # Images of earlier runs, which lost their name to this one.
 docker image prune --force --filter label=org.opencontainers.image.title=rollcall >/dev/null
 cd deploy/composetest
-go test -tags e2e -count=1 -timeout 12m -v ./e2e
+go test -tags e2e -count=1 -timeout 15m -v ./e2e "$@"

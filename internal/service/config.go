@@ -40,7 +40,6 @@ type Config struct {
 	Cert        string        `envconfig:"CERT" desc:"file with the client certificate"`
 	Key         string        `envconfig:"KEY" desc:"file with the key of the client certificate"`
 	MaxReply    jobs.Size     `envconfig:"MAX_REPLY" default:"1MiB" desc:"longest reply, decoded"`
-	ConnAge     time.Duration `envconfig:"CONN_AGE" default:"60s" desc:"how long a connection is used before the name is looked up again"`
 }
 
 // Bounds of the settings.
@@ -51,8 +50,6 @@ const (
 	maxRate        = 1e6
 	minReplyCap    = 64
 	maxReplyCap    = jobs.GiB
-	minConnAge     = time.Second
-	maxConnAge     = 24 * time.Hour
 )
 
 // Longest is how long one call may take at most: all its tries and the waits between them.

@@ -33,7 +33,7 @@ func TestConfigFromTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := service.Config{Timeout: 3 * time.Second, Tries: 3, Concurrency: service.Auto, Rate: 2.5, Token: jobs.NewSecret("tok"), MaxReply: 64 * jobs.KiB,
-		Method: "POST", ConnAge: time.Minute}
+		Method: "POST"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
@@ -48,7 +48,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err := envconfig.Process("", got.Spec("never-set-anywhere")); err != nil {
 		t.Fatal(err)
 	}
-	want := service.Config{Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB, Method: "POST", ConnAge: time.Minute}
+	want := service.Config{Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB, Method: "POST"}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -68,7 +68,7 @@ func TestEverySettingIsDescribed(t *testing.T) {
 func TestValidateReportsAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	c := service.Config{Timeout: -1, Tries: 99, Concurrency: 0, Rate: -1, Secret: jobs.NewSecret("whsec_short"), Token: jobs.NewSecret("a\nb"),
-		CA: "/none/ca.pem", Cert: "/none/cert.pem", MaxReply: 1, Method: "POST", ConnAge: time.Minute}
+		CA: "/none/ca.pem", Cert: "/none/cert.pem", MaxReply: 1, Method: "POST"}
 	err := c.Validate("e-mail", "https://mail")
 	if err == nil {
 		t.Fatal("accepted")

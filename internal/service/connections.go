@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
@@ -9,7 +10,7 @@ import (
 )
 
 // connections are the connections to one service, in generations: a generation is given up after
-// _CONN_AGE, so that a name that moves to another address is looked up again, and when a
+// a minute, so that a name that moves to another address is looked up again, and when a
 // certificate file changes. Requests under way finish on their own.
 type connections struct {
 	name  string
@@ -23,7 +24,10 @@ type connections struct {
 	files watch
 }
 
-// generation is a pool of connections that are all younger than _CONN_AGE.
+// defaultConnAge is how long a connection is used before the name is looked up again.
+const defaultConnAge = time.Minute
+
+// generation is a pool of connections that are all younger than a minute.
 type generation struct {
 	kept *http.Transport
 	// fresh dials anew for every request.
@@ -58,7 +62,7 @@ func (c *connections) current() *generation {
 	defer c.mu.Unlock()
 	now := time.Now()
 	changed := c.files.changed(now)
-	if !changed && now.Sub(c.now.born) < c.cfg.ConnAge {
+	if !changed && now.Sub(c.now.born) < cmp.Or(c.deps.ConnAge, defaultConnAge) {
 		return c.now
 	}
 	next, err := c.generation()

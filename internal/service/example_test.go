@@ -19,7 +19,7 @@ func Example() {
 
 	cfg := service.Config{
 		Timeout: 10 * time.Second, Tries: 3, Concurrency: 32, Required: true, MaxReply: jobs.MiB,
-		Method: http.MethodPost, ConnAge: time.Minute,
+		Method: http.MethodPost,
 	}
 	svc, err := service.New("billing", billing.URL, cfg, service.Deps{Version: "1.0.0", RetryMax: 5 * time.Minute})
 	if err != nil {

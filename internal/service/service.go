@@ -26,6 +26,8 @@ type Deps struct {
 	RetryMax time.Duration
 	// Log gets changes of the breaker's state, and panics.
 	Log zerolog.Logger
+	// ConnAge is how long a connection is used before the name is looked up again; 0 = a minute.
+	ConnAge time.Duration
 	// Resolver resolves host names; nil = the system's.
 	Resolver *net.Resolver
 }

@@ -16,7 +16,7 @@ import (
 // config returns quick settings: tests wait for events, not for time-outs.
 func config() service.Config {
 	return service.Config{
-		Timeout: 10 * time.Second, Tries: 3, Concurrency: 8, Required: true, MaxReply: jobs.MiB, Method: http.MethodPost, ConnAge: time.Minute,
+		Timeout: 10 * time.Second, Tries: 3, Concurrency: 8, Required: true, MaxReply: jobs.MiB, Method: http.MethodPost,
 	}
 }
 

@@ -280,9 +280,7 @@ func TestConnectionsHaveAnAge(t *testing.T) {
 		}
 		return []byte{127, 0, 0, 1}
 	})
-	cfg := config()
-	cfg.ConnAge = time.Second
-	s := newService(t, "http://moving.invalid:"+port, cfg, service.Deps{Resolver: resolver})
+	s := newService(t, "http://moving.invalid:"+port, config(), service.Deps{Resolver: resolver, ConnAge: time.Second})
 	s.Call(t.Context(), call(1))
 	moved.Store(true)
 	for deadline := time.Now().Add(10 * time.Second); after.Load() == 0; {

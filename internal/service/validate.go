@@ -60,7 +60,6 @@ func (c *Config) validateBounds(f *faults) {
 	f.want(c.Concurrency == Auto || c.Concurrency >= 1 && c.Concurrency <= maxConcurrency, "CONCURRENCY", "%d is not between 1 and %d, nor auto", c.Concurrency, maxConcurrency)
 	f.want(c.Rate >= 0 && c.Rate <= maxRate, "RATE", "%v is not between 0 and %v requests a second", c.Rate, maxRate)
 	f.want(c.MaxReply >= minReplyCap && c.MaxReply <= maxReplyCap, "MAX_REPLY", "%v is not between %d and %v", c.MaxReply, minReplyCap, maxReplyCap)
-	f.want(c.ConnAge >= minConnAge && c.ConnAge <= maxConnAge, "CONN_AGE", "%v is not between %v and %v", c.ConnAge, minConnAge, maxConnAge)
 }
 
 // validateFormat checks what only some formats have.

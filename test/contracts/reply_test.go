@@ -61,7 +61,7 @@ func call(t *testing.T, body string) jobs.CallResult {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 	defer server.Close()
-	s, err := service.New("billing", server.URL, service.Config{Timeout: limit, Tries: 1, Concurrency: 1, MaxReply: jobs.MiB, Method: http.MethodPost, ConnAge: time.Minute}, service.Deps{})
+	s, err := service.New("billing", server.URL, service.Config{Timeout: limit, Tries: 1, Concurrency: 1, MaxReply: jobs.MiB, Method: http.MethodPost}, service.Deps{})
 	if err != nil {
 		t.Fatal(err)
 	}
