@@ -103,14 +103,15 @@ func Pool(path string, env, args []string) Contender {
 	}
 }
 
-// preparePool creates the job stream where it shall be another than the worker would make.
+// preparePool creates the job stream where it shall keep what is done; else the worker makes it.
+// Apart from that it is the one that `worker setup` makes.
 func preparePool(ctx context.Context, js jetstream.JetStream, s Spec) error {
 	if !s.Keep {
 		return nil
 	}
 	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: jobStream, Subjects: []string{"jobs.>", "later.>"}, AllowMsgSchedules: true,
-		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage,
+		Name: jobStream, Subjects: []string{"jobs.>"}, Replicas: s.streamReplicas(), Retention: jetstream.LimitsPolicy,
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute, AllowDirect: true,
 	})
 	if err != nil {
 		return fmt.Errorf("create the job stream: %w", err)
@@ -127,6 +128,7 @@ func workerEnv(l *Lab, s Spec) []string {
 		"ROLLCALL_BATCHES_IN_FLIGHT=" + strconv.Itoa(s.InFlight),
 		"ROLLCALL_RETRY_MIN=50ms",
 		"ROLLCALL_LOG_LEVEL=warn",
+		"ROLLCALL_START=all", // of a stream that keeps what is done
 		"ROLLCALL_REPLICAS=" + strconv.Itoa(s.streamReplicas()),
 	}
 	services := make([]string, len(l.services))
