@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
@@ -101,5 +102,45 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 	miscounted := slices.ContainsFunc((&history.History{Events: events}).Violations(), func(v history.Violation) bool { return v.Rule == history.Miscounted })
 	if counted != 5 || miscounted {
 		t.Errorf("%d jobs are counted, want 5; miscounted: %t", counted, miscounted)
+	}
+}
+
+// TestAnErasureThatWasCutShortIsFinished: the rest of an event was written down, and the command died
+// before or after the old event was gone.
+func TestAnErasureThatWasCutShortIsFinished(t *testing.T) {
+	t.Parallel()
+	for name, removed := range map[string]bool{"the old event stands": false, "the old event is gone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := broker(t)
+			env := []string{"NATS_URL=" + url}
+			wants(t, worker(t, env, "setup"), codeOK)
+			js := streams(t, url)
+			const subject, record = "done.batches.default.failed.b1", "done.ledger.default.erase.b1"
+			old, err := js.Publish(t.Context(), subject, []byte("old"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest := &nats.Msg{Subject: record, Header: nats.Header{"Rollcall-Event-Subject": {subject}, "Nats-TTL": {"3600"}}, Data: []byte("rest")}
+			if _, err := js.PublishMsg(t.Context(), rest); err != nil {
+				t.Fatal(err)
+			}
+			done, err := js.Stream(t.Context(), "DONE")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if removed {
+				if err := done.DeleteMsg(t.Context(), old.Sequence); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wants(t, worker(t, env, "erase", "nobody", "--yes"), codeNotFound, "nobody")
+			if m, err := done.GetLastMsgForSubject(t.Context(), subject); err != nil || string(m.Data) != "rest" || m.Header.Get("Nats-TTL") != "3600" {
+				t.Errorf("the event: %+v, %v", m, err)
+			}
+			if m, err := done.GetLastMsgForSubject(t.Context(), record); err == nil {
+				t.Errorf("the record is still there: %+v", m)
+			}
+		})
 	}
 }
