@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
