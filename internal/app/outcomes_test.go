@@ -238,3 +238,24 @@ func TestACallMayLastLongerThanALease(t *testing.T) {
 		t.Errorf("delivered %+v: %v", c.CachedInfo().Delivered, err)
 	}
 }
+
+// With few attempts, jobs whose every call fails end as the settings say, also when they are many:
+// the breaker does not open while they use them up.
+func TestFewAttemptsAreUsedUpBeforeTheBreakerOpens(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_MAX_ATTEMPTS=3", "ROLLCALL_RETRY_MIN=50ms", "ROLLCALL_RETRY_MAX=100ms")
+	r.services["billing"].Answer(func(faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Status: http.StatusInternalServerError}
+	})
+	ids := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}
+	for _, id := range ids {
+		r.send("jobs.test", id, "1")
+	}
+	r.start()
+	h := r.judge()
+	for _, id := range ids {
+		if j := ends(h)[id]; j.Outcome != "failed" || j.Attempt != 3 {
+			t.Errorf("%s: %+v, want it failed at attempt 3", id, j)
+		}
+	}
+}

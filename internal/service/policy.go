@@ -40,6 +40,13 @@ const (
 	breakerDelay  = 5 * time.Second
 	breakerJitter = 0.2
 	breakerProbes = 3
+
+	// The jobs of a batch whose calls fail use their attempts up in 2^attempts - 1 calls: they
+	// come back in halves. Where attempts are few, the breaker waits for as many calls as so many
+	// batches need. Else it opens while they are at it, and holds for free what the settings
+	// want ended.
+	fewAttempts = 5
+	fewBatches  = 2
 )
 
 // Bounds of the adaptive limiter, and how it watches: it compares the median of autoSamples
@@ -85,7 +92,7 @@ func newPolicies(name string, cfg Config, deps Deps) policies {
 	if cfg.Format != FormatBatch {
 		p.patience = queueTimeouts * cfg.Timeout
 	}
-	p.breaker = newBreaker(cfg, func(e circuitbreaker.StateChangedEvent) {
+	p.breaker = newBreaker(cfg, deps.MaxAttempts, func(e circuitbreaker.StateChangedEvent) {
 		if e.OldState == circuitbreaker.ClosedState {
 			p.life.opened.Store(time.Now().UnixNano())
 		}
@@ -119,8 +126,11 @@ func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypo
 		}).Build()
 }
 
-func newBreaker(cfg Config, changed func(circuitbreaker.StateChangedEvent)) circuitbreaker.CircuitBreaker[result] {
+func newBreaker(cfg Config, maxAttempts int, changed func(circuitbreaker.StateChangedEvent)) circuitbreaker.CircuitBreaker[result] {
 	calls := breakerCalls
+	if maxAttempts > 0 && maxAttempts <= fewAttempts {
+		calls = max(calls, fewBatches<<maxAttempts*int(cfg.Tries))
+	}
 	if cfg.Concurrency != Auto {
 		calls = min(calls, breakerSpan*int(cfg.Concurrency))
 	}

@@ -24,6 +24,8 @@ type Deps struct {
 	Version string
 	// RetryMax caps what a service may ask for by Retry-After; it is ROLLCALL_RETRY_MAX.
 	RetryMax time.Duration
+	// MaxAttempts is ROLLCALL_MAX_ATTEMPTS; 0 = many.
+	MaxAttempts int
 	// Log gets changes of the breaker's state, and panics.
 	Log zerolog.Logger
 	// ConnAge is how long a connection is used before the name is looked up again; 0 = a minute.
