@@ -19,7 +19,7 @@ var allowed = map[string][]string{
 	"internal/retry":     {},
 	"internal/ledger":    {"internal/jobs", "internal/retry"},
 	"internal/bus":       {"internal/jobs", "internal/ledger", "internal/retry"},
-	"internal/operate":   {"internal/jobs", "internal/bus", "internal/ledger"},
+	"internal/operate":   {"internal/jobs", "internal/bus", "internal/ledger", "internal/retry"},
 	"internal/service":   {"internal/jobs"},
 	"internal/telemetry": {"internal/jobs"},
 	"internal/web":       {"internal/jobs"},

@@ -67,8 +67,9 @@ type Conn struct {
 	tolerated []string
 	// needed are the subscriptions, besides inboxes, that the worker depends on.
 	needed map[string]struct{}
-	// resumed is called after every reconnect.
+	// resumed is called after every reconnect, letGo see [Conn.OnLost].
 	resumed []func()
+	letGo   []func(subject string)
 }
 
 // Connect dials one of cfg's servers and retries until one answers or ctx is done; then the

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -18,13 +19,27 @@ const (
 // lost notes that the server has dropped or refused a subscription; empty = any of them. A
 // server does so when a right is taken away or a limit lowered by a reload, and it does not
 // make it again when that is undone; nor does nats.go, which makes all of them again only when
-// it reconnects. A subscription that no work depends on is not restored: a replica that status
-// requests do not reach still works.
+// it reconnects. No connection is broken for a subscription that no work depends on, see
+// [Conn.OnLost].
 func (c *Conn) lost(subject string) {
 	if subject != "" && !strings.HasPrefix(subject, c.inbox) && !c.needs(subject) {
+		c.mu.Lock()
+		told := slices.Clone(c.letGo)
+		c.mu.Unlock()
+		for _, f := range told {
+			f(subject)
+		}
 		return
 	}
 	signal(c.dropped)
+}
+
+// OnLost registers what is called with the subject of a subscription that the server has dropped
+// or refused, and that no work depends on. It must not block.
+func (c *Conn) OnLost(f func(subject string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.letGo = append(c.letGo, f)
 }
 
 // needs reports whether a part of the worker depends on the subscription.

@@ -98,6 +98,10 @@ var ofBus = []mutant{
 		"internal/bus/denials.go", "if len(d.seen) >= maxDenials {", "if false {", []string{"./internal/bus", "-run", "TestDenials"},
 	},
 	{
+		"a registration that was lost is not made again", "status finds every replica",
+		"internal/operate/announce.go", "case lost <- struct{}{}:", "case chan struct{}(nil) <- struct{}{}:", []string{"./internal/operate", "-run", "FoundAgain"},
+	},
+	{
 		"pulls ask for exactly the bytes that their jobs weigh", "jobs come as long as some are waiting",
 		"internal/bus/window.go", "return slack * int64(n)", "return int64(n)", []string{"./internal/bus", "-run", "FitsTheWindow"},
 	},

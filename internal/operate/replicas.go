@@ -16,7 +16,6 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/rs/zerolog"
 
-	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -62,41 +61,6 @@ type Announcement struct {
 
 // semantic is what the micro protocol takes for a version (semver.org).
 var semantic = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)([-+][0-9A-Za-z.+-]+)?$`)
-
-// Announce registers the replica as a NATS micro service, so that the nats CLI and `worker
-// status` find it. The returned function takes it back; it must be called before the
-// connection is closed. Without the right to subscribe, the replica works and is not found.
-func Announce(conn *bus.Conn, a Announcement) (withdraw func() error, err error) {
-	version := strings.TrimPrefix(a.Version, "v")
-	if !semantic.MatchString(version) {
-		version = "0.0.0-unreleased"
-	}
-	service, err := micro.AddService(conn.NATS(), micro.Config{
-		Name: ServiceName, Version: version, Description: "Rollcall replica " + a.Replica + " of pool " + a.Pool,
-		Metadata: map[string]string{metaPool: a.Pool, metaReplica: a.Replica, metaDigest: a.Digest},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("register replica %s as a micro service: %w", a.Replica, err)
-	}
-	endpoints := map[string]micro.HandlerFunc{
-		endpointStatus: func(r micro.Request) { a.answer(r) },
-		endpointDrain: func(r micro.Request) {
-			a.answer(r)
-			a.Drain()
-		},
-		endpointCancel: func(r micro.Request) { a.cancel(r) },
-	}
-	for name, handle := range endpoints {
-		if err := service.AddEndpoint(name, handle, micro.WithEndpointSubject(ReplicaSubject(a.Pool, a.Replica, name))); err != nil {
-			return nil, errors.Join(fmt.Errorf("register %s of replica %s: %w", name, a.Replica, err), service.Stop())
-		}
-	}
-	// A client that sees that the replica is ready may ask for it at once.
-	if err := conn.NATS().FlushTimeout(replicaTimeout); err != nil {
-		a.Log.Debug().Err(err).Msg("the server has not confirmed the registration as a micro service")
-	}
-	return service.Stop, nil
-}
 
 // cancel drops the jobs that a request names.
 func (a *Announcement) cancel(r micro.Request) {
