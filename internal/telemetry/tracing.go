@@ -1,14 +1,17 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
 
 	"github.com/rs/zerolog"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -49,11 +52,31 @@ type Origin struct{ Pool, Replica, Version string }
 // StartTracing begins to export spans as the OTEL_* variables of the process say. The caller
 // owes a call of [Tracing.Shutdown].
 func StartTracing(ctx context.Context, origin Origin, log zerolog.Logger) (*Tracing, error) {
-	exporter, err := autoexport.NewSpanExporter(ctx)
+	exporter, err := newExporter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("start the export of traces, see OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*: %w", err)
 	}
 	return NewTracing(ctx, exporter, origin, log)
+}
+
+// protocol is the one of OTLP that is spoken: every collector takes it, and that over gRPC would be
+// a seventh of the binary.
+const protocol = "http/protobuf"
+
+// newExporter makes the exporter that OTEL_TRACES_EXPORTER names.
+func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
+	switch name := cmp.Or(os.Getenv("OTEL_TRACES_EXPORTER"), "otlp"); name {
+	case "otlp":
+		wanted := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), protocol)
+		if wanted != protocol {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q, and only %s is spoken; collectors take it on port 4318", wanted, protocol)
+		}
+		return otlptracehttp.New(ctx)
+	case "console":
+		return stdouttrace.New()
+	default:
+		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER is %q; want otlp, console or none", name)
+	}
 }
 
 // NewTracing exports spans to exporter, in batches. The sampler is that of

@@ -353,6 +353,10 @@ func (s stuck) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
 func (s stuck) Shutdown(context.Context) error { return nil }
 
 func TestAWrongExporterNamesTheVariable(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+	if _, err := telemetry.StartTracing(t.Context(), telemetry.Origin{}, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "http/protobuf") {
+		t.Errorf("gRPC: %v, want an error that names the protocol to use", err)
+	}
 	t.Setenv("OTEL_TRACES_EXPORTER", "pigeon")
 	if _, err := telemetry.StartTracing(t.Context(), telemetry.Origin{}, zerolog.Nop()); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_EXPORTER") {
 		t.Errorf("got %v", err)
