@@ -7,8 +7,11 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
 )
 
@@ -88,4 +91,47 @@ func BenchmarkCommit(b *testing.B) {
 	}
 	wg.Wait()
 	b.ReportMetric(float64(n*size)/b.Elapsed().Seconds(), "jobs/s")
+}
+
+// BenchmarkCommitOfOnePage compares the smallest commit, one page and one event, with two fenced
+// plain publishes one after the other; see docs/adr/0008-atomic-commits-stay.md.
+func BenchmarkCommitOfOnePage(b *testing.B) {
+	writes := func(n int, page uint64) []ledger.Write {
+		return []ledger.Write{
+			{Subject: "done.ledger.bench.page.JOBS.e.0.1", Expect: page, Data: make([]byte, 16)},
+			{Subject: fmt.Sprintf("done.batches.bench.succeeded.%d", n), Data: make([]byte, 700), ContentType: jobs.MediaEvent},
+		}
+	}
+	b.Run("atomic", func(b *testing.B) {
+		conn := connect(b, startServer(b))
+		ensure(b, conn, streams())
+		store := bus.NewDoneStore(conn)
+		n, page := 0, uint64(0)
+		for b.Loop() {
+			n++
+			first, err := store.Apply(b.Context(), writes(n, page))
+			if err != nil {
+				b.Fatal(err)
+			}
+			page = first
+		}
+	})
+	b.Run("fenced", func(b *testing.B) {
+		conn := connect(b, startServer(b))
+		ensure(b, conn, streams())
+		js := jetStream(b, conn)
+		n, page := 0, uint64(0)
+		for b.Loop() {
+			n++
+			for i, w := range writes(n, page) {
+				ack, err := js.Publish(b.Context(), w.Subject, w.Data, jetstream.WithExpectLastSequencePerSubject(w.Expect))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if i == 0 {
+					page = ack.Sequence
+				}
+			}
+		}
+	})
 }
