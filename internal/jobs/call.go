@@ -66,8 +66,7 @@ type Call struct {
 	// Jobs are the jobs called for, in the order of Body.
 	Jobs []*Job
 	// Body is a JSON array of CloudEvents 1.0, nil for a service that is called for each job
-	// alone. It may be shared by several calls, and a call
-	// that was cut short may leave a reader behind: it must never be written to.
+	// alone. It may be shared by several calls and must never be written to.
 	Body []byte
 	// Traceparent is the W3C trace context to send, empty for none.
 	Traceparent string
@@ -86,6 +85,9 @@ type CallResult struct {
 	// that takes one job per request gets many requests in one call.
 	Repeats  int
 	Duration time.Duration
+	// BodyRead says that nothing reads Call.Body any more, so that its memory may be used again: a
+	// call that was cut short may leave a reader behind.
+	BodyRead bool
 }
 
 // Reason classes of a failed call, in the words of the metrics' outcome label.

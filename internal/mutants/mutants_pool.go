@@ -81,6 +81,10 @@ var ofPool = []mutant{
 		"internal/pool/commit.go", "if err := x.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
 	},
 	{
+		"memory of a body is used again while it is read", "a service gets the jobs of its batch",
+		"internal/pool/body.go", "if e.readers.Load() == 0 {", "if len(e.text) > 0 {", poolPkg,
+	},
+	{
 		"a call that failed as a whole is repeated as a whole", "one poison job costs its mates few attempts",
 		"internal/pool/fanout.go", "Free: f.Free, Group: f.NextGroup(n),", "Free: f.Free,", poolPkg,
 	},
@@ -123,7 +127,7 @@ var ofPool = []mutant{
 	},
 	{
 		"a batch leaves a goroutine behind", "goroutines are bounded",
-		"internal/pool/fanout.go", "wg.Wait()\n\treturn results", "wg.Wait()\n\tgo func() { select {} }()\n\treturn results", poolPkg,
+		"internal/pool/fanout.go", "wg.Wait()\n\tencoded.free()\n", "wg.Wait()\n\tgo func() { select {} }()\n", poolPkg,
 	},
 	{
 		"a job's age goes by the clock of the machine", "a fresh job is not expired",

@@ -85,7 +85,7 @@ func (c *cancelled) watch(ctx context.Context, members []*jobs.Job) (watched con
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls[call] = struct{}{}
-	if slices.ContainsFunc(members, c.has) {
+	if len(c.young)+len(c.old) > 0 && slices.ContainsFunc(members, c.has) {
 		cut(errCancelled)
 	}
 	return ctx, func() {

@@ -28,9 +28,10 @@ type executor struct {
 	cancelled   *cancelled
 	maxPayload  func() int
 	// noData keeps what services return out of events.
-	noData bool
-	now    func() time.Time
-	probe  func(point string)
+	noData  bool
+	now     func() time.Time
+	probe   func(point string)
+	buffers buffers
 }
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the

@@ -36,14 +36,14 @@ type part []int
 // request is a part with its encoded body, nil for a service that reads none.
 type request struct {
 	part part
-	body []byte
+	body *body
 }
 
 // fanOut calls every service at once for the jobs it is still missing, one goroutine each
 // under one WaitGroup, and returns their results in the order of the services.
 func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []serviceResult {
 	results := make([]serviceResult, len(x.services))
-	var encoded bodies
+	encoded := bodies{buffers: &x.buffers}
 	var wg sync.WaitGroup
 	for i, service := range x.services {
 		parts := divide(b.Jobs, x.missing(b.Jobs, i))
@@ -68,6 +68,7 @@ func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []serviceResult {
 		})
 	}
 	wg.Wait()
+	encoded.free()
 	return results
 }
 
@@ -105,29 +106,6 @@ func divide(members []*jobs.Job, missing part) (parts []part) {
 	return parts
 }
 
-// bodies are the encoded calls of one batch. Most services miss the same jobs and share one.
-type bodies struct {
-	parts [][]*jobs.Job
-	texts [][]byte
-}
-
-func (b *bodies) of(part []*jobs.Job) []byte {
-	for i, known := range b.parts {
-		if slices.Equal(known, part) {
-			return b.texts[i]
-		}
-	}
-	text := encodeBody(part)
-	b.parts, b.texts = append(b.parts, part), append(b.texts, text)
-	return text
-}
-
-// encodeBody makes the body of a call. It is never used again: net/http may still be reading
-// it when a call that was cut short has returned.
-func encodeBody(part []*jobs.Job) []byte {
-	return jobs.AppendCall(make([]byte, 0, jobs.CallSize(part)), part)
-}
-
 // caller is the conversation with one service about one batch.
 type caller struct {
 	executor *executor
@@ -161,19 +139,19 @@ func (c *caller) askAll(ctx context.Context, requests []request) {
 // jobs come back in halves.
 //
 // A call that is cut because one of its jobs was cancelled is made again at once for the others.
-func (c *caller) ask(ctx context.Context, p part, body []byte) {
+func (c *caller) ask(ctx context.Context, p part, encoded *body) {
 	if rest := c.open(p); len(rest) < len(p) {
-		p, body = rest, nil
+		p, encoded = rest, nil
 	}
 	if len(p) == 0 {
 		return
 	}
 	members := c.jobs(p)
-	if body == nil && c.service.Batched() {
-		body = encodeBody(members)
+	if encoded == nil && c.service.Batched() {
+		encoded = &body{text: jobs.AppendCall(make([]byte, 0, jobs.CallSize(members)), members)}
 	}
 	watched, done := c.executor.cancelled.watch(ctx, members)
-	result := c.call(watched, members, body)
+	result := c.call(watched, members, encoded)
 	cut := result.Failure != nil && errors.Is(context.Cause(watched), errCancelled)
 	done()
 	if cut {
@@ -277,11 +255,20 @@ func (c *caller) panicked(v any) *jobs.Failure {
 }
 
 // call makes one call. A panic in it, and a result of the wrong shape, are that call's failure.
-func (c *caller) call(ctx context.Context, members []*jobs.Job, body []byte) (result jobs.CallResult) {
+func (c *caller) call(ctx context.Context, members []*jobs.Job, encoded *body) (result jobs.CallResult) {
 	request := &jobs.Call{
 		BatchID: c.batch.ID, Pool: c.batch.Pool, Service: c.service.Name(),
-		Key: jobs.CallKey(c.batch, c.service.Name(), members), Jobs: members, Body: body,
+		Key: jobs.CallKey(c.batch, c.service.Name(), members), Jobs: members,
 		Traceparent: c.batch.Traceparent,
+	}
+	if encoded != nil {
+		request.Body = encoded.text
+		encoded.readers.Add(1)
+		defer func() {
+			if result.BodyRead {
+				encoded.readers.Add(-1)
+			}
+		}()
 	}
 	ctx, done := c.executor.observer.Call(ctx, request)
 	defer func() {

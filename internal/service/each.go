@@ -104,5 +104,7 @@ func (s *Service) one(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if failure != nil {
 		return jobs.CallResult{Failure: failure}
 	}
-	return s.policies.run(ctx, s, r)
+	result := s.policies.run(ctx, s, r)
+	result.BodyRead = r.reading.Load() == 0
+	return result
 }

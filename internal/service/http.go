@@ -128,6 +128,8 @@ type trace struct{ reused, connected, answered atomic.Bool }
 func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.Header) (*http.Response, error) {
 	g := t.conns.current()
 	tr := new(trace)
+	// A round trip that panics, or ends without an answer, may leave a reader behind.
+	r.reading.Add(1)
 	resp, err := g.kept.RoundTrip(t.request(ctx, r, header, tr))
 	if err != nil && tr.reused.Load() && !tr.answered.Load() && ctx.Err() == nil && isReset(err) {
 		tr = new(trace)
@@ -135,6 +137,9 @@ func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.H
 	}
 	if err != nil && !tr.connected.Load() {
 		err = &unsentError{err}
+	}
+	if err == nil && resp.ProtoMajor == 1 {
+		r.reading.Add(-1)
 	}
 	return resp, err
 }
@@ -146,7 +151,12 @@ func isReset(err error) bool {
 // request returns the request of net/http. It is made for each try.
 func (t *httpTransport) request(ctx context.Context, r *request, header http.Header, tr *trace) *http.Request {
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:              func(info httptrace.GotConnInfo) { tr.connected.Store(true); tr.reused.Store(info.Reused) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			r.reading.Add(1)
+			tr.connected.Store(true)
+			tr.reused.Store(info.Reused)
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },
 		GotFirstResponseByte: func() { tr.answered.Store(true) },
 	})
 	plain := &http.Request{Method: t.cfg.Method, URL: r.url, Host: r.url.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}

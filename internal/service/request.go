@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -21,6 +22,8 @@ type request struct {
 	extra []string
 	// age is how long ago the request pretends to have been signed; 0 but in a conformance check.
 	age time.Duration
+	// reading counts what may still be reading call.Body.
+	reading atomic.Int32
 	// answer keeps what the service answered, where somebody wants to know; else it is nil.
 	answer *answer
 }
@@ -49,7 +52,7 @@ func (a *answer) noteBody(body []byte) {
 type transport interface {
 	// prepare makes the request of a call. The failure is that of the job, final.
 	prepare(call *jobs.Call) (*request, *jobs.Failure)
-	// send performs one try. When it returns, nothing reads call.Body any more.
+	// send performs one try. What reads call.Body when it returns is counted in r.reading.
 	send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure)
 	// fits reports whether the call can be sent in one request.
 	fits(call *jobs.Call) bool
