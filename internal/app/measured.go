@@ -18,18 +18,18 @@ type measuredSettler struct {
 }
 
 // Ack counts and passes on.
-func (s measuredSettler) Ack(d *jobs.Delivery) error {
-	return s.metrics.Ack(telemetry.Acked, s.Settler.Ack(d))
+func (s measuredSettler) Ack(done ...*jobs.Delivery) error {
+	return s.metrics.Ack(telemetry.Acked, len(done), s.Settler.Ack(done...))
 }
 
 // Nak counts and passes on.
 func (s measuredSettler) Nak(d *jobs.Delivery, delay time.Duration) error {
-	return s.metrics.Ack(telemetry.Nacked, s.Settler.Nak(d, delay))
+	return s.metrics.Ack(telemetry.Nacked, 1, s.Settler.Nak(d, delay))
 }
 
 // Extend counts and passes on.
 func (s measuredSettler) Extend(d *jobs.Delivery) error {
-	return s.metrics.Ack(telemetry.InProgress, s.Settler.Extend(d))
+	return s.metrics.Ack(telemetry.InProgress, 1, s.Settler.Extend(d))
 }
 
 // measuredLedger times commits, each in a span.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 	"rollcall/internal/retry"
 )
 
@@ -35,19 +37,19 @@ type settlement struct {
 }
 
 // Ack implements pool.Settler.
-func (s *Source) Ack(d *jobs.Delivery) error { return s.respond(d, "ack", s.bodies.ack) }
+func (s *Source) Ack(done ...*jobs.Delivery) error { return s.respond(done, "ack", s.bodies.ack) }
 
 // Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
 // processNak): the job stays pending until it is due. While draining it is no shorter than
 // the last pull of this replica is open.
 func (s *Source) Nak(d *jobs.Delivery, delay time.Duration) error {
 	if delay = max(delay, s.openPulls()); delay <= 0 {
-		return s.respond(d, "nak", s.bodies.nak)
+		return s.respond([]*jobs.Delivery{d}, "nak", s.bodies.nak)
 	}
 	body := make([]byte, 0, 48)
 	body = append(body, `-NAK {"delay":`...)
 	body = strconv.AppendInt(body, delay.Nanoseconds(), 10)
-	return s.respond(d, "nak", append(body, '}'))
+	return s.respond([]*jobs.Delivery{d}, "nak", append(body, '}'))
 }
 
 // Extend implements pool.Settler. It fails at once where the lease would not be extended:
@@ -79,42 +81,54 @@ func (s *Source) extendable(d *jobs.Delivery) error {
 	return s.conn.Healthy()
 }
 
-// respond sends a settlement if the stream is known to be that of the job. If it was not looked
-// at for a moment the settlement waits until it was; one of another stream is dropped, for the
-// server would settle whichever job has its sequence there.
-func (s *Source) respond(d *jobs.Delivery, verb string, body []byte) error {
-	err := s.conn.Healthy()
-	if err == nil {
-		if err = s.setup.water.mayBeSent(d.Received); errors.Is(err, errUnchecked) {
-			err = nil // it waits with the others
+// respond sends the settlements of deliveries if the stream is known to be that of their jobs. If
+// it was not looked at for a moment they wait until it was; those of another stream are dropped,
+// for the server would settle whichever job has its sequence there.
+func (s *Source) respond(done []*jobs.Delivery, verb string, body []byte) error {
+	if err := s.conn.Healthy(); err != nil {
+		return fmt.Errorf("%s %d jobs: %w", verb, len(done), err)
+	}
+	due, err := s.settleable(done, body)
+	for _, d := range due {
+		if sent := s.conn.nc.Publish(d.Reply, body); sent != nil {
+			return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), sent)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
-	}
-	s.mu.Lock()
-	switch {
-	case d.Ref.Epoch != s.binding.epoch:
-		s.mu.Unlock()
-		s.log.Debug().Str("uid", d.Ref.UID()).Str("verb", verb).Msg("a settlement of a stream that is gone is dropped")
-		return nil
-	case len(s.settlements) > 0 || !s.proven(time.Now(), proofAge):
-		full := len(s.settlements) >= maxSettlements
-		if !full {
-			s.settlements = append(s.settlements, settlement{epoch: d.Ref.Epoch, reply: d.Reply, body: body})
-		}
-		s.mu.Unlock()
-		if full {
-			return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), errFull)
-		}
-		signal(s.check)
-		return nil
-	}
-	s.mu.Unlock()
-	if err := s.conn.nc.Publish(d.Reply, body); err != nil {
-		return fmt.Errorf("%s job %s: %w", verb, d.Ref.UID(), err)
+		return fmt.Errorf("%s %d jobs: %w", verb, len(done), err)
 	}
 	return nil
+}
+
+// settleable returns the deliveries whose settlement can go at once. Of the others, those of this
+// stream wait. The error says why one of them will never go.
+func (s *Source) settleable(done []*jobs.Delivery, body []byte) (due []*jobs.Delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	atOnce := len(s.settlements) == 0 && s.proven(time.Now(), proofAge)
+	due = make([]*jobs.Delivery, 0, len(done))
+	gone := 0
+	for _, d := range done {
+		switch {
+		case s.setup.water.lost(d.Received):
+			err = ledger.ErrSetBack
+		case d.Ref.Epoch != s.binding.epoch:
+			gone++
+		case atOnce:
+			due = append(due, d)
+		case len(s.settlements) >= maxSettlements:
+			err = errFull
+		default:
+			s.settlements = append(s.settlements, settlement{epoch: d.Ref.Epoch, reply: d.Reply, body: body})
+		}
+	}
+	if gone > 0 {
+		s.log.Debug().Int("jobs", gone).Msg("settlements of a stream that is gone are dropped")
+	}
+	if !atOnce {
+		signal(s.check)
+	}
+	return due, err
 }
 
 // proven reports whether the stream is known to be that of the binding, as it was seen no longer
@@ -173,25 +187,25 @@ func (s *Source) renew(ctx context.Context) {
 // dropLapsed forgets what waits here and is no longer ours: a process that was stopped for a
 // while finds it as it left it. The lock is held.
 func (s *Source) dropLapsed() {
-	lease, kept := s.lease(), s.ready[:0]
-	for _, d := range s.ready {
-		if elapsed(d.Received) < lease {
-			kept = append(kept, d)
-		} else {
-			s.readyBytes -= int64(len(d.Data))
-		}
+	if len(s.ready) == 0 {
+		return
 	}
-	if n := len(s.ready) - len(kept); n > 0 {
+	lease, now, before := s.lease(), time.Now(), len(s.ready)
+	s.ready = slices.DeleteFunc(s.ready, func(d jobs.Delivery) bool {
+		if elapsed(d.Received, now) < lease {
+			return false
+		}
+		s.readyBytes -= int64(len(d.Data))
+		return true
+	})
+	if n := before - len(s.ready); n > 0 {
 		s.log.Warn().Int("jobs", n).Msg("leases lapsed before their jobs were begun; the jobs come back")
 	}
-	clear(s.ready[len(kept):])
-	s.ready = kept
 }
 
-// elapsed returns how much time has passed since t, also while the machine was suspended: then
-// the monotonic clock stands still and only the wall clock goes on.
-func elapsed(t time.Time) time.Duration {
-	now := time.Now()
+// elapsed returns how much time has passed from t to now, also while the machine was suspended:
+// then the monotonic clock stands still and only the wall clock goes on.
+func elapsed(t, now time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }
 

@@ -157,7 +157,7 @@ func (s *CoreSource) unsubscribe() {
 }
 
 // Ack implements pool.Settler; there is nothing to ack.
-func (s *CoreSource) Ack(*jobs.Delivery) error { return nil }
+func (s *CoreSource) Ack(...*jobs.Delivery) error { return nil }
 
 // Nak implements pool.Settler; nothing comes back.
 func (s *CoreSource) Nak(*jobs.Delivery, time.Duration) error { return nil }

@@ -131,10 +131,16 @@ func (h *HighWater) current() error {
 // mayBeSent returns an error if the settlement of a job that was received at then must not be
 // sent now or ever.
 func (h *HighWater) mayBeSent(then time.Time) error {
-	if since := h.since.Load(); since != 0 && then.UnixNano() < since {
+	if h.lost(then) {
 		return ledger.ErrSetBack
 	}
 	return h.current()
+}
+
+// lost reports whether the broker's data was set back after then.
+func (h *HighWater) lost(then time.Time) bool {
+	since := h.since.Load()
+	return since != 0 && then.UnixNano() < since
 }
 
 // onSetBack registers what is called when the data was found to be set back.

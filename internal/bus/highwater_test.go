@@ -187,7 +187,7 @@ func TestJobsOfABrokerThatWasSetBackAreNotSettled(t *testing.T) {
 	reconnect(t, conn, setup)
 	await(t, setBack)
 	for name, settle := range map[string]func(*jobs.Delivery) error{
-		"ack": source.Ack, "extend": source.Extend, "nak": func(d *jobs.Delivery) error { return source.Nak(d, 0) },
+		"ack": func(d *jobs.Delivery) error { return source.Ack(d) }, "extend": source.Extend, "nak": func(d *jobs.Delivery) error { return source.Nak(d, 0) },
 	} {
 		if err := settle(&held[0]); !errors.Is(err, ledger.ErrSetBack) {
 			t.Errorf("%s of a job that was received before: %v, want ErrSetBack", name, err)

@@ -343,7 +343,7 @@ func (s *Source) endPull(m *nats.Msg, number string) {
 	case tooLarge && !s.pulls.large && s.binding.terms.maxBytes == 0:
 		s.pulls.large = true
 	case normal && !tooLarge:
-		s.answered()
+		s.answered(time.Now())
 	default:
 		s.refused(status + " " + description)
 	}

@@ -48,8 +48,10 @@ type Source struct {
 	draining   bool
 	ready      []jobs.Delivery
 	readyBytes int64
-	pulls      pulls
-	binding    binding
+	// lent is what Receive returned last.
+	lent    []jobs.Delivery
+	pulls   pulls
+	binding binding
 	// settlements wait until it is certain which stream they would reach.
 	settlements []settlement
 	// refusals and unanswered count the pulls in a row that the broker refused, and those that
@@ -90,6 +92,8 @@ func (s *Source) Run(ctx context.Context) error {
 // Receive implements pool.Source. One goroutine calls it. When ctx ends the source drains, see
 // [Source.Drain]. A missing stream or consumer is no error: Receive waits for it, and with
 // ROLLCALL_ENSURE it is made again after a while.
+//
+// The deliveries may be used until the next call.
 //
 // The bytes of the room may be exceeded by as much as a message of the server's max payload
 // weighs: a pull for less than that could be refused for ever.
@@ -143,19 +147,20 @@ func (s *Source) take(n int) (deliveries []jobs.Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dropLapsed()
-	if len(s.ready) == 0 {
-		return nil
-	}
+	clear(s.lent)
+	s.lent = s.lent[:0]
 	if len(s.ready) <= n {
-		deliveries, s.ready, s.readyBytes = s.ready, make([]jobs.Delivery, 0, len(s.ready)), 0
-		return deliveries
+		s.lent, s.ready, s.readyBytes = s.ready, s.lent, 0
+		return s.lent
 	}
-	deliveries = append(deliveries, s.ready[:n]...)
-	s.ready = append(s.ready[:0], s.ready[n:]...)
-	for i := range deliveries {
-		s.readyBytes -= int64(len(deliveries[i].Data))
+	s.lent = append(s.lent, s.ready[:n]...)
+	rest := append(s.ready[:0], s.ready[n:]...)
+	clear(s.ready[len(rest):])
+	s.ready = rest
+	for i := range s.lent {
+		s.readyBytes -= int64(len(s.lent[i].Data))
 	}
-	return deliveries
+	return s.lent
 }
 
 // accept takes what arrives on the inbox. A delivery keeps the subject of its job; a status
@@ -178,7 +183,7 @@ func (s *Source) accept(m *nats.Msg) {
 	s.setup.water.delivered(ack.streamSeq)
 	s.mu.Lock()
 	s.pulls.arrived(int64(m.Size()))
-	s.answered()
+	s.answered(d.Received)
 	first := len(s.ready) == 0
 	admitted := s.binding.admit(&d, ack.consumerSeq)
 	draining := s.draining
@@ -198,8 +203,8 @@ func (s *Source) accept(m *nats.Msg) {
 }
 
 // answered notes that the broker answers pulls as it should. The lock is held.
-func (s *Source) answered() {
-	s.lastAnswer = time.Now()
+func (s *Source) answered(now time.Time) {
+	s.lastAnswer = now
 	s.retry.Reset()
 	if s.refusals > 0 || s.unanswered > 0 {
 		s.refusals, s.unanswered = 0, 0

@@ -70,15 +70,30 @@ type Verdict struct {
 // The CloudEvents modes follow the NATS protocol binding on the specification's main branch:
 // ce-* headers in binary mode, an application/cloudevents+json body in structured mode.
 func Decode(d Delivery, maxAge time.Duration) Job {
-	j := Job{Delivery: d, EventSubject: d.Subject}
+	var j Job
+	j.Delivery = d
+	j.Decode(maxAge)
+	return j
+}
+
+// Decode is [Decode] of the job's own delivery: all else that the job holds is made of it.
+func (j *Job) Decode(maxAge time.Duration) {
 	if j.UID == "" {
-		j.UID = d.Ref.UID()
+		j.UID = j.Ref.UID()
 	}
-	j.ID, j.Type, j.Body = j.UID, d.Subject, d.Data
+	j.ID, j.Type, j.EventSubject, j.Body = j.UID, j.Subject, j.Subject, j.Data
 	if maxAge > 0 {
-		j.Deadline = d.Published.Add(maxAge)
+		j.Deadline = j.Published.Add(maxAge)
 	}
-	h := readHeaders(d.Header)
+	if len(j.Header) > 0 {
+		j.decodeHeader()
+	}
+	j.classify()
+}
+
+// decodeHeader takes in the headers, and the CloudEvent that the body is by their word.
+func (j *Job) decodeHeader() {
+	h := readHeaders(j.Header)
 	if err := j.readHeader(&h); err != nil {
 		j.invalidate(err)
 	}
@@ -90,8 +105,6 @@ func Decode(d Delivery, maxAge time.Duration) Job {
 	} else if err := j.readBinary(&h); err != nil {
 		j.invalidate(err)
 	}
-	j.classify()
-	return j
 }
 
 func (j *Job) invalidate(err error) {

@@ -206,3 +206,23 @@ func FuzzValidJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestJobsGetTheirUIDsTogether(t *testing.T) {
+	t.Parallel()
+	members := make([]jobs.Job, 4)
+	for i := range members {
+		members[i].Ref = jobs.Ref{Epoch: "dk3x0q1z7f4w", Seq: uint64(i) * 1_000_000_007}
+	}
+	members[2].UID = "core.x"
+	jobs.SetUIDs(members)
+	for i := range members {
+		want := members[i].Ref.UID()
+		if i == 2 {
+			want = "core.x"
+		}
+		if members[i].UID != want {
+			t.Errorf("job %d has the uid %q, want %q", i, members[i].UID, want)
+		}
+	}
+	jobs.SetUIDs(nil)
+}

@@ -25,9 +25,32 @@ func Epoch(t time.Time) string { return strconv.FormatInt(t.UnixNano(), 36) }
 // UID returns "<epoch>.<seq>", which is safe as two tokens of a NATS subject.
 func (r Ref) UID() string {
 	var room [64]byte // on the stack: an epoch of 12 digits, a dot and at most 20 digits fit
-	b := append(room[:0], r.Epoch...)
-	b = append(b, '.')
-	return string(strconv.AppendUint(b, r.Seq, 10))
+	return string(r.appendUID(room[:0]))
+}
+
+func (r Ref) appendUID(b []byte) []byte {
+	b = append(append(b, r.Epoch...), '.')
+	return strconv.AppendUint(b, r.Seq, 10)
+}
+
+// SetUIDs gives those of some jobs that have no UID theirs, all in one piece of memory.
+func SetUIDs(members []Job) {
+	const usual = 24 // about the length of most
+	text := make([]byte, 0, len(members)*usual)
+	ends := make([]int, len(members))
+	for i := range members {
+		if members[i].UID == "" {
+			text = members[i].Ref.appendUID(text)
+		}
+		ends[i] = len(text)
+	}
+	all, begin := string(text), 0
+	for i, end := range ends {
+		if end > begin {
+			members[i].UID = all[begin:end]
+		}
+		begin = end
+	}
 }
 
 // ParseUID is the inverse of [Ref.UID]. The error wraps [ErrUID].

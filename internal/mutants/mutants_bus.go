@@ -61,7 +61,7 @@ var ofBus = []mutant{
 	},
 	{
 		"settlements are sent without a look at the stream", "every accepted job is final or still stored",
-		"internal/bus/ack.go", "case len(s.settlements) > 0 || !s.proven(time.Now(), proofAge):", "case len(s.settlements) > 0:",
+		"internal/bus/ack.go", "atOnce := len(s.settlements) == 0 && s.proven(time.Now(), proofAge)", "atOnce := len(s.settlements) == 0",
 		[]string{"./internal/bus", "-run", "TestSettlements"},
 	},
 	{
@@ -71,7 +71,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a lapsed lease is handed out", "a service that succeeded is not called again",
-		"internal/bus/ack.go", "if elapsed(d.Received) < lease {", "if elapsed(d.Received) < lease || true {", []string{"./internal/bus", "-run", "TestLapsed"},
+		"internal/bus/ack.go", "if elapsed(d.Received, now) < lease {", "if elapsed(d.Received, now) < lease || true {", []string{"./internal/bus", "-run", "TestLapsed"},
 	},
 	{
 		"pulls ignore what the consumer allows", "the pool works on a consumer with limits",

@@ -78,7 +78,7 @@ var ofPool = []mutant{
 	},
 	{
 		"acks get lost", "job stream and consumer are empty in the end",
-		"internal/pool/commit.go", "if err := x.settler.Ack(&j.Delivery); err != nil {", "if err := error(nil); err != nil {", sim,
+		"internal/pool/commit.go", "if err := x.settler.Ack(deliveries...); err != nil {", "if err := error(nil); err != nil {", sim,
 	},
 	{
 		"memory of a body is used again while it is read", "a service gets the jobs of its batch",

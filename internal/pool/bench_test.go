@@ -26,7 +26,7 @@ type machine struct {
 
 // maxPerJob is what the engine and the rules may allocate for a job, from its delivery to its
 // ack. The client's part, a message with its subjects and body, is not in it.
-const maxPerJob = 2
+const maxPerJob = 1.25
 
 const benchBatch = 96
 
@@ -84,8 +84,8 @@ func (m *machine) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 	return m.stock[:n], nil
 }
 
-func (m *machine) Ack(*jobs.Delivery) error {
-	if m.acked.Add(1) == m.goal.Load() {
+func (m *machine) Ack(done ...*jobs.Delivery) error {
+	if m.acked.Add(int64(len(done))) == m.goal.Load() {
 		m.reached <- struct{}{}
 	}
 	return nil
@@ -106,7 +106,7 @@ func TestAllocationsPerJobStayWithinTheBudget(t *testing.T) { //nolint:parallelt
 	perJob := testing.AllocsPerRun(5, func() { m.work(n) }) / n
 	t.Logf("%.2f allocations per job", perJob)
 	if perJob > maxPerJob {
-		t.Errorf("%.2f allocations per job, the budget is %d; see docs/performance.md", perJob, maxPerJob)
+		t.Errorf("%.2f allocations per job, the budget is %.2f; see docs/performance.md", perJob, maxPerJob)
 	}
 }
 

@@ -147,32 +147,42 @@ func deadLetters(s *jobs.Settlement) (letters []jobs.DeadLetter, at []int) {
 // dropFinished acks jobs that are final in another replica's event.
 func (x *executor) dropFinished(finished []*jobs.Job) {
 	x.observer.Event(jobs.DuplicateLost, len(finished))
-	for _, j := range finished {
-		x.ack(j)
-	}
+	x.ack(finished...)
 }
 
 // acknowledge acks the jobs that are final and gives the others back. Once the lease is lost the
 // others are somebody else's; an ack of a final job is right at any time.
 func (x *executor) acknowledge(f *flight, s *jobs.Settlement) {
 	held := f.move(stateSettled)
+	final := make([]*jobs.Job, 0, len(s.Batch.Jobs))
 	for i, j := range s.Batch.Jobs {
-		if r := &s.Rulings[i]; r.Outcome.Final() {
-			x.ack(j)
-		} else if held {
-			x.nak(j, r.Delay)
+		if s.Rulings[i].Outcome.Final() {
+			final = append(final, j)
 		}
-		if i == 0 {
-			x.probe(pointBetweenAcks)
+	}
+	first := final[:min(len(final), 1)]
+	x.ack(first...)
+	x.probe(pointBetweenAcks)
+	x.ack(final[len(first):]...)
+	for i, j := range s.Batch.Jobs {
+		if r := &s.Rulings[i]; held && !r.Outcome.Final() {
+			x.nak(j, r.Delay)
 		}
 	}
 }
 
 // ack and nak only log a failure: without the settlement the broker delivers again, and the
 // ledger shows what is left to do.
-func (x *executor) ack(j *jobs.Job) {
-	if err := x.settler.Ack(&j.Delivery); err != nil {
-		x.log.Debug().Err(err).Str("uid", j.UID).Msg("ack not sent")
+func (x *executor) ack(done ...*jobs.Job) {
+	if len(done) == 0 {
+		return
+	}
+	deliveries := make([]*jobs.Delivery, len(done))
+	for i, j := range done {
+		deliveries[i] = &j.Delivery
+	}
+	if err := x.settler.Ack(deliveries...); err != nil {
+		x.log.Debug().Err(err).Str("uid", done[0].UID).Int("jobs", len(done)).Msg("acks not sent")
 	}
 }
 

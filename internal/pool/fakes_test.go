@@ -153,8 +153,10 @@ func fitting(waiting []jobs.Delivery, room jobs.Room) (n int) {
 	return n
 }
 
-func (b *broker) Ack(d *jobs.Delivery) error {
-	b.log.add("ack %d", d.Ref.Seq)
+func (b *broker) Ack(done ...*jobs.Delivery) error {
+	for _, d := range done {
+		b.log.add("ack %d", d.Ref.Seq)
+	}
 	return nil
 }
 

@@ -71,8 +71,13 @@ func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*j
 	decoded := make([]jobs.Job, len(deliveries))
 	admitted = make([]arrival, 0, len(deliveries))
 	for i := range deliveries {
-		decoded[i] = jobs.Decode(deliveries[i], p.cfg.JobMaxAge)
-		if j := &decoded[i]; j.First() {
+		decoded[i].Delivery = deliveries[i]
+	}
+	jobs.SetUIDs(decoded)
+	for i := range decoded {
+		j := &decoded[i]
+		j.Decode(p.cfg.JobMaxAge)
+		if j.First() {
 			admitted = append(admitted, arrival{job: j})
 		} else {
 			again = append(again, j)

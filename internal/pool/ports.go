@@ -14,14 +14,15 @@ type Source interface {
 	// ctx is done; then it returns the cause of ctx. From that moment on the source asks for
 	// nothing more and naks whatever still arrives; one that cannot nak hands that out first.
 	// Any other error is fatal to the pool.
+	// The deliveries may be used until the next call.
 	Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery, error)
 }
 
 // Settler takes settlements of deliveries. They are fire and forget: an error means that the
 // connection is gone, and the broker will deliver again.
 type Settler interface {
-	// Ack removes the job from its stream. Only after its end is durable.
-	Ack(d *jobs.Delivery) error
+	// Ack removes jobs from their stream. Only after their end is durable.
+	Ack(done ...*jobs.Delivery) error
 	// Nak gives the job back, to be delivered again after delay.
 	Nak(d *jobs.Delivery, delay time.Duration) error
 	// Extend renews the lease.

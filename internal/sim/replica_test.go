@@ -222,8 +222,12 @@ func (r *replica) settle(d *jobs.Delivery, send func()) error {
 	return nil
 }
 
-func (r *replica) Ack(d *jobs.Delivery) error {
-	return r.settle(d, func() { r.world.ack(d.Ref) })
+func (r *replica) Ack(done ...*jobs.Delivery) error {
+	var errs []error
+	for _, d := range done {
+		errs = append(errs, r.settle(d, func() { r.world.ack(d.Ref) }))
+	}
+	return errors.Join(errs...)
 }
 
 func (r *replica) Nak(d *jobs.Delivery, delay time.Duration) error {

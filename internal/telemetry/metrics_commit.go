@@ -26,14 +26,14 @@ const (
 // acks counts one kind: those that were sent, and those that could not be.
 type acks struct{ sent, failed prometheus.Counter }
 
-// Ack counts an ack by whether it could be sent, and returns err.
-func (m *Metrics) Ack(kind Ack, err error) error {
+// Ack counts n acks by whether they could be sent, and returns err.
+func (m *Metrics) Ack(kind Ack, n int, err error) error {
 	counters := m.acks[kind]
 	if err != nil {
-		counters.failed.Inc()
+		counters.failed.Add(float64(n))
 		return err
 	}
-	counters.sent.Inc()
+	counters.sent.Add(float64(n))
 	return nil
 }
 

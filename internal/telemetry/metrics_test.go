@@ -241,10 +241,10 @@ func TestAcksAreCountedAndTheirErrorsPassedOn(t *testing.T) {
 	m := newMetrics()
 	gone := errors.New("gone")
 	for _, kind := range []telemetry.Ack{telemetry.Acked, telemetry.Nacked, telemetry.InProgress} {
-		if err := m.Ack(kind, nil); err != nil {
+		if err := m.Ack(kind, 1, nil); err != nil {
 			t.Errorf("a sent %s: %v", kind, err)
 		}
-		if err := m.Ack(kind, gone); !errors.Is(err, gone) {
+		if err := m.Ack(kind, 1, gone); !errors.Is(err, gone) {
 			t.Errorf("a failed %s: %v, want %v", kind, err, gone)
 		}
 	}
@@ -282,7 +282,7 @@ func TestNoMemoryPerJob(t *testing.T) {
 			_, end := m.Batch(ctx, s.Batch)
 			end(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s})
 			for range s.Batch.Jobs {
-				_ = m.Ack(telemetry.Acked, nil)
+				_ = m.Ack(telemetry.Acked, 1, nil)
 			}
 		})
 	}
