@@ -94,7 +94,7 @@ func batchID(n int) string { return fmt.Sprintf("019b7e5c-4c5e-7a1b-9d2e-%012d",
 func busy() web.Status {
 	seconds := make([]jobs.Tally, 300)
 	for i := range seconds {
-		seconds[i] = jobs.Tally{Succeeded: 180 + 40*((i/20)%3) - i%7, Failed: i % 97 / 90}
+		seconds[i] = jobs.Tally{Succeeded: 180 + 40*((i/20)%3) - i%7, Dead: i % 97 / 90}
 	}
 	services := func(search jobs.Breaker) []jobs.ServiceState {
 		return []jobs.ServiceState{
