@@ -36,11 +36,6 @@ var (
 	receive     = bustest.Receive
 )
 
-func within[T any](t testing.TB, f func() (T, error)) (T, error) {
-	t.Helper()
-	return bustest.Within(t, f)
-}
-
 func nopLog() zerolog.Logger { return zerolog.Nop() }
 
 // openSource returns a source and its intake context; both end with the test.
