@@ -63,6 +63,7 @@ func load(environ []string, needServices bool) (Config, *settings.Reader) {
 	r := settings.NewReader(environ)
 	var c Config
 	r.Fill(&c)
+	c.NATS.Horizon = c.Streams.ZombieHorizon
 	refs, err := service.ParseServices(c.Services)
 	if err != nil && (needServices || !errors.Is(err, service.ErrNoServices)) {
 		r.Note(err)

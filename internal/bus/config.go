@@ -27,6 +27,18 @@ type Config struct {
 
 	JSDomain    string `envconfig:"NATS_JS_DOMAIN" desc:"JetStream domain, where it is another than that of the server that is connected to"`
 	JSAPIPrefix string `envconfig:"NATS_JS_API_PREFIX" desc:"first tokens of the subjects of the JetStream API, where an account imports it under others than $JS.API"`
+
+	// Horizon is how long a commit is refused that was overtaken, ROLLCALL_ZOMBIE_HORIZON. So
+	// nothing may be under way for longer than half of it. Zero = long.
+	Horizon time.Duration `ignored:"true"`
+}
+
+// within returns the part of the horizon that a wait may take, at least a second.
+func (c Config) within(part, most time.Duration) time.Duration {
+	if c.Horizon == 0 {
+		return most
+	}
+	return min(max(c.Horizon/part, minWait), most)
 }
 
 // Operator returns the settings with the login of operators, if there is one.
@@ -114,6 +126,8 @@ type Streams struct {
 }
 
 const (
+	// minWait is what a busy machine, or a collector of garbage, may take.
+	minWait    = time.Second
 	minAckWait = time.Second
 	// minDoneAge is the shortest message TTL that the server knows; maxAge bounds all ages: what
 	// is longer overflows nanoseconds somewhere on the way.

@@ -23,11 +23,11 @@ import (
 const (
 	dialTimeout   = 2 * time.Second
 	reconnectWait = 500 * time.Millisecond
-	// A ping every pingInterval makes a live connection carry something; a TCP connection that
-	// carries nothing for as long as [silence] is dead. Unanswered pings alone end only those
-	// that are not TCP, and a server that answers nothing but still sends.
-	pingInterval = 5 * time.Second
-	maxPings     = 6
+	// So many pings for as long as a connection may be silent make a live one carry something.
+	// Unanswered pings alone end only those that are not TCP, and a server that answers nothing
+	// but still sends.
+	pingsPerSilence = 3
+	maxPings        = 2 * pingsPerSilence
 	// flushTimeout bounds the last flush: acks that do not get out are made up for by the ledger.
 	flushTimeout = 5 * time.Second
 )
@@ -47,6 +47,11 @@ type Conn struct {
 
 	// polite is set at the end, when everything was flushed: see [line].
 	polite atomic.Bool
+	// line is the last one that was made; nil if the connection is not TCP.
+	line atomic.Pointer[line]
+	// answerWait is how long an answer to a commit is waited for; readWait is how long the server
+	// may then take to read it.
+	answerWait, readWait time.Duration
 	// inbox is what every inbox of the connection begins with.
 	inbox string
 	// dropped is signalled when the server has dropped a subscription, see [Conn.lost].
@@ -84,15 +89,20 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: log, clock: newClock(log), api: cfg.api(), inbox: cfg.inbox() + ".", dropped: make(chan struct{}, 1), closed: make(chan struct{})}
+	c := &Conn{
+		log: log, clock: newClock(log), api: cfg.api(), inbox: cfg.inbox() + ".",
+		answerWait: cfg.within(4, maxAnswerWait), readWait: cfg.within(4, maxReadWait),
+		dropped: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	silence := cfg.within(2, maxSilence)
 	options = append(options,
 		nats.Name(name), nats.Timeout(dialTimeout), nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectWait, 2*reconnectWait),
-		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
+		nats.PingInterval(silence/pingsPerSilence), nats.MaxPingsOutstanding(maxPings),
 		// Nothing is buffered until a reconnect: the sender may have given it up by then, and a
 		// commit that was given up must not be stored later.
 		nats.ReconnectBufSize(-1), nats.ReconnectOnFlusherError(),
-		nats.SetCustomDialer(dialer{polite: &c.polite}), nats.SkipHostLookup(),
+		nats.SetCustomDialer(dialer{silence: silence, polite: &c.polite, current: &c.line}), nats.SkipHostLookup(),
 		nats.DisconnectErrHandler(c.onDisconnect), nats.ReconnectHandler(c.onReconnect),
 		nats.ClosedHandler(c.onClosed), nats.ErrorHandler(c.onError))
 	options = append(options, extra...)
@@ -238,6 +248,22 @@ func (c *Conn) Close(ctx context.Context) error {
 		return fmt.Errorf("flush the connection: %w", err)
 	}
 	return nil
+}
+
+// readOrCut makes sure that what was sent over l and got no answer does not arrive later: the
+// server shows in time that it has read it, or the line is cut. It does not wait for that.
+func (c *Conn) readOrCut(l *line) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing || l == nil {
+		return
+	}
+	c.parts.Go(func() {
+		if err := c.nc.FlushTimeout(c.readWait); err != nil {
+			c.log.Warn().Err(err).Msg("the server does not read what is sent to it, reconnecting")
+			l.cut()
+		}
+	})
 }
 
 // publishOnline publishes a message that nobody confirms. While no server is connected it

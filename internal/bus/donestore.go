@@ -14,8 +14,13 @@ import (
 	"rollcall/internal/ledger"
 )
 
-// applyTimeout is how long a reply to a commit is waited for before it counts as lost.
-const applyTimeout = 5 * time.Second
+const (
+	// maxAnswerWait is how long a reply to a commit is waited for before it counts as lost, or a
+	// quarter of the horizon, if that is less; maxReadWait is the same for the reply to a ping
+	// that follows it. On a slow link it queues behind jobs.
+	maxAnswerWait = 5 * time.Second
+	maxReadWait   = 30 * time.Second
+)
 
 // Headers of an atomic publish (ADR-50; server/stream.go, processJetStreamAtomicBatchMsg).
 const (
@@ -45,8 +50,10 @@ func (s doneStore) Apply(ctx context.Context, writes []ledger.Write) (first uint
 			return 0, fmt.Errorf("%w: %w", ledger.ErrBusy, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	given := ctx
+	ctx, cancel := context.WithTimeout(ctx, s.conn.answerWait)
 	defer cancel()
+	line := s.conn.line.Load()
 	id := nuid.Next()
 	for i := range writes[:len(writes)-1] {
 		if err := s.conn.nc.PublishMsg(message(&writes[i], id, i+1)); err != nil {
@@ -57,6 +64,9 @@ func (s doneStore) Apply(ctx context.Context, writes []ledger.Write) (first uint
 	last.Header[headerBatchCommit] = []string{"1"}
 	answer, err := s.conn.nc.RequestMsgWithContext(ctx, last)
 	if err != nil {
+		if ctx.Err() != nil && given.Err() == nil {
+			s.conn.readOrCut(line)
+		}
 		return 0, publishError(err)
 	}
 	first, err = readPubAck(answer.Data, len(writes))

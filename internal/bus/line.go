@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// silence is how long a line may carry nothing in either direction before it counts as
-	// dead. A ping every pingInterval makes sure that a live one carries something.
-	silence = 12 * time.Second
-	// writeChunk is what has to pass within silence: a link of 16 kbit/s carries it.
+	// maxSilence is how long a line may carry nothing in either direction before it counts as
+	// dead, or half of the horizon, if that is less. Pings make sure that a live one carries something.
+	maxSilence = 12 * time.Second
+	// writeChunk is what has to pass within maxSilence: a link of 16 kbit/s carries it.
 	writeChunk = 16 << 10
 	// unsentLimit bounds the bytes that wait in the kernel for the network. Bytes that wait in
 	// this process instead are dropped together with the connection.
@@ -35,6 +35,7 @@ const (
 // would not tell: on a slow link the reply queues behind a second's worth of jobs.
 type line struct {
 	*net.TCPConn
+	silence time.Duration
 	// passed is when bytes were last seen to pass, nanoseconds after began.
 	began  time.Time
 	passed atomic.Int64
@@ -52,7 +53,7 @@ func (l *line) Read(p []byte) (int, error) {
 		l.mu.Lock()
 		deadline, own := l.deadline, false
 		if deadline.IsZero() {
-			deadline, own = l.began.Add(time.Duration(l.passed.Load())+silence), true
+			deadline, own = l.began.Add(time.Duration(l.passed.Load())+l.silence), true
 		}
 		err := l.TCPConn.SetReadDeadline(deadline)
 		l.mu.Unlock()
@@ -64,10 +65,10 @@ func (l *line) Read(p []byte) (int, error) {
 		case n > 0:
 			l.pass()
 		case own && errors.Is(err, os.ErrDeadlineExceeded):
-			if time.Since(l.began)-time.Duration(l.passed.Load()) < silence {
+			if time.Since(l.began)-time.Duration(l.passed.Load()) < l.silence {
 				continue // written meanwhile
 			}
-			err = fmt.Errorf("nothing has come from the server for %v: %w", silence, err)
+			err = fmt.Errorf("nothing has come from the server for %v: %w", l.silence, err)
 		}
 		return n, err
 	}
@@ -78,7 +79,7 @@ func (l *line) Write(p []byte) (written int, err error) {
 	for {
 		chunk := p[written:min(written+writeChunk, len(p))]
 		begun := time.Now()
-		if err := l.TCPConn.SetWriteDeadline(begun.Add(silence)); err != nil {
+		if err := l.TCPConn.SetWriteDeadline(begun.Add(l.silence)); err != nil {
 			return written, err
 		}
 		n, err := l.TCPConn.Write(chunk)
@@ -116,9 +117,18 @@ func (l *line) Close() error {
 	return l.TCPConn.Close()
 }
 
+// cut ends the line at once; the owner finds it broken.
+func (l *line) cut() {
+	_ = l.TCPConn.SetLinger(0) // fails only on a line that is closed already
+	_ = l.TCPConn.Close()
+}
+
 // dialer makes lines. It implements [nats.CustomDialer].
 type dialer struct {
-	polite *atomic.Bool
+	silence time.Duration
+	polite  *atomic.Bool
+	// current is the last line that was made.
+	current *atomic.Pointer[line]
 }
 
 // Dial looks the host up and tries its addresses in random order, so that replicas spread
@@ -154,8 +164,10 @@ func (d dialer) line(conn net.Conn) (net.Conn, error) {
 	if !ok {
 		return conn, nil
 	}
-	if err := bound(tcp); err != nil {
+	if err := bound(tcp, d.silence); err != nil {
 		return nil, fmt.Errorf("set options of the connection: %w", errors.Join(err, tcp.Close()))
 	}
-	return &line{TCPConn: tcp, began: time.Now(), polite: d.polite}, nil
+	l := &line{TCPConn: tcp, silence: d.silence, began: time.Now(), polite: d.polite}
+	d.current.Store(l)
+	return l, nil
 }

@@ -2,8 +2,11 @@
 
 package bus
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // bound does nothing: the options are Linux's own. The reset at the end of a lost line does
 // not depend on them.
-func bound(*net.TCPConn) error { return nil }
+func bound(*net.TCPConn, time.Duration) error { return nil }

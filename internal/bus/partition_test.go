@@ -11,17 +11,25 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
+	"rollcall/internal/ledger"
 )
 
 // connectThrough returns a connection to a server that goes through a proxy.
 func connectThrough(t testing.TB, url string) (*bus.Conn, *faulttest.Proxy) {
+	t.Helper()
+	return connectThroughWith(t, url, bus.Config{})
+}
+
+// connectThroughWith is connectThrough with some settings.
+func connectThroughWith(t testing.TB, url string, cfg bus.Config) (*bus.Conn, *faulttest.Proxy) {
 	t.Helper()
 	proxy, err := faulttest.NewProxy(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
-	conn, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + proxy.Addr()}, t.Name(), nopLog())
+	cfg.URL = "nats://" + proxy.Addr()
+	conn, err := bus.Connect(t.Context(), cfg, t.Name(), nopLog())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,4 +129,58 @@ func TestNothingGivenUpIsSentAfterAPartition(t *testing.T) {
 			checkNothingLate(t, conn, other, heard)
 		})
 	}
+}
+
+// TestACommitArrivesBeforeTheHorizonOrNever: beyond the horizon a commit that is under way would be
+// taken for the first. So a line that carries nothing, or only answers no commit any more, is cut
+// within half of it, and nothing of what was sent arrives when the partition ends.
+func TestACommitArrivesBeforeTheHorizonOrNever(t *testing.T) {
+	t.Parallel()
+	const horizon = 4 * time.Second
+	for name, stopped := range map[string][]faulttest.Direction{
+		"both ways are dead": nil, "nothing is sent": {faulttest.Up},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, overTCP)
+			other := connect(t, s)
+			ensure(t, other, streams())
+			conn, proxy := connectThroughWith(t, s.Addr().String(), bus.Config{Horizon: horizon})
+			if _, err := conn.NATS().SubscribeSync("chatter"); err != nil {
+				t.Fatal(err)
+			}
+			before := doneStored(t, other)
+			store := bus.NewDoneStore(conn)
+			proxy.Blackhole(stopped...)
+			sent := time.Now()
+			if _, err := store.Apply(t.Context(), []ledger.Write{{Subject: "done.ledger." + pool + ".page.JOBS.e.0.0", Data: []byte("late")}}); err == nil {
+				t.Fatal("a commit was confirmed although it cannot have arrived")
+			}
+			eventually(t, "the line is cut", func() bool {
+				_ = other.NATS().Publish("chatter", nil) // what comes in does not show that anything goes out
+				return conn.Healthy() != nil
+			})
+			if took := time.Since(sent); took > horizon {
+				t.Errorf("the line was cut after %v, want it within the horizon of %v", took, horizon)
+			}
+			proxy.Heal()
+			eventually(t, "the line is back", func() bool { return conn.Healthy() == nil })
+			if err := conn.NATS().FlushTimeout(patience); err != nil {
+				t.Fatal(err)
+			}
+			if after := doneStored(t, other); after != before {
+				t.Errorf("%d messages were stored after the commit was given up", after-before)
+			}
+		})
+	}
+}
+
+// doneStored is the last sequence of the stream of events and ledger.
+func doneStored(t *testing.T, conn *bus.Conn) uint64 {
+	t.Helper()
+	stream, err := conn.JetStream().Stream(t.Context(), bus.StreamDone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State.LastSeq
 }

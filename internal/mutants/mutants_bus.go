@@ -3,6 +3,11 @@ package main
 // ofBus are planted bugs of what speaks to the broker.
 var ofBus = []mutant{
 	{
+		"a commit that nobody read stays under way", "each job final in exactly one event",
+		"internal/bus/donestore.go", "\t\t\ts.conn.readOrCut(line)\n", "\t\t\t_ = line\n",
+		[]string{"./internal/bus", "-run", "TestACommitArrives"},
+	},
+	{
 		"no fence", "each job final in exactly one event",
 		"internal/bus/donestore.go", "headerExpect:   {strconv.FormatUint(w.Expect, 10)},", "", busPkg,
 	},

@@ -38,9 +38,23 @@ func pages(t *testing.T, s *faulttest.Scenario) int {
 
 // TestPartitionLongerThanTheHorizon: a replica is cut off while its service answers. It loses its
 // leases and gives the batches up; another one finishes the jobs, and the ledger forgets them.
-// When the line comes back nothing of what was given up may reach the broker.
+// When the line comes back nothing of what was given up may reach the broker: neither what waits in
+// the replica, nor what was sent and is under way.
 func TestPartitionLongerThanTheHorizon(t *testing.T) {
 	t.Parallel()
+	for name, part := range map[string]func(*faulttest.Proxy){
+		"cut":              (*faulttest.Proxy).Cut,
+		"swallows all":     func(p *faulttest.Proxy) { p.Blackhole() },
+		"swallows commits": func(p *faulttest.Proxy) { p.Blackhole(faulttest.Up) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			partBeyondTheHorizon(t, part)
+		})
+	}
+}
+
+func partBeyondTheHorizon(t *testing.T, part func(*faulttest.Proxy)) {
 	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
 	proxy := newProxy(t, broker.Addr())
 	s := faulttest.NewScenario(t, program, broker.URL, []string{"billing"})
@@ -50,7 +64,7 @@ func TestPartitionLongerThanTheHorizon(t *testing.T) {
 	cutOff := s.Start("NATS_URL", "nats://"+proxy.Addr())
 	s.Load.Publish(40, patience)
 	faulttest.Until(t, patience, "calls are under way", func() bool { return s.Services[0].Count() > 0 })
-	proxy.Cut()
+	part(proxy)
 	began := time.Now()
 	s.Start()
 	faulttest.WaitRest(t, s.JS, "JOBS", "default", patience)
