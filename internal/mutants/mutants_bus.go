@@ -40,6 +40,20 @@ var ofBus = []mutant{
 		"internal/bus/ownevents.go", `if own := meets(writtenBy(pool), filter); own != "" {`, `if own := meets(writtenBy(pool), filter); own == ">" {`, busPkg,
 	},
 	{
+		"what is done counts as old in a stream of others", "nothing is stuck or old that the consumer has delivered",
+		"internal/operate/admin.go", "max(state.FirstSeq, consumer.AckFloor.Stream+1), time.Time{}", "state.FirstSeq, time.Time{}",
+		[]string{"./internal/operate", "-run", "TestWhatIsDoneIs"},
+	},
+	{
+		"pools with streams of their own share an archive", "an archive keeps the events of its pool",
+		"internal/bus/archive.go", "return StreamHistory + strings.TrimPrefix(c.Done(), StreamDone)", "return StreamHistory",
+		[]string{"./cmd/worker", "-run", "TestCommandsWorkWithAStream"},
+	},
+	{
+		"a fix that the CLI does not take", "a difference names the command that ends it",
+		"internal/bus/fix.go", `{name: "ack", inverted: true}`, `{name: "no-ack"}`, []string{"./internal/bus", "-run", "TestFixes"},
+	},
+	{
 		"a renamed pool starts from nothing", "a service that succeeded is not called again",
 		"internal/bus/takeover.go", "if waits {", "if false {", renamed,
 	},
