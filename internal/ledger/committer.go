@@ -162,7 +162,7 @@ func (r *committer) commit(ctx context.Context, group []*commit) {
 		case errors.Is(err, ErrRefused):
 			r.commitHalves(ctx, group)
 			return
-		case errors.Is(err, ErrStale):
+		case errors.Is(err, ErrStale), errors.Is(err, ErrBusy): // busy may mean that there is room for less
 			refused++
 		}
 		changed := false

@@ -386,3 +386,35 @@ func raceUnderFaults(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// A stream that is nearly full, or small, has no room for a large group: its batches go as far as
+// there is room for them.
+func TestAGroupThatFindsNoRoomIsHalved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{Before: func(writes []ledger.Write) error {
+			if len(writes) > 4 {
+				return fmt.Errorf("%w: maximum bytes exceeded (10077)", ledger.ErrBusy)
+			}
+			return nil
+		}}
+		l := ledger.New(store, ledgertest.Config(), zerolog.Nop())
+		var wg sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		results := make([]error, 40)
+		for b := range results {
+			wg.Go(func() {
+				in, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				results[b] = l.Commit(in, ledgertest.Settlement(fmt.Sprintf("b%d", b), jobs.Succeeded, uint64(b)))
+			})
+		}
+		synctest.Wait()
+		go func() { _ = l.Run(ctx) }() // it returns nil
+		wg.Wait()
+		if err := errors.Join(results...); err != nil {
+			t.Errorf("there was room for every batch alone: %v", err)
+		}
+	})
+}
