@@ -22,6 +22,7 @@ func TestEventsAreTheJobsOfTheNextPool(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"})
 	link := func(pool, takes string) (*faulttest.Recorder, []string) {
+		r.beside = append(r.beside, pool)
 		s := faulttest.StartRecorder(t, pool)
 		return s, []string{
 			"ROLLCALL_POOL=" + pool, "ROLLCALL_STREAM=DONE", "ROLLCALL_SUBJECTS=done.batches." + takes + ".>", "ROLLCALL_SERVICES=" + pool + "=" + s.URL(),

@@ -30,6 +30,8 @@ type rig struct {
 	env       []string
 	load      *faulttest.Load
 	replicas  int
+	// beside are pools that take other jobs than those of load.
+	beside []string
 }
 
 // newRig starts a server of its own and the services named, and sets the pool up.
@@ -139,6 +141,7 @@ func (r *rig) judge() history.History {
 	if h.Events, err = faulttest.Events(r.t.Context(), r.js); err != nil {
 		r.t.Fatal(err)
 	}
+	h.Events = slices.DeleteFunc(h.Events, func(e history.Event) bool { return slices.Contains(r.beside, e.Data.Pool) })
 	if h.DeadLetters, err = faulttest.DeadLetters(r.t.Context(), r.js); err != nil {
 		r.t.Fatal(err)
 	}
