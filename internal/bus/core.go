@@ -123,7 +123,7 @@ func (s *CoreSource) subscribe() error {
 func (s *CoreSource) accept(m *nats.Msg) {
 	now := time.Now()
 	d := jobs.Delivery{
-		Subject: m.Subject, Header: m.Header, Data: m.Data, Reply: m.Reply,
+		Subject: m.Subject, Header: m.Header, Data: bodyOf(m), Reply: m.Reply,
 		Source: "/rollcall/core/" + s.pool, UID: "core." + nuid.Next(),
 		Delivered: 1, Published: now, Received: now,
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -163,6 +164,19 @@ func (s *Source) take(n int) (deliveries []jobs.Delivery) {
 	return s.lent
 }
 
+// smallHeader is how many bytes of headers may be held twice, see bodyOf.
+const smallHeader = 2 << 10
+
+// bodyOf returns the body of a message. nats.go reads headers into texts of their own, and the body
+// is the end of a buffer that holds them as well; so that large ones are not held twice, the body
+// is copied.
+func bodyOf(m *nats.Msg) []byte {
+	if header := m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data); header > smallHeader {
+		return bytes.Clone(m.Data)
+	}
+	return m.Data
+}
+
 // accept takes what arrives on the inbox. A delivery keeps the subject of its job; a status
 // has the subject of its pull.
 func (s *Source) accept(m *nats.Msg) {
@@ -176,7 +190,7 @@ func (s *Source) accept(m *nats.Msg) {
 		return
 	}
 	d := jobs.Delivery{
-		Subject: m.Subject, Header: m.Header, Data: m.Data, Reply: m.Reply,
+		Subject: m.Subject, Header: m.Header, Data: bodyOf(m), Reply: m.Reply,
 		Ref: jobs.Ref{Seq: ack.streamSeq}, Delivered: int(ack.delivered),
 		Published: ack.published, Received: time.Now(),
 	}
