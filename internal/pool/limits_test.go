@@ -76,8 +76,10 @@ func TestALongLingerDoesNotStopAPoolThatIsFull(t *testing.T) {
 		}
 		r.push(all...)
 		time.Sleep(time.Minute)
-		if done := r.finished(); done < 40 {
-			t.Errorf("%d of 50 jobs of as many keys are done after a minute", done)
+		// What may linger is what the slots hold, two batches of two, and twice as much that was
+		// taken ahead of them.
+		if done, lingers := r.finished(), 3*cfg.BatchSize*cfg.BatchesInFlight; done < 50-lingers {
+			t.Errorf("%d of 50 jobs of as many keys are done after a minute, want all but %d", done, lingers)
 		}
 		if err := r.stop(); err != nil {
 			t.Fatalf("run: %v", err)
