@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Direction is a way through a [Proxy].
@@ -252,7 +254,7 @@ func (p *Proxy) pump(l *link, d Direction, from, to *net.TCPConn) {
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for c := range chunks {
-			if !p.pass(l, d, c, to) {
+			if !p.pass(l, d, c, from, to) {
 				l.close()
 			}
 		}
@@ -286,7 +288,7 @@ func (p *Proxy) pump(l *link, d Direction, from, to *net.TCPConn) {
 }
 
 // pass hands one chunk on when it is due and the direction is open. False: the link is dead.
-func (p *Proxy) pass(l *link, d Direction, c chunk, to *net.TCPConn) bool {
+func (p *Proxy) pass(l *link, d Direction, c chunk, from, to *net.TCPConn) bool {
 	if wait := time.Until(c.due); wait > 0 {
 		select {
 		case <-time.After(wait):
@@ -302,9 +304,25 @@ func (p *Proxy) pass(l *link, d Direction, c chunk, to *net.TCPConn) bool {
 	case <-l.gone:
 		return false
 	}
+	if wasReset(from) {
+		return false // the sender has taken back what was held here
+	}
 	if c.end {
 		return to.CloseWrite() == nil
 	}
 	_, err := to.Write(c.data)
 	return err == nil
+}
+
+// wasReset reports whether a reset has come that nobody has read yet.
+func wasReset(conn *net.TCPConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true // closed
+	}
+	var fault int
+	err = raw.Control(func(fd uintptr) {
+		fault, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) // 0 if it cannot be asked for
+	})
+	return err != nil || fault != 0
 }
