@@ -129,7 +129,7 @@ func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypo
 func newBreaker(cfg Config, maxAttempts int, changed func(circuitbreaker.StateChangedEvent)) circuitbreaker.CircuitBreaker[result] {
 	calls := breakerCalls
 	if maxAttempts > 0 && maxAttempts <= fewAttempts {
-		calls = max(calls, fewBatches<<maxAttempts*int(cfg.Tries))
+		calls = max(calls, fewBatches<<maxAttempts*cfg.Tries)
 	}
 	if cfg.Concurrency != Auto {
 		calls = min(calls, breakerSpan*int(cfg.Concurrency))
