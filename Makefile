@@ -10,7 +10,7 @@ REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 LDFLAGS     := -s -w -X main.version=$(VERSION) -X main.revision=$(REVISION)
 FUZZTIME    ?= 20s
 # Commits after this one have subjects of at most 72 characters.
-SUBJECTS    := 78dba42c342a
+SUBJECTS    := 93dfe85
 SEEDS       ?= 100000
 MINUTES     ?= 20
 
