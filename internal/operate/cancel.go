@@ -296,6 +296,8 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if n, err := strconv.ParseUint(m.Header.Get(headerHeld), 10, 64); err == nil {
 		first = n
 	}
+	job := *m // under its first number; m is the scan's, which goes on after its number
+	job.Sequence = first
 	if c.erase {
 		switch err := later.SecureDeleteMsg(ctx, m.Sequence); {
 		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
@@ -303,8 +305,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		case err != nil:
 			return c.conn.Explain("erase the delayed job "+m.Subject, err)
 		}
-		m.Sequence = first
-		_, err := c.commitDelayed(ctx, later, m)
+		_, err := c.commitDelayed(ctx, later, &job)
 		return err
 	}
 	held := &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data}
@@ -319,8 +320,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if err != nil {
 		return c.conn.Explain("hold the delayed job "+m.Subject, err)
 	}
-	m.Sequence = first
-	uid, err := c.commitDelayed(ctx, later, m)
+	uid, err := c.commitDelayed(ctx, later, &job)
 	if err != nil {
 		return err
 	}
