@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,9 +51,10 @@ func TestNothingCountsAfterTheBrokerWasSetBack(t *testing.T) {
 func TestACommitThatWaitsIsGivenUpWhenTheBrokerWasSetBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		store := &ledgertest.Store{Before: func([]ledger.Write) error {
-			if away {
+			if away.Load() {
 				return ledger.ErrBusy
 			}
 			return nil
@@ -64,7 +66,7 @@ func TestACommitThatWaitsIsGivenUpWhenTheBrokerWasSetBack(t *testing.T) {
 		go func() { ended <- l.Commit(t.Context(), s) }()
 		time.Sleep(time.Minute)
 		l.Restart(time.Now())
-		away = false
+		away.Store(false)
 		if err := <-ended; !errors.Is(err, ledger.ErrSetBack) {
 			t.Errorf("Commit() = %v, want ErrSetBack", err)
 		}
