@@ -13,24 +13,6 @@ import (
 	"rollcall/internal/bus"
 )
 
-// alter makes the consumer of the pool again as somebody else might have made it.
-func alter(t testing.TB, conn *bus.Conn, change func(*jetstream.ConsumerConfig)) {
-	t.Helper()
-	js := jetStream(t, conn)
-	consumer, err := js.Consumer(t.Context(), "JOBS", pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := consumer.CachedInfo().Config
-	change(&config)
-	if err := js.DeleteConsumer(t.Context(), "JOBS", pool); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateConsumer(t.Context(), "JOBS", config); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestLeasesAreThoseOfTheConsumer: renewed by the settings, the leases of a consumer that
 // somebody made with a shorter one would lapse in the middle of every long call.
 func TestLeasesAreThoseOfTheConsumer(t *testing.T) {
@@ -50,7 +32,7 @@ func TestLeasesAreThoseOfTheConsumer(t *testing.T) {
 			s := streams()
 			s.AckWait = 2 * time.Minute
 			setup := ensure(t, conn, s)
-			alter(t, conn, tt.change)
+			alterConsumer(t, jetStream(t, conn), tt.change)
 			source, _, _ := openSource(t, setup, conn)
 			eventually(t, "the source is bound", func() bool { return source.Healthy() == nil })
 			if got := source.Lease(); got != tt.want {
@@ -82,7 +64,7 @@ func TestPullsFitWhatTheConsumerAllows(t *testing.T) {
 			conn := connect(t, startServer(t, options...))
 			setup := ensure(t, conn, streams())
 			if tt.change != nil {
-				alter(t, conn, tt.change)
+				alterConsumer(t, jetStream(t, conn), tt.change)
 			}
 			publish(t, conn, "jobs.a", numbered(200)...)
 			source, intake, _ := openSource(t, setup, conn)
@@ -98,7 +80,7 @@ func TestARefusalThatDoesNotPassIsReported(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	setup := ensure(t, conn, streams())
-	alter(t, conn, func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 })
+	alterConsumer(t, jetStream(t, conn), func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 })
 	var log syncBuffer
 	source := bus.NewSource(conn, setup, zerolog.New(&log))
 	end := runSource(t, source)
