@@ -3,7 +3,6 @@ package operate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,39 +30,21 @@ func (e *Events) archived(ctx context.Context, pool string, since time.Time, eac
 	if err != nil {
 		return 0, err
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{bus.HistoryFilter(pool)}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
-	})
-	if err != nil {
-		return 0, e.conn.Explain("read the archive", err)
 	}
-	if consumer.CachedInfo().NumPending == 0 {
-		return 0, nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return 0, e.conn.Explain("read the archive", err)
-	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+	for m, err := range readStored(ctx, e.conn, stream, config, "read the archive", false) {
 		if err != nil {
-			return 0, fmt.Errorf("read the archive: %w", err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return 0, fmt.Errorf("read the archive: %w", err)
+			return 0, err
 		}
 		if subject, seq, ok := bus.ArchivedEvent(m.Headers().Get("Nats-Stream-Source")); ok {
 			next = seq + 1
-			if event, ok := readEvent(subject, bus.EventPrefix, seq, meta.Timestamp, m.Data()); ok {
+			if event, ok := readEvent(subject, bus.EventPrefix, seq, m.Timestamp, m.Data()); ok {
 				if err := each(event); err != nil {
 					return 0, err
 				}
 			}
 		}
-		if meta.NumPending == 0 {
-			return next, nil
-		}
 	}
+	return next, nil
 }

@@ -75,42 +75,20 @@ func (e *Events) read(ctx context.Context, pool string, s span, each func(Event)
 	if s.from > 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, s.from
 	}
-	consumer, err := stream.OrderedConsumer(ctx, config)
-	if err != nil {
-		return e.conn.Explain("read stored events", err)
-	}
-	if !s.follow && consumer.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return e.conn.Explain("read stored events", err)
-	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+	for m, err := range readStored(ctx, e.conn, stream, config, "read stored events", s.follow) {
 		if err != nil {
-			if s.follow && ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("read stored events: %w", err)
+			return err
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read stored events: %w", err)
-		}
-		if s.end > 0 && meta.Sequence.Stream >= s.end {
+		if s.end > 0 && m.Sequence.Stream >= s.end {
 			return nil
 		}
-		if event, ok := readEvent(m.Subject(), bus.EventPrefix, meta.Sequence.Stream, meta.Timestamp, m.Data()); ok {
+		if event, ok := readEvent(m.Subject(), bus.EventPrefix, m.Sequence.Stream, m.Timestamp, m.Data()); ok {
 			if err := each(event); err != nil {
 				return err
 			}
 		}
-		if !s.follow && (meta.NumPending == 0 || meta.Sequence.Stream >= stream.CachedInfo().State.LastSeq) {
-			return nil
-		}
 	}
+	return nil
 }
 
 const (

@@ -88,40 +88,19 @@ func (a *Admin) letters(ctx context.Context, filter LetterFilter, each func(bus.
 	if err != nil {
 		return err
 	}
-	last := stream.CachedInfo().State.LastSeq
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{bus.DeadSubject(a.pool, filter.stored())}, HeadersOnly: true,
-	})
-	if err != nil {
-		return a.conn.Explain("read dead letters", err)
-	}
-	if consumer.CachedInfo().NumPending == 0 {
-		return nil
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return a.conn.Explain("read dead letters", err)
-	}
-	defer messages.Stop()
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+	config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{bus.DeadSubject(a.pool, filter.stored())}, HeadersOnly: true}
+	for m, err := range readStored(ctx, a.conn, stream, config, "read dead letters", false) {
 		if err != nil {
-			return fmt.Errorf("read dead letters: %w", err)
+			return err
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read dead letters: %w", err)
-		}
-		letter := bus.ReadLetter(a.pool, m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers())
+		letter := bus.ReadLetter(a.pool, m.Subject(), m.Sequence.Stream, m.Timestamp, m.Headers())
 		if filter.matches(&letter) {
 			if err := each(letter); err != nil {
 				return err
 			}
 		}
-		if meta.NumPending == 0 || meta.Sequence.Stream >= last {
-			return nil
-		}
 	}
+	return nil
 }
 
 // Letter reads one dead letter of the pool with its headers and body. The error wraps
