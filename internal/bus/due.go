@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -60,7 +59,7 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	if err != nil || entered == 0 || entered == s.swept {
 		return 0, err
 	}
-	purged, err = purge(ctx, s.conn, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
+	purged, err = s.conn.purge(ctx, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
 	if err != nil {
 		return 0, fmt.Errorf("sweep %s: %w", StreamLater, err)
 	}
@@ -96,35 +95,4 @@ func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
 		return source.Seq, nil
 	}
 	return 0, nil
-}
-
-// purgeRequest says which messages of a stream go (JSApiStreamPurgeRequest).
-type purgeRequest struct {
-	Filter string `json:"filter"`
-	// Before is the first sequence that stays; 0 = all go.
-	Before uint64 `json:"seq,omitempty"`
-}
-
-// purge removes messages from a stream. It asks the API itself: nats.go does not return
-// how many went.
-func purge(ctx context.Context, conn *Conn, stream string, what purgeRequest) (purged uint64, err error) {
-	request, err := json.Marshal(what)
-	if err != nil {
-		return 0, fmt.Errorf("encode the request: %w", err)
-	}
-	answer, err := conn.nc.RequestWithContext(ctx, conn.API("STREAM.PURGE."+stream), request)
-	if err != nil {
-		return 0, err
-	}
-	var result struct {
-		Error  *jetstream.APIError `json:"error"`
-		Purged uint64              `json:"purged"`
-	}
-	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the reply: %w", err)
-	}
-	if result.Error != nil {
-		return 0, result.Error
-	}
-	return result.Purged, nil
 }

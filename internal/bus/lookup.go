@@ -63,29 +63,8 @@ func (c *Conn) lookupError(object string, err error) error {
 // a later one; zero if there is none. It asks the leader of the stream, and so needs one right
 // whether or not the stream allows direct gets.
 func (c *Conn) FirstTime(ctx context.Context, stream, filter string, seq uint64) (time.Time, error) {
-	request, err := json.Marshal(map[string]any{"seq": max(seq, 1), "next_by_subj": filter})
-	if err != nil {
-		return time.Time{}, fmt.Errorf("encode a read of %s: %w", stream, err)
-	}
-	m, err := c.nc.RequestWithContext(ctx, c.API("STREAM.MSG.GET."+stream), request)
-	if err != nil {
-		return time.Time{}, err
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Time time.Time `json:"time"`
-		} `json:"message"`
-	}
-	switch err := json.Unmarshal(m.Data, &answer); {
-	case err != nil:
-		return time.Time{}, fmt.Errorf("decode a message of %s: %w", stream, err)
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return time.Time{}, nil
-	case answer.Error != nil:
-		return time.Time{}, answer.Error
-	}
-	return answer.Message.Time, nil
+	first, err := c.first(ctx, stream, filter, seq)
+	return first.Time, err
 }
 
 const (

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -108,14 +107,14 @@ func (s *Setup) anyWaits(ctx context.Context, known []uint64, first uint64) (boo
 	for _, filter := range s.streams.Subjects {
 		from := max(known[0], first)
 		for range maxLooks {
-			seq, err := s.nextJob(ctx, filter, from)
+			next, err := s.conn.first(ctx, s.streams.Stream, filter, from)
 			if err != nil {
 				return false, err
 			}
-			if seq == 0 {
+			if next.Seq == 0 {
 				break
 			}
-			i, found := slices.BinarySearch(known, seq)
+			i, found := slices.BinarySearch(known, next.Seq)
 			if found {
 				return true, nil
 			}
@@ -126,39 +125,6 @@ func (s *Setup) anyWaits(ctx context.Context, known []uint64, first uint64) (boo
 		}
 	}
 	return false, nil
-}
-
-// nextJob returns the sequence of the first job on filter from sequence from on, 0 if there is
-// none.
-func (s *Setup) nextJob(ctx context.Context, filter string, from uint64) (uint64, error) {
-	request, err := json.Marshal(struct {
-		Seq  uint64 `json:"seq"`
-		Next string `json:"next_by_subj"`
-	}{from, filter})
-	if err != nil {
-		return 0, fmt.Errorf("encode the request: %w", err)
-	}
-	answer, err := s.conn.nc.RequestWithContext(ctx, s.conn.API("STREAM.MSG.GET."+s.streams.Stream), request)
-	if err != nil {
-		return 0, err
-	}
-	var result struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Seq uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the reply: %w", err)
-	}
-	switch {
-	case result.Error == nil:
-		return result.Message.Seq, nil
-	case result.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, nil
-	default:
-		return 0, result.Error
-	}
 }
 
 // TakeOver makes the pool the successor of another one over the same stream: it moves the ledger,

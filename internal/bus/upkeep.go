@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"rollcall/internal/ledger"
 )
 
@@ -79,28 +77,7 @@ func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error)
 	return m.entry(), err
 }
 
-// Purge implements [ledger.Upkeep]. It asks the API itself: that of nats.go does not say how many
-// went.
+// Purge implements [ledger.Upkeep].
 func (u upkeep) Purge(ctx context.Context, filter string) (uint64, error) {
-	request, err := json.Marshal(struct {
-		Filter string `json:"filter"`
-	}{filter})
-	if err != nil {
-		return 0, fmt.Errorf("encode the request: %w", err)
-	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("STREAM.PURGE."+u.conn.Done()), request)
-	if err != nil {
-		return 0, err
-	}
-	var result struct {
-		Error  *jetstream.APIError `json:"error"`
-		Purged uint64              `json:"purged"`
-	}
-	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return 0, fmt.Errorf("read the reply: %w", err)
-	}
-	if result.Error != nil {
-		return 0, result.Error
-	}
-	return result.Purged, nil
+	return u.conn.purge(ctx, u.conn.Done(), purgeRequest{Filter: filter})
 }
