@@ -76,9 +76,6 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// Done is closed when the process has ended.
-func (p *Process) Done() <-chan struct{} { return p.done }
-
 // Running reports whether the process has not ended yet.
 func (p *Process) Running() bool {
 	select {

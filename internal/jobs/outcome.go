@@ -15,11 +15,6 @@ const (
 	Cancelled Outcome = "cancelled"
 )
 
-// Outcomes lists every outcome, the final ones first.
-func Outcomes() []Outcome {
-	return []Outcome{Succeeded, Failed, Expired, Invalid, Cancelled, Retrying}
-}
-
 // String returns the word.
 func (o Outcome) String() string { return string(o) }
 
