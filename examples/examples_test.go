@@ -22,6 +22,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
 )
@@ -156,11 +157,7 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	server, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
+	server := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	s := &stage{url: server.URL(), final: map[string]jobs.EventJob{}}
 	nc, err := nats.Connect(s.url)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/history"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
+	"rollcall/internal/retry"
 )
 
 const (
@@ -80,14 +81,7 @@ func (d *trial) pace(ctx context.Context, n int) bool {
 		return ctx.Err() == nil
 	}
 	due := d.begun.Add(time.Duration(float64(n) / d.flags.rate * float64(time.Second)))
-	t := time.NewTimer(time.Until(due))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return retry.Wait(ctx, time.Until(due)) == nil
 }
 
 func demoJob(n int) *nats.Msg {

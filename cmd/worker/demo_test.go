@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/demo"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/history"
 	"rollcall/internal/operate"
 	"rollcall/internal/table"
@@ -66,11 +67,7 @@ func TestTheDemoTellsHowFarItIsAndKeepsItsStreams(t *testing.T) {
 			t.Errorf("stdout lacks %q: %s", want, r.stdout)
 		}
 	}
-	server, err := devkit.Start(t.Context(), devkit.Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
+	server := devkittest.Start(t, devkit.Options{Dir: dir})
 	events := worker(t, []string{"NATS_URL=" + server.URL()}, "events", "--all", "--follow=false", "-o", "jsonl")
 	if n := strings.Count(events.stdout, "rollcall.batch.settled.v1"); events.code != codeOK || n == 0 {
 		t.Errorf("%d events are kept: exit %d: %s", n, events.code, events.stderr)

@@ -11,17 +11,14 @@ import (
 	"time"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/settings"
 )
 
 // broker starts a nats-server with JetStream for this test alone and returns its URL.
 func broker(t *testing.T) string {
 	t.Helper()
-	server, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
+	server := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	return server.URL()
 }
 

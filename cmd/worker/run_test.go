@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
 	"rollcall/internal/jobs"
@@ -90,12 +91,7 @@ func TestReadinessFollowsTheBrokerAndLivenessDoesNot(t *testing.T) {
 	t.Parallel()
 	port, dir := faulttest.FreePort(t), t.TempDir()
 	up := func() *devkit.Server {
-		s, err := devkit.Start(t.Context(), devkit.Options{Dir: dir, Port: port})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(s.Shutdown)
-		return s
+		return devkittest.Start(t, devkit.Options{Dir: dir, Port: port})
 	}
 	w := start(t, fmt.Sprintf("nats://127.0.0.1:%d", port), []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")})
 	w.until("/livez", http.StatusOK)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/web"
 )
@@ -43,11 +44,7 @@ func TestPageAndMetricsOfAStreamThatKeepsWhatIsDone(t *testing.T) {
 	for name, retention := range map[string]jetstream.RetentionPolicy{"limits": jetstream.LimitsPolicy, "interest": jetstream.InterestPolicy} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(broker.Shutdown)
+			broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 			js := faulttest.JetStream(t, faulttest.Connect(t, broker.URL()))
 			orders := jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}, Retention: retention}
 			if _, err := js.CreateStream(t.Context(), orders); err != nil {

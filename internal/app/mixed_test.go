@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/web"
 )
@@ -41,11 +42,7 @@ func mixes(s web.Status) (names []string) {
 
 func TestReplicasThatDisagreeSaySo(t *testing.T) {
 	t.Parallel()
-	broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Shutdown)
+	broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	billing := faulttest.StartRecorder(t, "billing")
 	one := join(t, broker.URL(), "one", billing, "ROLLCALL_LOG_LEVEL=warn")
 	one.until("a replica alone agrees with itself", func(s web.Status) bool { return len(s.Peers.Replicas) == 1 })
@@ -79,11 +76,7 @@ func TestReplicasThatDisagreeSaySo(t *testing.T) {
 // TestAMixIsSeenThoughNobodyLooks: nobody has the page open, and the gauge shows it all the same.
 func TestAMixIsSeenThoughNobodyLooks(t *testing.T) {
 	t.Parallel()
-	broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Shutdown)
+	broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	billing := faulttest.StartRecorder(t, "billing")
 	one := join(t, broker.URL(), "one", billing)
 	join(t, broker.URL(), "two", billing, "ROLLCALL_MAX_ATTEMPTS=3")

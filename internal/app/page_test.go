@@ -12,6 +12,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/web"
 )
@@ -71,11 +72,7 @@ func (m member) until(what string, reached func(web.Status) bool) (s web.Status)
 
 func TestStatusListsTheOtherReplicasAndKeepsTheLastNumbersWithoutTheBroker(t *testing.T) {
 	t.Parallel()
-	broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Shutdown)
+	broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	billing := faulttest.StartRecorder(t, "billing")
 	one, two := join(t, broker.URL(), "one", billing), join(t, broker.URL(), "two", billing)
 	js := faulttest.JetStream(t, faulttest.Connect(t, broker.URL()))

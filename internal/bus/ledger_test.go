@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,12 +27,6 @@ func ledgerConfig() ledger.Config {
 	c := ledgertest.Config()
 	c.EventSubject, c.EventTTL = bus.EventSubject, 24*time.Hour
 	return c
-}
-
-func patient(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // stored returns the subjects that DONE holds below filter, with how often each.

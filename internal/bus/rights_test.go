@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 )
 
@@ -49,8 +50,7 @@ accounts: {
 			if err != nil {
 				t.Fatal(err)
 			}
-			options.NoLog, options.NoSigs = true, true
-			s := runServer(t, options)
+			s := faulttest.StartServer(t, *options)
 			conn := login(t, s, "worker", "w")
 			admin := login(t, s, "admin", "a")
 			source, intake, _ := openSource(t, ensure(t, admin, streams()), conn)

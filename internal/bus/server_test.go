@@ -20,7 +20,6 @@ const (
 
 var (
 	startServer = bustest.StartServer
-	runServer   = bustest.RunServer
 	connect     = bustest.Connect
 	streams     = bustest.Streams
 	ensure      = bustest.Ensure
@@ -31,6 +30,8 @@ var (
 	closeSource = bustest.CloseSource
 	runSource   = bustest.RunSource
 	receive     = bustest.Receive
+	openSource  = bustest.OpenSource
+	patient     = bustest.Patient
 )
 
 func within[T any](t testing.TB, f func() (T, error)) (T, error) {

@@ -1,7 +1,6 @@
 package bus_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -11,20 +10,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
-
-// openSource returns a source and its intake context; both end with the test.
-func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, context.Context, context.CancelFunc) {
-	t.Helper()
-	source := bus.NewSource(conn, setup, nopLog())
-	intake, stop := context.WithCancel(context.Background())
-	end := runSource(t, source)
-	t.Cleanup(func() {
-		stop()
-		closeSource(t, source)
-		end()
-	})
-	return source, intake, stop
-}
 
 // jobsLeft returns how many jobs are in the stream.
 func jobsLeft(t testing.TB, conn *bus.Conn) uint64 {

@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/bus"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 )
@@ -23,11 +24,7 @@ import (
 // a stream OTHER for "other".
 func producer(t *testing.T) (*bus.Conn, jetstream.Stream) {
 	t.Helper()
-	s, err := devkit.Start(t.Context(), devkit.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
+	s := devkittest.Start(t, devkit.Options{})
 	conn, err := bus.Connect(t.Context(), bus.Config{URL: s.URL()}, t.Name(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
@@ -170,11 +167,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 
 func TestABrokerThatGoesAwayLeavesJobsUnconfirmed(t *testing.T) {
 	t.Parallel()
-	s, err := devkit.Start(t.Context(), devkit.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
+	s := devkittest.Start(t, devkit.Options{})
 	conn, err := bus.Connect(t.Context(), bus.Config{URL: s.URL()}, t.Name(), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package operate_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -32,30 +31,12 @@ var (
 	publish     = bustest.Publish
 	numbered    = bustest.Numbered
 	eventually  = bustest.Eventually
-	closeSource = bustest.CloseSource
 	receive     = bustest.Receive
+	openSource  = bustest.OpenSource
+	patient     = bustest.Patient
 )
 
 func nopLog() zerolog.Logger { return zerolog.Nop() }
-
-// openSource returns a source and its intake context; both end with the test.
-func openSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, context.Context, context.CancelFunc) {
-	t.Helper()
-	source := bus.NewSource(conn, setup, nopLog())
-	intake, stop := context.WithCancel(context.Background())
-	life, end := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- source.Run(life) }()
-	t.Cleanup(func() {
-		stop()
-		closeSource(t, source)
-		end()
-		if err := <-ran; err != nil {
-			t.Errorf("run the source: %v", err)
-		}
-	})
-	return source, intake, stop
-}
 
 // runLedger returns a ledger whose committer runs until the test ends.
 func runLedger(t testing.TB, conn *bus.Conn) *ledger.Ledger {
@@ -63,12 +44,6 @@ func runLedger(t testing.TB, conn *bus.Conn) *ledger.Ledger {
 	config := ledgertest.Config()
 	config.EventSubject = bus.EventSubject
 	return ledgertest.Run(t, ledger.New(bus.NewDoneStore(conn), config, nopLog()))
-}
-
-func patient(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // adminOf returns the administration of the pool of these tests.

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/faulttest"
 )
 
@@ -40,11 +41,7 @@ func join(t *testing.T, broker, name, service string) (url string) {
 // that nobody can know.
 func TestARealReplicaLosesItsBroker(t *testing.T) {
 	t.Parallel()
-	broker, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Shutdown)
+	broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(service.Close)
 	url := join(t, broker.URL(), "one", service.URL)

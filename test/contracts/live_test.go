@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/bus"
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 	"rollcall/internal/operate"
 )
 
@@ -108,11 +109,7 @@ func (tr *traffic) saw(channel, text string) (n int) {
 // stage is a broker, two services on NATS and a pool that has worked on jobs of every kind.
 func stage(t *testing.T) *traffic {
 	t.Helper()
-	server, err := devkit.Start(t.Context(), devkit.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
+	server := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
 	nc, err := nats.Connect(server.URL())
 	if err != nil {
 		t.Fatal(err)

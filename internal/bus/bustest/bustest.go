@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 )
 
@@ -24,31 +25,13 @@ const Patience = 30 * time.Second
 func StartServer(t testing.TB, change ...func(*server.Options)) *server.Server {
 	t.Helper()
 	options := &server.Options{
-		JetStream: true, StoreDir: t.TempDir(), DontListen: true, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: t.TempDir(), DontListen: true,
 		MaxPayload: 1 << 20,
 	}
 	for _, f := range change {
 		f(options)
 	}
-	return RunServer(t, options)
-}
-
-// RunServer runs a nats-server until the test ends.
-func RunServer(t testing.TB, options *server.Options) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(Patience) {
-		t.Fatal("the embedded nats-server did not start")
-	}
-	return s
+	return faulttest.StartServer(t, *options)
 }
 
 // Connect returns a connection to the embedded server, closed when the test ends.
@@ -149,6 +132,20 @@ func RunSource(t testing.TB, source interface{ Run(context.Context) error }) (en
 	}
 }
 
+// OpenSource returns a source and its intake context; both end with the test.
+func OpenSource(t testing.TB, setup *bus.Setup, conn *bus.Conn) (*bus.Source, context.Context, context.CancelFunc) {
+	t.Helper()
+	source := bus.NewSource(conn, setup, zerolog.Nop())
+	intake, stop := context.WithCancel(context.Background())
+	end := RunSource(t, source)
+	t.Cleanup(func() {
+		stop()
+		CloseSource(t, source)
+		end()
+	})
+	return source, intake, stop
+}
+
 // CloseSource closes a source in good order.
 func CloseSource(t testing.TB, source *bus.Source) {
 	t.Helper()
@@ -196,4 +193,11 @@ func Receive(t testing.TB, intake context.Context, source *bus.Source, n int) []
 		t.Fatalf("after %d of %d deliveries: %v", len(all), n, err)
 	}
 	return all
+}
+
+// Patient returns a context that ends with the test, or after Patience.
+func Patient(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	t.Cleanup(cancel)
+	return ctx
 }
