@@ -85,6 +85,11 @@ func workloads() []workload {
 		},
 		latency("W4", "a file store", 1), replicas(), retries(), clusters(), payloads(), latency("W4-R3", "three nodes", 3),
 		{
+			name: "plain", title: "as W1, one service of the format plain: a request for each job, 32 at once", scale: 0.2,
+			cases: versus(with(func(s *lab.Spec) { s.Services, s.Requests = 1, 32 })),
+			bars:  []bar{{text: "worker CPU per request against the floor", of: "pool", against: "floor", metric: workerCPU, limit: 1.5}},
+		},
+		{
 			name: "batch", title: "a full batch of 96 at once, every 200 ms, for an idle replica: time from publish to event", scale: 0.005,
 			cases: versus(with(func(s *lab.Spec) { s.Rate, s.Burst = 480, 96 })),
 		},

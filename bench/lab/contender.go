@@ -49,7 +49,7 @@ func loop(name, child string) Contender {
 		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
 			p, err := l.child(ctx, child, peer.Loop{
 				URL: l.url, Stream: jobStream, Services: l.services,
-				Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger,
+				Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger, Requests: s.Requests,
 			})
 			if err != nil {
 				return nil, fmt.Errorf("start %s %d: %w", name, i, err)
@@ -135,6 +135,10 @@ func workerEnv(l *Lab, s Spec) []string {
 	for i, url := range l.services {
 		name := "s" + strconv.Itoa(i)
 		services[i] = name + "=" + url
+		if s.Requests > 0 {
+			env = append(env, fmt.Sprintf("ROLLCALL_SVC_S%d_FORMAT=plain", i), fmt.Sprintf("ROLLCALL_SVC_S%d_CONCURRENCY=%d", i, s.Requests))
+			continue
+		}
 		env = append(env, fmt.Sprintf("ROLLCALL_SVC_S%d_CONCURRENCY=%d", i, s.InFlight))
 	}
 	return append(env, "ROLLCALL_SERVICES="+strings.Join(services, ","))

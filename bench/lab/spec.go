@@ -25,6 +25,9 @@ type Spec struct {
 	Nodes    int  `json:"nodes"`
 	Synced   bool `json:"synced"`
 	Services int  `json:"services"`
+	// Requests sends each job in a request of its own (the format plain), at most so many to a
+	// service at once; 0 = one request for a batch.
+	Requests int `json:"requests"`
 	// Delay is what a service takes, give or take Jitter.
 	Delay  time.Duration `json:"delay_ns"`
 	Jitter time.Duration `json:"jitter_ns"`

@@ -68,7 +68,7 @@ func (f Floor) Run(ctx context.Context, out io.Writer) error {
 	defer fail(nil)
 	r := &floorRun{
 		Floor: f, opened: o, fail: fail,
-		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: f.InFlight + 8, DisableCompression: true, WriteBufferSize: 32 << 10}},
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: max(f.InFlight, f.Requests) + 8, DisableCompression: true, WriteBufferSize: 32 << 10}},
 		inbox:  o.nc.NewInbox(),
 		pull:   "$JS.API.CONSUMER.MSG.NEXT." + f.Stream + "." + LoopConsumer,
 		ask:    fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, pullSize, pullExpiry),
@@ -191,12 +191,16 @@ func (r *floorRun) slot(ctx context.Context) {
 // work is one batch's way: all calls at once, one event, the acks.
 func (r *floorRun) work(ctx context.Context, b *floorBatch) error {
 	b.encode()
+	call := r.together
+	if r.Requests > 0 {
+		call = r.each
+	}
 	errs := make([]error, len(r.urls))
 	var calls sync.WaitGroup
 	for i := range r.urls[1:] {
-		calls.Go(func() { errs[i+1] = r.post(ctx, r.urls[i+1], b.body) })
+		calls.Go(func() { errs[i+1] = call(ctx, r.urls[i+1], b) })
 	}
-	errs[0] = r.post(ctx, r.urls[0], b.body)
+	errs[0] = call(ctx, r.urls[0], b)
 	calls.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -220,11 +224,34 @@ func (r *floorRun) work(ctx context.Context, b *floorBatch) error {
 	return nil
 }
 
-func (r *floorRun) post(ctx context.Context, target *url.URL, body []byte) error {
+// together sends all jobs of a batch in one request.
+func (r *floorRun) together(ctx context.Context, target *url.URL, b *floorBatch) error {
+	return r.post(ctx, target, http.Header{"Content-Type": {"application/json"}}, b.body)
+}
+
+// each sends a request for every job of a batch, with an idempotency key. The slots share out how
+// many there may be at once.
+func (r *floorRun) each(ctx context.Context, target *url.URL, b *floorBatch) error {
+	senders := max(r.Requests/r.InFlight, 1)
+	errs := make([]error, senders)
+	var wg sync.WaitGroup
+	for n := range senders {
+		wg.Go(func() {
+			for i := n; i < len(b.bodies) && errs[n] == nil; i += senders {
+				errs[n] = r.post(ctx, target, http.Header{
+					"Content-Type": {"application/json"}, "Idempotency-Key": {streamSequence(b.acks[i])},
+				}, b.bodies[i])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *floorRun) post(ctx context.Context, target *url.URL, header http.Header, body []byte) error {
 	req := (&http.Request{
 		Method: http.MethodPost, URL: target, Host: target.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"Content-Type": {"application/json"}},
-		Body:   io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}).WithContext(ctx)
 	return exchange(r.client, req)
 }

@@ -25,6 +25,9 @@ type Loop struct {
 	Batch, InFlight int
 	// Linger is how long a batch waits for more jobs after its first.
 	Linger time.Duration
+	// Requests makes the floor send each job in a request of its own, at most so many at once; 0 =
+	// one request for a batch.
+	Requests int
 }
 
 // LoopEvent is the completion event of a loop: the stream sequences of the jobs done.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,56 @@ func TestAChildThatCannotReportEnds(t *testing.T) {
 	}
 	if err := (peer.Broker{StoreDir: t.TempDir()}).Run(t.Context(), broken{}); !errors.Is(err, errBroken) {
 		t.Errorf("broker: got %v", err)
+	}
+}
+
+func TestTheFloorSendsEachJobInARequestOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const jobs = 100
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"jobs", "events"} {
+		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range jobs {
+		if _, err := js.Publish(ctx, "jobs.x", fmt.Appendf(nil, "job %d", n+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := make(chan string, 2*jobs)
+	service := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		seen <- r.Header.Get("Idempotency-Key") + ": " + string(body)
+	}))
+	defer service.Close()
+	floor := peer.Floor{URL: url, Stream: "jobs", Services: []string{service.URL}, Batch: 10, InFlight: 2, Linger: time.Millisecond, Requests: 6}
+	if line := begin(t, floor.Run); line != "ready" {
+		t.Fatalf("got %q", line)
+	}
+	times := map[string]int{}
+	for range jobs {
+		select {
+		case call := <-seen:
+			times[call]++
+		case <-ctx.Done():
+			t.Fatalf("%d of %d jobs were sent", len(times), jobs)
+		}
+	}
+	for n := range jobs {
+		if call := fmt.Sprintf("%d: job %d", n+1, n+1); times[call] != 1 {
+			t.Errorf("%q was sent %d times, want once", call, times[call])
+		}
 	}
 }
