@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"rollcall/internal/history"
+	"rollcall/internal/jobs"
 )
 
 // Asked is one job of a request, as the service sees it.
@@ -29,6 +31,8 @@ type Asked struct {
 // Request is one call as a service sees it.
 type Request struct {
 	Service string
+	// Plain means a request for one job, in the format plain: it has no id and no source.
+	Plain bool
 	// Number counts the calls of this service, from 1.
 	Number int
 	Key    string
@@ -158,13 +162,27 @@ func (r *Recorder) serve(w http.ResponseWriter, req *http.Request) {
 		Key:     req.Header.Get("Idempotency-Key"),
 		Batch:   req.Header.Get("Rollcall-Batch"),
 	}
-	if err := json.Unmarshal(body, &call.Jobs); err != nil {
-		r.t.Errorf("service %s: a call that is no batch of CloudEvents: %v", r.Name, err)
+	if err := call.read(req.Header, body); err != nil {
+		r.t.Errorf("service %s: a call that is neither a batch of CloudEvents nor a plain request: %v", r.Name, err)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	answer := r.record(&call, body)
 	r.reply(w, req, answer)
+}
+
+// read reads the jobs of a request.
+func (req *Request) read(header http.Header, body []byte) error {
+	if header.Get("Content-Type") == jobs.MediaBatch {
+		return json.Unmarshal(body, &req.Jobs)
+	}
+	attempt, err := strconv.Atoi(header.Get("Rollcall-Attempt"))
+	if err != nil {
+		return fmt.Errorf("read Rollcall-Attempt: %w", err)
+	}
+	req.Plain = true
+	req.Jobs = []Asked{{UID: header.Get("Rollcall-Uid"), Attempt: attempt, Data: body}}
+	return nil
 }
 
 // record writes the call down and decides what to say.
@@ -175,7 +193,7 @@ func (r *Recorder) record(call *Request, body []byte) Answer {
 	call.Number = r.count
 	for _, job := range call.Jobs {
 		r.calls = append(r.calls, history.Call{
-			Service: r.Name, UID: job.UID, ID: job.ID, Source: job.Source, Received: now,
+			Service: r.Name, UID: job.UID, ID: job.ID, Source: job.Source, Bare: call.Plain, Received: now,
 		})
 	}
 	sum := sha256.Sum256(body)

@@ -3,6 +3,7 @@ package faulttest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -23,6 +24,7 @@ func call(ctx context.Context, r *faulttest.Recorder, key, body string) (int, st
 	if err != nil {
 		return 0, "", err
 	}
+	req.Header.Set("Content-Type", "application/cloudevents-batch+json")
 	req.Header.Set("Idempotency-Key", key)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
@@ -48,6 +50,31 @@ func TestRecorderWritesEveryCallDown(t *testing.T) {
 	got := calls[0]
 	if got.Service != "billing" || got.ID != "a" || got.UID != "e.1" || got.Source != "/rollcall/JOBS/e" || got.Received.Before(before) {
 		t.Errorf("written down: %+v", got)
+	}
+}
+
+func TestRecorderReadsPlainRequests(t *testing.T) {
+	t.Parallel()
+	r := faulttest.StartRecorder(t, "mailer")
+	r.Answer(func(req faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Body: fmt.Sprintf("%v %s %d %s", req.Plain, req.Key, req.Jobs[0].Attempt, req.Jobs[0].Data)}
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.URL(), strings.NewReader("any bytes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{"Idempotency-Key": {"k"}, "Rollcall-Uid": {"e.1"}, "Rollcall-Attempt": {"2"}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "true k 2 any bytes" {
+		t.Errorf("reply %q, %v", body, err)
+	}
+	if calls := r.Calls(); len(calls) != 1 || calls[0].UID != "e.1" || !calls[0].Bare {
+		t.Errorf("written down: %+v", calls)
 	}
 }
 

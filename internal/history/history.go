@@ -60,6 +60,8 @@ type Call struct {
 	UID     string
 	ID      string
 	Source  string
+	// Bare means that the request carried neither id nor source, as in the format plain.
+	Bare bool
 	// Received is when the service had read the call.
 	Received time.Time
 }
@@ -240,7 +242,7 @@ func (j *judge) calls() {
 			j.report(Unknown, c.UID, "%s was called for it, but nobody published it", c.Service)
 			continue
 		}
-		if c.ID != job.ID || c.Source != job.Source {
+		if !c.Bare && (c.ID != job.ID || c.Source != job.Source) {
 			j.report(Mismatched, c.UID, "%s got source %q and id %q, want %q and %q", c.Service, c.Source, c.ID, job.Source, job.ID)
 		}
 		stored, succeeded := j.okAt[success{uid: c.UID, service: c.Service}]

@@ -143,6 +143,15 @@ func TestACallThatFailedAsAWholeMayBeRepeated(t *testing.T) {
 	}
 }
 
+func TestAPlainRequestNeedsNoIDAndNoSource(t *testing.T) {
+	t.Parallel()
+	h := good()
+	h.Calls[0].ID, h.Calls[0].Source, h.Calls[0].Bare = "", "", true
+	if got := h.Violations(); len(got) != 0 {
+		t.Errorf("got %v, want none", got)
+	}
+}
+
 func ExampleHistory_Violations() {
 	h := history.History{AtRest: true, Accepted: []history.Job{{UID: "e1.1", ID: "mail-7"}}}
 	for _, v := range h.Violations() {
