@@ -15,12 +15,12 @@ func (c *cli) eraseCommand() *cobra.Command {
 	var yes bool
 	command := &cobra.Command{
 		Use:   "erase ID",
-		Short: "Erase the stored data of a job: body, dead letters, its entries in events",
+		Short: "Erase the stored data of a job: body, dead letters, its entries in events and sets",
 		Long: `Erase removes the stored data of a job, by its uid or by the id that its producer gave it, and has the
 server overwrite it on disk. An open job is cancelled first. Its dead letters are removed. Its entry in the
 event of its batch keeps the uid, the outcome and the attempt, and says "erased":true; the other
-entries and the counts stay as they are, and the event is published again under the same id. Where
-an archive has the event, it is removed there.
+entries and the counts stay as they are, and the event is published again under the same id. The same
+goes for the sets that it is a member of. Where an archive has the event, it is removed there.
 
 Data in services, logs, traces and backups is not erased: see docs/data.md. It exits 4 if
 nothing is stored of the job. A crash loses nothing: run it again.`,
@@ -41,7 +41,7 @@ nothing is stored of the job. A crash loses nothing: run it again.`,
 				}
 				return table.One(c.printer(), done,
 					count("jobs cancelled", done.Jobs), count("dead letters", done.Letters),
-					count("events rewritten", done.Events), count("events of the archive", done.Archived))
+					count("events rewritten", done.Events), count("sets rewritten", done.Sets), count("events of the archive", done.Archived))
 			})
 		},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
@@ -103,6 +105,133 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 	if counted != 5 || miscounted {
 		t.Errorf("%d jobs are counted, want 5; miscounted: %t", counted, miscounted)
 	}
+}
+
+// TestErasedMembersLeaveTheirSets: neither the event of a set that has ended nor the tally of an open
+// one names an erased member, who counts all the same; the event that was replaced is overwritten.
+func TestErasedMembersLeaveTheirSets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(faulttest.Each(func(j faulttest.Asked) string {
+		if strings.HasPrefix(j.ID, "ann") || j.ID == "carl" {
+			return "fail"
+		}
+		return "ok"
+	}))
+	env := []string{"NATS_URL=" + url}
+	wants(t, worker(t, env, "setup"), codeOK)
+	replica := start(t, url, []*faulttest.Recorder{billing})
+	replica.logged("ready")
+	member := func(id, set string) {
+		wants(t, worker(t, env, "publish", "jobs.row", "{}", "--id", id, "--header", "Rollcall-Set:"+set, "--header", "Rollcall-Set-Size:3"), codeOK)
+	}
+	for _, id := range []string{"bob", "ann-1", "carl"} {
+		member(id, "ended")
+	}
+	member("eve", "open")
+	member("ann-2", "open")
+	ended := decode[operate.SetReport](t, worker(t, env, "set", "wait", "ended", "--timeout", limit.String(), "-o", "json"))
+	final(t, env, "eve")
+	final(t, env, "ann-2")
+	var before operate.SetReport
+	faulttest.Until(t, limit, "both members are counted", func() bool {
+		before = decode[operate.SetReport](t, worker(t, env, "set", "show", "open", "-o", "json"))
+		return before.Done == 2
+	})
+
+	for _, id := range []string{"ann-1", "ann-2"} {
+		if got := decode[operate.Erasure](t, worker(t, env, "erase", id, "--yes", "-o", "json")); got.Sets == 0 || got.Events != 1 || got.Letters != 1 {
+			t.Errorf("erase %s: %+v, want a set, an event and a dead letter", id, got)
+		}
+		wants(t, worker(t, env, "erase", id, "--yes"), codeNotFound, id)
+	}
+	wantErased := func(was operate.SetReport) {
+		t.Helper()
+		now := decode[operate.SetReport](t, worker(t, env, "set", "show", was.Set, "-o", "json"))
+		if now.Counts != was.Counts || now.Outcome != was.Outcome || !now.Truncated || len(now.Failed) != len(was.Failed) {
+			t.Errorf("set %s was %+v, is %+v", was.Set, was, now)
+		}
+		for i, f := range was.Failed {
+			want := f
+			if strings.HasPrefix(f.ID, "ann") {
+				want = jobs.SetFailure{UID: f.UID, Outcome: f.Outcome, Erased: true}
+				if event := `"id":"` + f.ID + `","uid":"` + f.UID + `","outcome":"failed","reason":"` + f.Reason + `"}]`; was.Outcome != "" && holds(t, dir, event+`,"truncated"`) != nil {
+					t.Errorf("the replaced event of set %s is still on the disk", was.Set)
+				}
+			}
+			if i < len(now.Failed) && now.Failed[i] != want {
+				t.Errorf("a member of set %s is %+v, want %+v", was.Set, now.Failed[i], want)
+			}
+		}
+	}
+	wantErased(ended)
+	wantErased(before)
+
+	member("bob-2", "open")
+	end := decode[operate.SetReport](t, worker(t, env, "set", "wait", "open", "--timeout", limit.String(), "-o", "json"))
+	if end.Done != 3 || end.Counts.Succeeded != 2 || len(end.Failed) != 1 || !end.Failed[0].Erased || end.Failed[0].ID != "" {
+		t.Errorf("the set of which a member was erased ended as %+v", end)
+	}
+	done, err := streams(t, url).Stream(t.Context(), "DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(1); seq <= done.CachedInfo().State.LastSeq; seq++ {
+		m, err := done.GetMsg(t.Context(), seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(m.Data, []byte("ann-")) {
+			t.Errorf("%s: %s", m.Subject, m.Data)
+		}
+	}
+}
+
+// TestAWaitingMemberIsErasedWithoutANameInItsSet: the tally says of a member that was cancelled to be
+// erased no more than its uid, at no time.
+func TestAWaitingMemberIsErasedWithoutANameInItsSet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	env := []string{"NATS_URL=" + url}
+	wants(t, worker(t, env, "setup"), codeOK)
+	wants(t, worker(t, env, "publish", "jobs.row", "{}", "--id", "ann-1", "--header", "Rollcall-Set:open", "--header", "Rollcall-Set-Size:2"), codeOK)
+	wants(t, worker(t, env, "erase", "ann-1", "--yes"), codeOK)
+	report := decode[operate.SetReport](t, worker(t, env, "set", "show", "open", "-o", "json"))
+	if report.Counts.Cancelled != 1 || len(report.Failed) != 1 || !report.Failed[0].Erased {
+		t.Errorf("the set: %+v", report)
+	}
+	if files := holds(t, dir, `"ann-1"`); len(files) > 0 {
+		t.Errorf("ann-1 stands in %v", files)
+	}
+}
+
+// TestADeadLetterIsErasedByItsIDWhenItsEventIsGone: events live a day and dead letters a month.
+func TestADeadLetterIsErasedByItsIDWhenItsEventIsGone(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	env := []string{"NATS_URL=" + url}
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
+	replica := start(t, url, []*faulttest.Recorder{billing})
+	replica.logged("ready")
+	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "ann-1", "--wait"), codeFailed)
+	done, err := streams(t, url).Stream(t.Context(), "DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := done.Purge(t.Context(), jetstream.WithPurgeSubject("done.batches.>")); err != nil {
+		t.Fatal(err)
+	}
+	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Letters: 1}) {
+		t.Errorf("erased: %+v, want the dead letter", got)
+	}
+	wants(t, worker(t, env, "dead", "ls"), codeOK, "No dead letters")
 }
 
 // TestAnErasureThatWasCutShortIsFinished: the rest of an event was written down, and the command died

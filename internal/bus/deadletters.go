@@ -25,6 +25,7 @@ const (
 	headerService   = "Rollcall-Service"
 	headerBatch     = "Rollcall-Batch"
 	headerUID       = "Rollcall-Uid"
+	headerID        = "Rollcall-Id"
 	headerSubject   = "Rollcall-Subject"
 	headerFailedAt  = "Rollcall-Failed-At"
 	headerTruncated = "Rollcall-Truncated"
@@ -37,6 +38,8 @@ const (
 	// maxDeadSubject keeps the subject of a letter far enough below the server's limit on
 	// protocol lines (max_control_line, 4 KiB): a longer line makes it close the connection.
 	maxDeadSubject = 3 << 10
+	// maxLetterID is the longest id that a letter says in a header of its own, in bytes.
+	maxLetterID = 256
 	// letterTimeout is how long a PubAck is waited for before the letter is sent again.
 	letterTimeout = 5 * time.Second
 	// refusedFor is how long a letter is offered to a stream that does not take it, because it is
@@ -166,6 +169,9 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 		headerUID:        {j.UID},
 		headerSubject:    {j.Subject},
 		headerFailedAt:   {now.UTC().Format(time.RFC3339Nano)},
+	}
+	if j.ID != j.UID && j.ID == jobs.Printable(j.ID, maxLetterID) {
+		reasons[headerID] = []string{j.ID}
 	}
 	m := &nats.Msg{Subject: DeadSubject(pool, clipSubject(j.Subject)), Header: keptHeaders(j.Header, reasons), Data: j.Data}
 	maps.Copy(m.Header, reasons)

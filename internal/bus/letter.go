@@ -18,7 +18,9 @@ type Letter struct {
 	// Seq in the DEAD stream names the letter.
 	Seq uint64 `json:"seq"`
 	// UID and Subject are those of the job.
-	UID       string    `json:"uid"`
+	UID string `json:"uid"`
+	// ID is what the producer called the job; empty if it has no name but its uid.
+	ID        string    `json:"id,omitempty"`
 	Subject   string    `json:"subject"`
 	Outcome   string    `json:"outcome"`
 	Reason    string    `json:"reason"`
@@ -41,7 +43,7 @@ type Letter struct {
 // ReadLetter reads a stored dead letter of a pool from its subject and headers.
 func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.Header) Letter {
 	l := Letter{
-		Seq: seq, UID: header.Get(headerUID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
+		Seq: seq, UID: header.Get(headerUID), ID: header.Get(headerID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
 		Reason: header.Get(headerReason), Service: header.Get(headerService), BatchID: header.Get(headerBatch),
 		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored,
 	}
@@ -61,7 +63,7 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
 	ours := nats.Header{
 		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
-		headerUID: nil, headerSubject: nil, headerFailedAt: nil, headerReplayOf: nil,
+		headerUID: nil, headerID: nil, headerSubject: nil, headerFailedAt: nil, headerReplayOf: nil,
 	}
 	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
 	job.Header[headerReplayOf] = []string{l.UID}

@@ -40,6 +40,13 @@ type SetFailure struct {
 	UID     string  `json:"uid"`
 	Outcome Outcome `json:"outcome"`
 	Reason  string  `json:"reason"`
+	// Erased members have neither id nor reason.
+	Erased bool `json:"erased,omitempty"`
+}
+
+// WithoutTexts returns what stays of a member that is erased.
+func (f SetFailure) WithoutTexts() SetFailure {
+	return SetFailure{UID: f.UID, Outcome: f.Outcome, Erased: true}
 }
 
 const (

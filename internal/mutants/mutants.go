@@ -14,6 +14,7 @@ var (
 	wired     = []string{"./internal/app"}
 	asked     = []string{"./internal/operate"}
 	printed   = []string{"./internal/table"}
+	erased    = []string{"./cmd/worker", "-run", "Erased"}
 	logged    = []string{"./internal/telemetry"}
 )
 

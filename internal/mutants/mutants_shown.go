@@ -28,7 +28,35 @@ var shown = []mutant{
 	},
 	{
 		"an erased message is only removed", "what was erased stands on no disk",
-		"internal/operate/erase.go", "stream.SecureDeleteMsg(ctx, seq)", "stream.DeleteMsg(ctx, seq)", []string{"./cmd/worker", "-run", "TestErased"},
+		"internal/operate/erase.go", "stream.SecureDeleteMsg(ctx, seq)", "stream.DeleteMsg(ctx, seq)", erased,
+	},
+	{
+		"an erased member stays in the event of its set", "what was erased is named nowhere",
+		"internal/operate/redact.go", "json.Marshal(f.WithoutTexts())", "json.Marshal(f)", erased,
+	},
+	{
+		"an erased member stays in the tally of its set", "what was erased is named nowhere",
+		"internal/ledger/erase.go", "if f := &tally.Failed[i]; named(f) {", "if f := &tally.Failed[i]; named(f) && false {", erased,
+	},
+	{
+		"a member that is cancelled to be erased is named by its set", "what was erased is named nowhere",
+		"internal/operate/cancel.go", "j.ID = j.UID // what", "_ = j.UID // what", erased,
+	},
+	{
+		"a dead letter outlives the erasure of its job", "what was erased is named nowhere",
+		"internal/operate/erase.go", "if uids[l.UID] || l.ID == id {", "if uids[l.UID] {", erased,
+	},
+	{
+		"an erasure overwrites what a replica counts", "each member of a set is counted once",
+		"internal/ledger/erase.go", "if errors.Is(err, ErrStale) || errors.Is(err, ErrBusy) {", "if errors.Is(err, ErrRefused) {", ledgerPkg,
+	},
+	{
+		"the error of a call outlives the erasure of its job", "what was erased is named nowhere",
+		"internal/operate/redact.go", "j.Services[report.Name] != jobs.StatusOK.String()", "false", asked,
+	},
+	{
+		"an erasure that was cut short leaves the job", "what was erased is named nowhere",
+		"internal/operate/erase.go", "return a.eraseEnded(ctx, id, uids, done)", "return nil", asked,
 	},
 	{
 		"a denial ends no wait", "a missing right is named",

@@ -252,6 +252,9 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 func (c *canceller) commit(ctx context.Context, j *jobs.Job) error {
 	now := c.clock.Now()
 	j.Received = time.Now()
+	if c.erase {
+		j.ID = j.UID // what is written of it from here on names nobody
+	}
 	s := &jobs.Settlement{
 		Batch: &jobs.Batch{
 			ID: uuid.Must(uuid.NewV7()).String(), Pool: c.pool, Replica: c.who, Seal: jobs.SealCancel, SealedAt: now, Jobs: []*jobs.Job{j},

@@ -1,12 +1,11 @@
 package operate
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,18 +26,26 @@ type Erasure struct {
 	// Events hold no more of the job than its uid, attempt and outcome.
 	Events   int `json:"events"`
 	Archived int `json:"archived"`
+	// Sets are events and tallies of sets that hold no more of the job than its uid and outcome.
+	Sets int `json:"sets"`
 }
 
 // Erase removes what is stored of the jobs that have this uid or id, and overwrites it on the
 // broker's disks: those that are open, cancelled in the name of who; their dead letters; their
-// entries in events, whose other entries stay as they are. The error wraps [ErrNotFound] if nothing
-// is stored of any. After a crash, running it again finishes it.
+// entries in events of batches and sets, whose other entries stay as they are. The error wraps
+// [ErrNotFound] if nothing is stored of any. After a crash, running it again finishes it.
 func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err error) {
 	if err := a.finishErasures(ctx); err != nil {
 		return done, err
 	}
 	uids := map[string]bool{id: true}
+	if _, err := a.lettersOf(ctx, id, uids); err != nil { // an event may be gone that had the id
+		return done, err
+	}
 	if err := a.eraseOpen(ctx, who, id, uids, &done); err != nil {
+		return done, err
+	}
+	if err := a.eraseMembers(ctx, id, uids, &done); err != nil {
 		return done, err
 	}
 	found, err := a.eventsOf(ctx, id, uids)
@@ -46,7 +53,7 @@ func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err er
 		return done, err
 	}
 	for i := range found {
-		if err := a.rewrite(ctx, &found[i], uids); err != nil {
+		if err := a.rewrite(ctx, &found[i], redacted, uids); err != nil {
 			return done, err
 		}
 		done.Events++
@@ -54,13 +61,7 @@ func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err er
 	if done.Archived, err = a.eraseArchived(ctx, id, uids); err != nil {
 		return done, err
 	}
-	var letters []uint64
-	err = a.letters(ctx, LetterFilter{}, func(l bus.Letter) error {
-		if uids[l.UID] {
-			letters = append(letters, l.Seq)
-		}
-		return nil
-	})
+	letters, err := a.lettersOf(ctx, id, uids)
 	if err != nil {
 		return done, err
 	}
@@ -76,13 +77,25 @@ func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err er
 	return done, nil
 }
 
+// lettersOf returns the dead letters of the jobs, and notes the uids of these.
+func (a *Admin) lettersOf(ctx context.Context, id string, uids map[string]bool) (letters []uint64, err error) {
+	err = a.letters(ctx, LetterFilter{}, func(l bus.Letter) error {
+		if uids[l.UID] || l.ID == id {
+			uids[l.UID] = true
+			letters = append(letters, l.Seq)
+		}
+		return nil
+	})
+	return letters, err
+}
+
 // eraseOpen cancels the jobs of this uid or id that are open, and notes their uids.
 func (a *Admin) eraseOpen(ctx context.Context, who, id string, uids map[string]bool, done *Erasure) error {
 	for {
 		report, err := a.cancelJob(ctx, who, id, true)
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, ErrFinal):
-			return nil
+			return a.eraseEnded(ctx, id, uids, done)
 		case err != nil:
 			return err
 		}
@@ -91,10 +104,43 @@ func (a *Admin) eraseOpen(ctx context.Context, who, id string, uids map[string]b
 	}
 }
 
+// eraseEnded removes the messages of jobs that have ended and that nobody has acked yet: an earlier
+// erasure may have been cut short.
+func (a *Admin) eraseEnded(ctx context.Context, id string, uids map[string]bool, done *Erasure) error {
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
+	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		return err
+	}
+	for {
+		m, err := a.stored(ctx, stream, id)
+		if err != nil {
+			return a.conn.Explain("look for job "+id, err)
+		}
+		if m == nil {
+			return nil
+		}
+		j := decodeStored(m, jobs.Epoch(stream.CachedInfo().Created))
+		record, _, err := a.lookUp(ctx, j.Ref)
+		if err != nil || !record.Final {
+			return err
+		}
+		if err := a.wipeFrom(ctx, stream, m.Sequence); err != nil {
+			return err
+		}
+		uids[j.UID] = true
+		done.Jobs++
+	}
+}
+
 // eventsOf returns the stored events that speak of the jobs, and notes the uids of these.
 func (a *Admin) eventsOf(ctx context.Context, id string, uids map[string]bool) (found []jetstream.RawStreamMsg, err error) {
+	return a.storedEvents(ctx, bus.EventsFilter(a.pool), func(data []byte) bool { return speaksOf(data, id, uids) })
+}
+
+// storedEvents returns the messages of DONE on filter that are chosen by their data.
+func (a *Admin) storedEvents(ctx context.Context, filter string, chosen func(data []byte) bool) (found []jetstream.RawStreamMsg, err error) {
 	for seq := uint64(1); ; {
-		messages, err := a.conn.ReadFrom(ctx, a.conn.Done(), bus.EventsFilter(a.pool), seq)
+		messages, err := a.conn.ReadFrom(ctx, a.conn.Done(), filter, seq)
 		if err != nil {
 			return nil, fmt.Errorf("read stored events: %w", err)
 		}
@@ -102,7 +148,7 @@ func (a *Admin) eventsOf(ctx context.Context, id string, uids map[string]bool) (
 			return found, nil
 		}
 		for _, m := range messages {
-			if speaksOf(m.Data, id, uids) {
+			if chosen(m.Data) {
 				found = append(found, *m)
 			}
 			seq = m.Sequence + 1
@@ -126,53 +172,15 @@ func speaksOf(data []byte, id string, uids map[string]bool) (found bool) {
 	return found
 }
 
-// redacted returns the event with the entries of the jobs reduced to uid, outcome and attempt. The
-// bytes of the others stay as they are.
-func redacted(data []byte, uids map[string]bool) ([]byte, error) {
-	var event struct {
-		Data struct {
-			Truncated bool              `json:"truncated"`
-			Jobs      []json.RawMessage `json:"jobs"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(data, &event); err != nil {
-		return nil, fmt.Errorf("decode completion event: %w", err)
-	}
-	for _, raw := range event.Data.Jobs {
-		var j jobs.EventJob
-		if err := json.Unmarshal(raw, &j); err != nil {
-			return nil, fmt.Errorf("decode an entry of a completion event: %w", err)
-		}
-		if !uids[j.UID] {
-			continue
-		}
-		rest, err := json.Marshal(struct {
-			UID     string       `json:"uid"`
-			Outcome jobs.Outcome `json:"outcome"`
-			Attempt int          `json:"attempt"`
-			Erased  bool         `json:"erased"`
-		}{j.UID, j.Outcome, j.Attempt, true})
-		if err != nil {
-			return nil, fmt.Errorf("encode an erased entry: %w", err)
-		}
-		data = bytes.Replace(data, raw, rest, 1)
-	}
-	if !event.Data.Truncated {
-		data = bytes.Replace(data, []byte(`,"counts":`), []byte(`,"truncated":true,"counts":`), 1)
-	}
-	return data, nil
-}
-
 // rewrite puts the redacted event in the place of a stored one, with the lifetime that this had
 // left. A message that is only replaced stays readable on the disk, so the old one is overwritten
 // first; what is to come then is written down before.
-func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, uids map[string]bool) error {
-	data, err := redacted(m.Data, uids)
+func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, redact redaction, uids map[string]bool) error {
+	data, err := redact(m.Data, uids)
 	if err != nil {
 		return err
 	}
-	event, _ := readEvent(m.Subject, bus.EventPrefix, m.Sequence, m.Time, nil)
-	record := &nats.Msg{Subject: a.erasures(event.BatchID), Header: nats.Header{headerEventSubject: {m.Subject}}, Data: data}
+	record := &nats.Msg{Subject: a.erasures(m.Subject), Header: nats.Header{headerEventSubject: {m.Subject}}, Data: data}
 	for _, name := range []string{"Content-Type", "traceparent"} {
 		if value := m.Header.Get(name); value != "" {
 			record.Header.Set(name, value)
@@ -188,7 +196,7 @@ func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, uids map
 	}
 	ack, err := a.conn.JetStream().PublishMsg(ctx, record)
 	if err != nil {
-		return a.conn.Explain("write down what remains of event "+event.BatchID, err)
+		return a.conn.Explain("write down what remains of event "+m.Subject, err)
 	}
 	if err := a.wipe(ctx, a.conn.Done(), m.Sequence); err != nil {
 		return err
@@ -196,8 +204,15 @@ func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, uids map
 	return a.restore(ctx, record, ack.Sequence)
 }
 
-// erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.<batch>.
-func (a *Admin) erasures(batch string) string { return "done.ledger." + a.pool + ".erase." + batch }
+// erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.<batch>,
+// for the event of a set done.ledger.<pool>.erase.set-<set>. event is its subject, or * for all.
+func (a *Admin) erasures(event string) string {
+	last := event[strings.LastIndexByte(event, '.')+1:]
+	if strings.HasPrefix(event, bus.SetEventPrefix) {
+		last = "set-" + last
+	}
+	return "done.ledger." + a.pool + ".erase." + last
+}
 
 // restore publishes the event that a record holds, unless it is there, and removes the record.
 func (a *Admin) restore(ctx context.Context, record *nats.Msg, seq uint64) error {

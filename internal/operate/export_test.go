@@ -1,5 +1,9 @@
 package operate
 
+import (
+	"context"
+)
+
 // MaxEarly is maxEarly.
 const MaxEarly = maxEarly
 
@@ -38,3 +42,18 @@ func (w Awaiter) Done() bool {
 
 // Forecast judges the room for events, see [Doctor].
 var Forecast = forecast
+
+// Redacted is redacted.
+var Redacted = redacted
+
+// EndWithoutRemoving cancels a job as a command does that dies before the job's message is removed.
+func (a *Admin) EndWithoutRemoving(ctx context.Context, id string) error {
+	return a.cancelling(ctx, "dead", func(ctx context.Context, c *canceller) error {
+		m, err := a.stored(ctx, c.stream, id)
+		if err != nil {
+			return err
+		}
+		j := decodeStored(m, c.epoch)
+		return c.commit(ctx, &j)
+	})
+}
