@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,9 @@ func TestAnUnreadLogDoesNotHoldUpTheDrain(t *testing.T) {
 
 func TestAHangUpDrains(t *testing.T) {
 	t.Parallel()
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP) // the children of a test under nohup would ignore it
+	t.Cleanup(func() { signal.Stop(hangUps) })
 	url := broker(t)
 	w := child(t, url, faulttest.StartRecorder(t, "billing"))
 	w.Signal(syscall.SIGHUP)
