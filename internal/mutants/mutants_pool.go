@@ -89,6 +89,14 @@ var ofPool = []mutant{
 		"internal/pool/fanout.go", "Free: f.Free, Group: f.NextGroup(n),", "Free: f.Free,", poolPkg,
 	},
 	{
+		"a service that refuses everybody costs attempts", "an outage costs no attempt and no job",
+		"internal/pool/fanout.go", "Free: f.Free, Group: f.NextGroup(n),", "Group: f.NextGroup(n),", sim,
+	},
+	{
+		"a mistake in the settings fails the jobs", "a mistake in the settings is nobody's job",
+		"internal/pool/fanout.go", "if f.Final {\n\t\treply.Status", "if f.Final || f.Misconfigured {\n\t\treply.Status", sim,
+	},
+	{
 		"calls ignore how large they may be", "one poison job costs its mates few attempts",
 		"internal/pool/fanout.go", "if !found || bound > 0 && len(parts[n]) >= bound {", "if !found {", poolPkg,
 	},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -21,13 +23,13 @@ import (
 // outageLength is how long the service is away.
 const outageLength = time.Hour
 
-// outage is a service that refuses connections until a moment. The client is the real one, with
-// its tries and its breaker, and dials a port that is closed.
+// outage is a service that is of no use until a moment: it refuses connections, or every request.
+// The client is the real one, with its tries and its breaker, and dials a real port.
 type outage struct {
 	pool.Service
 	client *client.Service
 	until  time.Time
-	// refused counts calls that met the closed port, held those that the breaker held back.
+	// refused counts calls that met the port, held those that the breaker or the pace held back.
 	refused, held *atomic.Int64
 }
 
@@ -36,10 +38,9 @@ func (o *outage) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 		return o.Service.Call(ctx, call)
 	}
 	result := o.client.Call(ctx, call)
-	switch result.Failure.Reason {
-	case jobs.ReasonRefused:
+	if f := result.Failure; f.Code != 0 || f.Reason == jobs.ReasonRefused {
 		o.refused.Add(1)
-	case jobs.ReasonBreakerOpen:
+	} else {
 		o.held.Add(1)
 	}
 	return result
@@ -56,15 +57,40 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestAnHourOfOutageBurnsNoAttempt: a service refuses connections for an hour, with the settings
-// that are the defaults. No job ends meanwhile, and each ends well afterwards: at its first attempt,
-// or at its second where other services have answered for it at the first.
+// refuser is the address of a service that answers every request by one status. It keeps no
+// connection: in a bubble, a goroutine that reads from one would stop the time.
+func refuser(t *testing.T, status int) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(status)
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// TestAnHourOfOutageBurnsNoAttempt: a service refuses connections for an hour, or every request with
+// 401 or 429, with the settings that are the defaults. No job ends meanwhile, and each ends well
+// afterwards: at its first attempt, or at its second where other services have answered for it at the
+// first.
 func TestAnHourOfOutageBurnsNoAttempt(t *testing.T) {
 	t.Parallel()
-	for _, c := range []outageCase{{jobs: 20, alone: true}, {jobs: 20}, {jobs: manyJobs, alone: true}} {
+	for _, c := range []outageCase{
+		{jobs: 20, alone: true},
+		{jobs: 20},
+		{jobs: manyJobs, alone: true},
+		{jobs: 20, alone: true, status: http.StatusUnauthorized},
+		{jobs: 20, status: http.StatusUnauthorized},
+		{jobs: 20, alone: true, status: http.StatusTooManyRequests},
+		{jobs: 20, status: http.StatusTooManyRequests},
+	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
-			cfg, err := app.LoadRun([]string{"ROLLCALL_SERVICES=index=http://" + closedPort(t) + "/jobs"})
+			addr := closedPort(t)
+			if c.status != 0 {
+				addr = refuser(t, c.status)
+			}
+			cfg, err := app.LoadRun([]string{"ROLLCALL_SERVICES=index=http://" + addr + "/jobs"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,10 +100,11 @@ func TestAnHourOfOutageBurnsNoAttempt(t *testing.T) {
 }
 
 // outageCase is a number of jobs that wait for a service, which has the pool alone or is one of
-// three.
+// three. It answers by status, or refuses connections if that is 0.
 type outageCase struct {
-	jobs  int
-	alone bool
+	jobs   int
+	alone  bool
+	status int
 }
 
 func (c outageCase) outlast(t *testing.T, cfg app.Config) {

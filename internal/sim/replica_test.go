@@ -312,6 +312,12 @@ func (s service) Required() bool { return s.required }
 func (s service) Batched() bool  { return true }
 
 func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
+	result := s.answer(ctx, c)
+	s.r.world.learnt(c, &result)
+	return result
+}
+
+func (s service) answer(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
 		return jobs.CallResult{Tries: tries, Failure: &jobs.Failure{Reason: reason, Final: final, Code: code, Err: errors.New("simulated")}}
 	}
@@ -327,6 +333,9 @@ func (s service) Call(ctx context.Context, c *jobs.Call) jobs.CallResult {
 		if strings.HasPrefix(string(j.Body), kindPoison) {
 			s.r.kill()
 		}
+	}
+	if f := s.r.world.refusal(s.name); f != nil {
+		return jobs.CallResult{Tries: 1, Failure: f}
 	}
 	latency := s.r.dice.upTo(2 * time.Second)
 	if s.r.dice.bad(20) {

@@ -107,7 +107,7 @@ func (n *nemesis) torment(d time.Duration) {
 		n.replaceTheDead()
 		n.disaster()
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
-		switch n.dice.between(0, 9) {
+		switch n.dice.between(0, 10) {
 		case 0:
 			n.pick().kill()
 		case 1:
@@ -134,6 +134,8 @@ func (n *nemesis) torment(d time.Duration) {
 			}
 		case 7:
 			n.cancel()
+		case 8:
+			n.refuse()
 		default:
 			n.burst()
 		}

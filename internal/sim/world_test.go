@@ -45,6 +45,8 @@ type world struct {
 	// tallies are the subjects of pages that belong to sets.
 	tallies map[string]struct{}
 	broken  []string
+	// refusals are services that refuse everybody right now.
+	refusals refusals
 	// epoch of the job stream, which was created then.
 	epoch   string
 	created time.Time
@@ -73,7 +75,8 @@ type message struct {
 
 func newWorld(seed uint64) *world {
 	return &world{
-		epoch: jobs.Epoch(time.Now()), created: time.Now(), ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
+		refusals: newRefusals(),
+		epoch:    jobs.Epoch(time.Now()), created: time.Now(), ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
 		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
@@ -289,6 +292,7 @@ func (w *world) stored(data []byte) {
 	now := time.Now()
 	w.history.Events = append(w.history.Events, history.Event{Event: e, Stored: now})
 	for _, j := range e.Data.Jobs {
+		w.charged(&j)
 		for service, status := range j.Services {
 			if key := j.UID + " " + service; status == "ok" && w.okAt[key].IsZero() {
 				w.okAt[key] = now
