@@ -12,29 +12,19 @@ const hexDigits = "0123456789abcdef"
 // way to write it; <, > and & are left alone, the result is not for HTML.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
-				b = append(b, s[start:i]...)
-				b = append(b, "\ufffd"...)
-				start = i + 1
-			}
-			i += size
+	for {
+		n := plain([]byte(s))
+		b = append(b, s[:n]...)
+		if s = s[n:]; s == "" {
+			return append(b, '"')
+		}
+		if c := s[0]; c < utf8.RuneSelf {
+			b, s = appendEscape(b, c), s[1:]
 			continue
 		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		b = append(b, s[start:i]...)
-		b = appendEscape(b, c)
-		i++
-		start = i
+		r, size := utf8.DecodeRuneInString(s)
+		b, s = utf8.AppendRune(b, r), s[size:]
 	}
-	return append(append(b, s[start:]...), '"')
 }
 
 func appendEscape(b []byte, c byte) []byte {

@@ -132,7 +132,7 @@ func (s *scanner) string() bool {
 		case c < ' ':
 			return false
 		case c < utf8.RuneSelf:
-			s.i++
+			s.i += plain(s.b[s.i:])
 		default:
 			r, size := utf8.DecodeRune(s.b[s.i:])
 			if r == utf8.RuneError && size == 1 {

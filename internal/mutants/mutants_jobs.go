@@ -64,4 +64,8 @@ var ofJobs = []mutant{
 		"a call names jobs by another source", "every call for a job has the same source and id",
 		"internal/jobs/cloudevent.go", `b = appendField(b, "source", j.Source)`, `b = appendField(b, "source", j.Source+j.UID)`, wired,
 	},
+	{
+		"a backslash is taken for a plain byte", "a job's text reaches the services byte for byte",
+		"internal/jobs/plain.go", "return (w | control | quote | backslash) & high", "_ = backslash; return (w | control | quote) & high", pure,
+	},
 }
