@@ -146,8 +146,9 @@ func (s *Source) flush() {
 		return
 	}
 	waiting, epoch := s.settlements, s.binding.epoch
-	s.settlements = nil
+	s.settlements, s.spare = s.spare, nil
 	s.mu.Unlock()
+	defer s.keepSpare(waiting)
 	dropped := 0
 	for i := range waiting {
 		switch w := &waiting[i]; {
@@ -164,6 +165,14 @@ func (s *Source) flush() {
 		s.log.Warn().Int("settlements", dropped).Msg("settlements of a stream that is gone are dropped")
 	}
 	signal(s.wake)
+}
+
+// keepSpare keeps the memory of settlements that wait no longer for others.
+func (s *Source) keepSpare(sent []settlement) {
+	clear(sent)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare = sent[:0]
 }
 
 // renew keeps the leases of what has arrived and was not handed out yet, until ctx is done: a

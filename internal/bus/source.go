@@ -53,8 +53,9 @@ type Source struct {
 	lent    []jobs.Delivery
 	pulls   pulls
 	binding binding
-	// settlements wait until it is certain which stream they would reach.
-	settlements []settlement
+	// settlements wait until it is certain which stream they would reach; spare is the memory of
+	// those that waited before.
+	settlements, spare []settlement
 	// refusals and unanswered count the pulls in a row that the broker refused, and those that
 	// it did not answer at all. retry paces what follows from them.
 	refusals, unanswered int
@@ -210,7 +211,8 @@ func (s *Source) accept(m *nats.Msg) {
 	case !admitted:
 		signal(s.check)
 	case draining:
-		s.giveBack(&d)
+		back := d // a copy, so that a delivery which is handed out is none of the heap's
+		s.giveBack(&back)
 	case first:
 		signal(s.wake)
 	}
