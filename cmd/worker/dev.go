@@ -117,10 +117,12 @@ func (c *cli) devSettings(ctx context.Context, around *demo.Surroundings) ([]app
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasSuffix(first.Web.Addr, ":0") {
-		first.Web.Addr = freeAddr(ctx, first.Web.Addr) // it is printed before the replica listens
+	for _, addr := range []*string{&first.Web.Addr, &first.Web.PageAddr} {
+		if strings.HasSuffix(*addr, ":0") {
+			*addr = freeAddr(ctx, *addr) // it is printed before the replica listens
+		}
 	}
-	second, err := app.LoadRun(append(slices.Clip(env), "ROLLCALL_HTTP_ADDR="+demo.AnyPort))
+	second, err := app.LoadRun(append(slices.Clip(env), "ROLLCALL_HTTP_ADDR="+demo.AnyPort, "ROLLCALL_PAGE_ADDR="))
 	return []app.Config{first, second}, err
 }
 
@@ -140,7 +142,7 @@ func freeAddr(ctx context.Context, want string) string {
 
 // printPlayground prints what runs where, and what to try next.
 func (c *cli) printPlayground(around *demo.Surroundings, cfg app.Config) error {
-	p := playground{NATS: around.Server.URL(), Pages: "http://" + cfg.Web.Addr + "/", Services: map[string]string{}}
+	p := playground{NATS: around.Server.URL(), Pages: "http://" + cfg.Web.Page() + "/", Services: map[string]string{}}
 	for _, target := range cfg.Targets {
 		p.Services[target.Name] = target.URL
 	}

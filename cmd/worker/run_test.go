@@ -238,7 +238,7 @@ func TestMissingStreamsThatMayNotBeCreatedExitFour(t *testing.T) {
 func TestAStopBeforeTheBrokerAnswersIsClean(t *testing.T) {
 	t.Parallel()
 	w := start(t, "nats://127.0.0.1:1", []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")})
-	w.logged("serving health pages")
+	w.logged("serving pages")
 	w.stop()
 	if code := w.wait(); code != codeOK {
 		t.Errorf("exit %d, want 0", code)

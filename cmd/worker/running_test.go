@@ -103,7 +103,7 @@ func (w *running) logged(message string) map[string]any {
 // page asks the health server; 0 if nobody answers.
 func (w *running) page(path string) (code int, body string) {
 	w.t.Helper()
-	addr, ok := w.logged("serving health pages")["addr"].(string)
+	addr, ok := w.logged("serving pages")["addr"].(string)
 	if !ok {
 		w.t.Fatal("the log does not say where the health pages are")
 	}

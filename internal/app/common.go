@@ -22,7 +22,7 @@ func common(all []settings.Setting) map[string]string {
 // ownAffair reports whether the replicas of a pool may differ in a setting.
 func ownAffair(name string) bool {
 	switch name {
-	case "ROLLCALL_HTTP_ADDR", "ROLLCALL_LOG_LEVEL", "ROLLCALL_LOG_FORMAT", "ROLLCALL_ENSURE", "ROLLCALL_REPLICAS", "ROLLCALL_START":
+	case "ROLLCALL_HTTP_ADDR", "ROLLCALL_PAGE_ADDR", "ROLLCALL_LOG_LEVEL", "ROLLCALL_LOG_FORMAT", "ROLLCALL_ENSURE", "ROLLCALL_REPLICAS", "ROLLCALL_START":
 		return true
 	}
 	if !strings.HasPrefix(name, "ROLLCALL_SVC_") {

@@ -11,7 +11,6 @@ import (
 	"rollcall/internal/bus"
 	"rollcall/internal/operate"
 	"rollcall/internal/service"
-	"rollcall/internal/web"
 )
 
 // Doctor looks at everything that a replica with these settings depends on, see
@@ -32,14 +31,14 @@ func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, m
 }
 
 // ownFiles is how many files a replica has open besides connections to services and to its own
-// port: the log, the broker, the resolver, secrets that are read again, the runtime's own.
+// ports: the log, the broker, the resolver, secrets that are read again, the runtime's own.
 const ownFiles = 32
 
 // openFiles is how many files a replica with these settings has open when every connection that
 // it may make is in use. Where a service's concurrency is found by itself, twice that of the
 // default settings is expected.
 func (c Config) openFiles() int {
-	n := ownFiles + web.MaxConnections
+	n := ownFiles + c.Web.MaxConnections()
 	for _, target := range c.Targets {
 		switch concurrency := int(target.Config.Concurrency); {
 		case strings.HasPrefix(target.URL, "nats:"): // they share the connection to the broker

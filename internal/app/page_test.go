@@ -37,7 +37,7 @@ func join(t *testing.T, url, name string, service *faulttest.Recorder, env ...st
 			t.Logf("replica %s ended with %v", name, err)
 		}
 	}()
-	m := member{t: t, addr: addr, stop: func() { cancel(); <-ended }}
+	m := member{t: t, addr: cfg.Web.Page(), stop: func() { cancel(); <-ended }}
 	t.Cleanup(m.stop)
 	return m
 }
@@ -68,6 +68,31 @@ func (m member) until(what string, reached func(web.Status) bool) (s web.Status)
 		return reached(s)
 	})
 	return s
+}
+
+// TestThePageOfARunningReplicaHasAnAddressOfItsOwn: neither port serves what belongs to the other.
+func TestThePageOfARunningReplicaHasAnAddressOfItsOwn(t *testing.T) {
+	t.Parallel()
+	broker := devkittest.Start(t, devkit.Options{Dir: t.TempDir()})
+	health, page := fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t))
+	m := join(t, broker.URL(), "one", faulttest.StartRecorder(t, "billing"), "ROLLCALL_HTTP_ADDR="+health, "ROLLCALL_PAGE_ADDR="+page)
+	m.until("the replica is ready", func(s web.Status) bool { return s.Replica.Ready })
+	for url, want := range map[string]int{
+		health + "/readyz": http.StatusOK, health + "/metrics": http.StatusOK, health + "/": http.StatusNotFound, health + "/api/v1/status": http.StatusNotFound,
+		page + "/": http.StatusOK, page + "/api/v1/status": http.StatusOK, page + "/metrics": http.StatusNotFound, page + "/livez": http.StatusNotFound,
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil || response.StatusCode != want {
+			t.Errorf("%s: %d, %v; want %d", url, response.StatusCode, err, want)
+		}
+	}
 }
 
 func TestStatusListsTheOtherReplicasAndKeepsTheLastNumbersWithoutTheBroker(t *testing.T) {

@@ -121,12 +121,14 @@ func (r *replica) run(ctx context.Context) error {
 		return err
 	}
 	defer r.close("the export of traces", r.seen.tracing.Shutdown)
-	server, err := web.Listen(ctx, r.cfg.Web, web.Site(&r.health, r.seen.metrics.Handler(), r.seen))
-	if err != nil {
-		return err
+	for _, site := range r.cfg.Web.Sites(&r.health, r.seen.metrics.Handler(), r.seen) {
+		server, err := web.Listen(ctx, site)
+		if err != nil {
+			return err
+		}
+		r.inBackground(server.Run)
+		r.log.Info().Str("setting", site.Setting).Str("addr", server.Addr()).Bool("dashboard", site.People).Msg("serving pages")
 	}
-	r.inBackground(server.Run)
-	r.log.Info().Str("addr", server.Addr()).Msg("serving health pages")
 
 	conn, err := connect(ctx, r.cfg, r.opts, r.log)
 	if err != nil {

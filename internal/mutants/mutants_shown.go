@@ -15,6 +15,10 @@ var shown = []mutant{
 		"internal/web/connections.go", "if len(c.open) <= c.max {", "if true {", []string{"./internal/web", "-run", "Connections"},
 	},
 	{
+		"the page is served beside health and metrics though it has a port of its own", "what names jobs is served only where it should be",
+		"internal/web/server.go", "c.Addr, false, signals(p, metrics)}", "c.Addr, false, Everything(p, metrics, v)}", []string{"./internal/web", "./internal/app", "-run", "EachPath|OfItsOwn"},
+	},
+	{
 		"a foreign text becomes markup", "a text is never markup",
 		"internal/web/dashboard.go", `"html/template"`, `"text/template"`, []string{"./internal/web", "-run", "Markup"},
 	},

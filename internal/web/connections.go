@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// MaxConnections bounds the connections to our own port. Each costs about 20 KB, so all of
+// MaxConnections bounds the connections to one port of our own. Each costs about 20 KB, so all of
 // them together cost less than 3 MiB.
 const MaxConnections = 128
 

@@ -38,7 +38,7 @@ func site(t *testing.T, s web.Status, method, target, host, local string) *http.
 	r := httptest.NewRequestWithContext(ctx, method, target, nil)
 	r.Host = host
 	w := httptest.NewRecorder()
-	web.Site(fixed{alive: true, report: web.Report{Ready: true}}, metrics, shown{s}).ServeHTTP(w, r)
+	web.Everything(fixed{alive: true, report: web.Report{Ready: true}}, metrics, shown{s}).ServeHTTP(w, r)
 	return w.Result()
 }
 

@@ -3,6 +3,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,16 +14,51 @@ import (
 
 // Config is where to serve.
 type Config struct {
-	Addr string `envconfig:"ROLLCALL_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where to serve /livez, /readyz, /metrics and the dashboard; port 0 takes a free one"`
+	Addr     string `envconfig:"ROLLCALL_HTTP_ADDR" default:"127.0.0.1:8080" desc:"where to serve /livez, /readyz, /metrics and the dashboard; port 0 takes a free one"`
+	PageAddr string `envconfig:"ROLLCALL_PAGE_ADDR" desc:"where to serve the dashboard and /api instead, so that ROLLCALL_HTTP_ADDR has health and metrics only; empty = there too"`
 }
 
 // Validate returns all faults, joined.
 func (c Config) Validate() error {
+	var faults []error
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
-		return fmt.Errorf("ROLLCALL_HTTP_ADDR is %q: want host:port, for example 127.0.0.1:8080", c.Addr)
+		faults = append(faults, fmt.Errorf("ROLLCALL_HTTP_ADDR is %q: want host:port, for example 127.0.0.1:8080", c.Addr))
 	}
-	return nil
+	if _, port, err := net.SplitHostPort(c.PageAddr); c.PageAddr != "" && err != nil {
+		faults = append(faults, fmt.Errorf("ROLLCALL_PAGE_ADDR is %q: want host:port, for example 127.0.0.1:8081", c.PageAddr))
+	} else if c.PageAddr == c.Addr && port != "0" {
+		faults = append(faults, fmt.Errorf("ROLLCALL_PAGE_ADDR is %q, as is ROLLCALL_HTTP_ADDR: leave it out to serve everything there", c.PageAddr))
+	}
+	return errors.Join(faults...)
 }
+
+// Site is what is served at one address, and the setting that names it.
+type Site struct {
+	Setting, Addr string
+	// People means that the dashboard is there.
+	People  bool
+	Handler http.Handler
+}
+
+// Sites returns what is served where: health pages and metrics, and the dashboard with them or
+// apart.
+func (c Config) Sites(p Prober, metrics http.Handler, v Viewer) []Site {
+	if c.PageAddr == "" {
+		return []Site{{"ROLLCALL_HTTP_ADDR", c.Addr, true, Everything(p, metrics, v)}}
+	}
+	return []Site{{"ROLLCALL_HTTP_ADDR", c.Addr, false, signals(p, metrics)}, {"ROLLCALL_PAGE_ADDR", c.PageAddr, true, pages(v)}}
+}
+
+// MaxConnections is how many connections the sites have at most.
+func (c Config) MaxConnections() int {
+	if c.PageAddr == "" {
+		return MaxConnections
+	}
+	return 2 * MaxConnections
+}
+
+// Page is the address of the dashboard.
+func (c Config) Page() string { return cmp.Or(c.PageAddr, c.Addr) }
 
 // The limits of a server that may stand on an open port: a slow client, or one that sends
 // headers without end, costs one connection for these seconds, and no more.
@@ -40,15 +76,15 @@ type Server struct {
 	http     http.Server
 }
 
-// Listen takes the address and returns a server that serves handler once Run is called.
-func Listen(ctx context.Context, c Config, handler http.Handler) (*Server, error) {
+// Listen takes the address of a site and returns a server that serves it once Run is called.
+func Listen(ctx context.Context, s Site) (*Server, error) {
 	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", c.Addr)
+	listener, err := lc.Listen(ctx, "tcp", s.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("serve health pages: %w; choose another ROLLCALL_HTTP_ADDR, port 0 takes a free one", err)
+		return nil, fmt.Errorf("serve the worker's own pages: %w; choose another %s, port 0 takes a free one", err, s.Setting)
 	}
 	return &Server{listener: listener, http: http.Server{
-		Handler:           handler,
+		Handler:           s.Handler,
 		ReadTimeout:       readTimeout,
 		ReadHeaderTimeout: readTimeout,
 		WriteTimeout:      writeTimeout,

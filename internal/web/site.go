@@ -18,14 +18,31 @@ var assets embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
-// Site serves everything that a worker shows: the health pages of [Handler], /metrics, the
+// Everything serves all that a worker shows: the health pages of [Handler], /metrics, the
 // dashboard at / and the same as JSON at /api/v1/status. All of it is read-only.
-func Site(p Prober, metrics http.Handler, v Viewer) http.Handler {
+func Everything(p Prober, metrics http.Handler, v Viewer) http.Handler {
+	mux := pages(v)
+	addSignals(mux, p, metrics)
+	return mux
+}
+
+// signals serves what machines ask for.
+func signals(p Prober, metrics http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
+	addSignals(mux, p, metrics)
+	return mux
+}
+
+func addSignals(mux *http.ServeMux, p Prober, metrics http.Handler) {
 	health := Handler(p)
 	mux.Handle("/livez", health)
 	mux.Handle("/readyz", health)
 	mux.Handle("GET /metrics", metrics)
+}
+
+// pages serves what people look at.
+func pages(v Viewer) *http.ServeMux {
+	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", guard(newDashboard(v)))
 	mux.Handle("GET /api/v1/status", guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := json.MarshalIndent(v.Status(r.Context()), "", "  ")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -104,7 +105,7 @@ func TestOnlyGet(t *testing.T) {
 // serve runs a server until the test ends and returns its address.
 func serve(t *testing.T, h http.Handler) (addr string, stop func() error) {
 	t.Helper()
-	s, err := web.Listen(t.Context(), web.Config{Addr: "127.0.0.1:0"}, h)
+	s, err := web.Listen(t.Context(), web.Site{Addr: "127.0.0.1:0", Handler: h})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,14 +200,57 @@ func TestTakenPortNamesTheSetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, err = web.Listen(t.Context(), web.Config{Addr: taken.Addr().String()}, nil)
-	if err == nil || !strings.Contains(err.Error(), "ROLLCALL_HTTP_ADDR") {
-		t.Errorf("got %v; want an error that names the setting", err)
+	addr := taken.Addr().String()
+	for _, site := range (web.Config{Addr: addr, PageAddr: addr}).Sites(fixed{}, http.NotFoundHandler(), shown{}) {
+		if _, err = web.Listen(t.Context(), site); err == nil || !strings.Contains(err.Error(), site.Setting) {
+			t.Errorf("got %v; want an error that names %s", err, site.Setting)
+		}
+	}
+}
+
+// TestEachPathIsServedWhereItShouldBe: with an address of their own, pages and API are there and
+// nowhere else, and so are health and metrics.
+func TestEachPathIsServedWhereItShouldBe(t *testing.T) {
+	t.Parallel()
+	forPeople := map[string]bool{
+		"/": true, "/api/v1/status": true, "/assets/dashboard.css": true, "/assets/dashboard.js": true, "/assets/icon.svg": true,
+		"/livez": false, "/readyz": false, "/metrics": false,
+	}
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "rollcall_build_info 1\n") })
+	sites := func(c web.Config) []web.Site {
+		return c.Sites(fixed{alive: true, report: web.Report{Ready: true}}, metrics, shown{})
+	}
+	status := func(s web.Site, path string) int {
+		w := httptest.NewRecorder()
+		s.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return w.Code
+	}
+	together, apart := sites(web.Config{Addr: ":8080"}), sites(web.Config{Addr: ":8080", PageAddr: ":8081"})
+	if len(together) != 1 || len(apart) != 2 || apart[0].Addr != ":8080" || apart[1].Addr != ":8081" {
+		t.Fatalf("together: %+v; apart: %+v", together, apart)
+	}
+	for path, people := range forPeople {
+		health, page := http.StatusOK, http.StatusNotFound
+		if people {
+			health, page = page, health
+		}
+		if got := [3]int{status(together[0], path), status(apart[0], path), status(apart[1], path)}; got != [3]int{http.StatusOK, health, page} {
+			t.Errorf("%s: together %d, with health and metrics %d, with the page %d", path, got[0], got[1], got[2])
+		}
 	}
 }
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
+	for page, ok := range map[string]bool{"": true, "127.0.0.1:8081": true, "127.0.0.1:8080": false, "8081": false} {
+		err := web.Config{Addr: "127.0.0.1:8080", PageAddr: page}.Validate()
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "ROLLCALL_PAGE_ADDR") {
+			t.Errorf("page address %q: %v", page, err)
+		}
+	}
+	if err := (web.Config{Addr: "127.0.0.1:0", PageAddr: "127.0.0.1:0"}).Validate(); err != nil {
+		t.Errorf("two free ports: %v", err)
+	}
 	for addr, ok := range map[string]bool{"127.0.0.1:8080": true, ":0": true, "[::1]:80": true, "8080": false, "localhost": false, "": false} {
 		err := web.Config{Addr: addr}.Validate()
 		if (err == nil) != ok {

@@ -73,7 +73,7 @@ func (d *desk) start() {
 	}
 	d.addr = listener.Addr().String()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "up 1\n") })
-	d.server = httptest.NewUnstartedServer(web.Site(d, metrics, d))
+	d.server = httptest.NewUnstartedServer(web.Everything(d, metrics, d))
 	d.server.Listener.Close()
 	d.server.Listener = listener
 	d.server.Start()

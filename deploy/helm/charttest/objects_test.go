@@ -259,3 +259,34 @@ func TestKedaOwnsTheNumberOfReplicas(t *testing.T) {
 		t.Error("without KEDA nobody says how many replicas")
 	}
 }
+
+func TestThePageHasAPortAndGuestsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for example, apart := range map[string]bool{"minimal": false, "full": true} {
+		all := objects(t, example)
+		container := all["Deployment"].(*apps.Deployment).Spec.Template.Spec.Containers[0]
+		ports := map[string]string{}
+		for _, p := range container.Ports {
+			ports[p.Name] = fmt.Sprintf(":%d", p.ContainerPort)
+		}
+		cfg, err := app.LoadRun(environment(t, container))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Web.Addr != ports["http"] || cfg.Web.PageAddr != ports["page"] || (ports["page"] != "") != apart {
+			t.Errorf("%s: ports %v, settings %+v", example, ports, cfg.Web)
+		}
+		guests := map[string]string{} // by the port that they may ask
+		for _, rule := range all["NetworkPolicy"].(*networking.NetworkPolicy).Spec.Ingress {
+			for _, from := range rule.From {
+				guests[rule.Ports[0].Port.StrVal] += from.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]
+			}
+		}
+		if apart && (guests["http"] != "monitoring" || guests["page"] != "operators") {
+			t.Errorf("%s: who may ask which port: %v", example, guests)
+		}
+	}
+	if got := objects(t, "full")["PodMonitor"].(*monitoring.PodMonitor).Spec.PodMetricsEndpoints[0].Port; *got != "http" {
+		t.Errorf("Prometheus asks port %q", *got)
+	}
+}

@@ -71,6 +71,10 @@ setting of one, in settings or in a Secret, is a fault where no service has that
   value: "false"
 - name: ROLLCALL_HTTP_ADDR
   value: {{ printf ":%v" .Values.port | quote }}
+{{- if .Values.pagePort }}
+- name: ROLLCALL_PAGE_ADDR
+  value: {{ printf ":%v" .Values.pagePort | quote }}
+{{- end }}
 - name: ROLLCALL_DRAIN_TIMEOUT
   value: {{ printf "%vs" .Values.drainSeconds | quote }}
 - name: GOMEMLIMIT
