@@ -45,7 +45,7 @@ func TestADeadLetterIsTheJobAndWhatBecameOfIt(t *testing.T) {
 	want := map[string][]string{
 		"Tenant-Id": {"acme"}, "Nats-Msg-Id": {uid + "." + event.ID},
 		"Rollcall-Reason": {"no such account"}, "Rollcall-Outcome": {"failed"}, "Rollcall-Attempts": {"1"},
-		"Rollcall-Service": {"billing"}, "Rollcall-Batch": {event.ID}, "Rollcall-Uid": {uid},
+		"Rollcall-Service": {"billing"}, "Rollcall-Batch": {event.ID}, "Rollcall-Uid": {uid}, "Rollcall-Id": {"order-42"},
 		"Rollcall-Subject": {"jobs.mail"}, "Rollcall-Failed-At": {at},
 	}
 	got := map[string][]string(m.Header)
