@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"rollcall/internal/faulttest"
+	"rollcall/internal/operate"
 )
 
 // shippedUsers are those of deploy/nats/nats-server.conf.
@@ -115,5 +116,24 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestOperatorsEraseAMemberUnderTheLock: under the shipped configuration an erasure reaches the event
+// of the set too, which has to be published anew once the old one is gone.
+func TestOperatorsEraseAMemberUnderTheLock(t *testing.T) {
+	t.Parallel()
+	url, billing := locked(t), faulttest.StartRecorder(t, "billing")
+	billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
+	ops := as(url, billing.URL(), "ops")
+	wants(t, worker(t, ops, "setup"), codeOK)
+	replica := start(t, url, []*faulttest.Recorder{billing}, as(url, billing.URL(), "worker")...)
+	replica.logged("ready")
+	wants(t, worker(t, ops, "publish", "jobs.row", "{}", "--id", "ann-1", "--header", "Rollcall-Set:import", "--header", "Rollcall-Set-Size:1"), codeOK)
+	wants(t, worker(t, ops, "set", "wait", "import", "--timeout", limit.String()), codeFailed, "failed")
+	wants(t, worker(t, ops, "erase", "ann-1", "--yes"), codeOK)
+	got := worker(t, ops, "set", "show", "import", "-o", "json")
+	if report := decode[operate.SetReport](t, got); got.code != codeOK || len(report.Failed) != 1 || !report.Failed[0].Erased {
+		t.Errorf("exit %d: %+v", got.code, report)
 	}
 }

@@ -31,7 +31,7 @@ func TestNobodyCanDoMore(t *testing.T) {
 			"$JS.API.CONSUMER.CREATE.JOBS.mine", "$JS.API.CONSUMER.DELETE.JOBS.default", "$JS.API.CONSUMER.CREATE.DEAD.mine",
 			"$JS.API.DIRECT.GET.OTHER", "$JS.API.CONSUMER.PAUSE.JOBS.default", "_INBOX.producer.x",
 		},
-		"ops": {"due.x", "done.sets.default.succeeded.forged", "dead.default.jobs.x", "batches.default.succeeded.forged", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"},
+		"ops": {"due.x", "done.other", "dead.default.jobs.x", "batches.default.succeeded.forged", "$SYS.REQ.SERVER.PING", "_INBOX.worker.x"},
 	} {
 		for _, subject := range subjects {
 			t.Run(user+" publishes to "+subject, func(t *testing.T) {

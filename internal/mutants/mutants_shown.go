@@ -63,6 +63,10 @@ var shown = []mutant{
 		"internal/operate/erase.go", "return a.eraseEnded(ctx, id, uids, done)", "return nil", asked,
 	},
 	{
+		"an event is removed that may not be published anew", "an erasure loses nobody's record",
+		"internal/operate/erase.go", "if err := a.mayPublish(ctx, m.Subject); err != nil {", "if err := error(nil); err != nil {", asked,
+	},
+	{
 		"a denial ends no wait", "a missing right is named",
 		"internal/bus/denials.go", "h.end(fmt.Errorf(", "_ = error(fmt.Errorf(", []string{"./cmd/worker", "-run", "EveryCommand"},
 	},

@@ -180,6 +180,9 @@ func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, redact r
 	if err != nil {
 		return err
 	}
+	if err := a.mayPublish(ctx, m.Subject); err != nil {
+		return err
+	}
 	record := &nats.Msg{Subject: a.erasures(m.Subject), Header: nats.Header{headerEventSubject: {m.Subject}}, Data: data}
 	for _, name := range []string{"Content-Type", "traceparent"} {
 		if value := m.Header.Get(name); value != "" {
@@ -202,6 +205,16 @@ func (a *Admin) rewrite(ctx context.Context, m *jetstream.RawStreamMsg, redact r
 		return err
 	}
 	return a.restore(ctx, record, ack.Sequence)
+}
+
+// mayPublish returns why an event could not be published again, before the old one is removed. The
+// server refuses what it is sent, since it is meant for a stream that is not there.
+func (a *Admin) mayPublish(ctx context.Context, subject string) error {
+	_, err := a.conn.JetStream().Publish(ctx, subject, nil, jetstream.WithExpectStream(nobodysStream))
+	if errors.As(err, new(*jetstream.APIError)) {
+		return nil
+	}
+	return a.conn.Explain("publish event "+subject+" anew", err)
 }
 
 // erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.<batch>,

@@ -1,11 +1,16 @@
 package operate_test
 
 import (
+	"bytes"
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 )
 
@@ -34,5 +39,36 @@ func TestErase_RemovesAJobThatAnEarlierErasureOnlyEnded(t *testing.T) {
 	}
 	if _, err := admin.Erase(t.Context(), "operator", "ann-1"); !errors.Is(err, operate.ErrNotFound) {
 		t.Errorf("a second time: %v, want %v", err, operate.ErrNotFound)
+	}
+}
+
+// TestErase_RemovesNoEventThatItMayNotPublishAnew: a right is missing, which shows before anything is
+// lost.
+func TestErase_RemovesNoEventThatItMayNotPublishAnew(t *testing.T) {
+	t.Parallel()
+	root, user := restricted(t, []string{"$JS.API.>", "done.batches.test.*.*", "done.ledger.test.>", "$SRV.>", "rollcall.>"}, ">")
+	event := jobs.NewSetEvent(pool, "import", jobs.SetTally{Size: 1, Counts: jobs.SetCounts{Total: 1, Failed: 1}, Failed: []jobs.SetFailure{
+		{ID: "ann-1", UID: "e.1", Outcome: jobs.Failed, Reason: "no such account"},
+	}}, jobs.SetFailed, time.Now())
+	data, err := event.Encode(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, subject := jetStream(t, root), bus.SetEventSubject(pool, jobs.SetFailed, "import")
+	if _, err := js.Publish(t.Context(), subject, data); err != nil {
+		t.Fatal(err)
+	}
+	heeding, stop := user.HeedSubject(t.Context(), "")
+	defer stop()
+	done, err := adminOf(user).Erase(heeding, "operator", "ann-1")
+	if err = bus.Refused(heeding, err); !errors.Is(err, bus.ErrDenied) || !strings.Contains(err.Error(), "publish done.sets.test") {
+		t.Errorf("Erase() = %+v, %v; want the right that is missing", done, err)
+	}
+	stream, err := js.Stream(t.Context(), "DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.GetLastMsgForSubject(t.Context(), subject); err != nil || !bytes.Equal(m.Data, data) {
+		t.Errorf("the event is %+v, %v; want it as it was", m, err)
 	}
 }
