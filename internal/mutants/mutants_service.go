@@ -50,4 +50,20 @@ var ofService = []mutant{
 		"the check takes any refusal of a signature for fine", "the check names what would turn a wrong secret into dead letters",
 		"internal/service/conformcases.go", "case f != nil && f.Misconfigured:\n\t\tc.note(check, sent, a, Good, \"\")\n\tcase f == nil && !hasFailed(a):", "case f != nil:\n\t\tc.note(check, sent, a, Good, \"\")\n\tcase f == nil && !hasFailed(a):", service,
 	},
+	{
+		"a permit is not given back", "a slow service costs no more than its own calls",
+		"internal/service/run.go", "\tdefer release()\n", "\t_ = release\n", service,
+	},
+	{
+		"a call is tried once more than it may be", "a service is not called more often than the settings say",
+		"internal/service/run.go", "n >= c.most", "n > c.most", service,
+	},
+	{
+		"the breaker sees no failure", "a broken service is left alone",
+		"internal/service/run.go", "\t\tc.breaker.RecordFailure()\n", "\t\tc.breaker.RecordSuccess()\n", service,
+	},
+	{
+		"a reply that comes with the time-out counts", "a time-out burns an attempt",
+		"internal/service/run.go", "if !clock.Stop() {", "if !clock.Stop() && replies == nil {", service,
+	},
 }

@@ -25,7 +25,7 @@
 //
 // # The order of the policies
 //
-// From the outside in, by failsafe-go:
+// From the outside in, with the parts of failsafe-go but not its executor, which costs as much as the rest of a call:
 //
 //  1. Breaker and pace are asked first: a call that would be refused waits for nothing and uses
 //     up no rate.

@@ -4,13 +4,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/adaptivelimiter"
 	"github.com/failsafe-go/failsafe-go/bulkhead"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/failsafe-go/failsafe-go/ratelimiter"
-	"github.com/failsafe-go/failsafe-go/retrypolicy"
-	"github.com/failsafe-go/failsafe-go/timeout"
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
@@ -75,19 +72,23 @@ type policies struct {
 	patience time.Duration
 	throttle *throttle
 	// last is the latest failure that came of a try.
-	last     *atomic.Pointer[fault]
-	life     *life
-	breaker  circuitbreaker.CircuitBreaker[result]
-	fixed    int
+	last    *atomic.Pointer[fault]
+	life    *life
+	breaker circuitbreaker.CircuitBreaker[result]
+	// most is how many tries a call has at most.
+	most int
+	// rate is nil where there is no limit. Of bulkhead and adaptive one is nil.
+	rate     ratelimiter.RateLimiter[result]
+	bulkhead bulkhead.Bulkhead[result]
 	adaptive adaptivelimiter.AdaptiveLimiter[result]
-	executor failsafe.Executor[result]
+	fixed    int
 	inside   *atomic.Int64 // calls that wait for a permit, are sent, or wait for the next try
 }
 
 func newPolicies(name string, cfg Config, deps Deps) policies {
 	p := policies{
 		name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, patience: cfg.Timeout / 2, throttle: new(throttle),
-		last: new(atomic.Pointer[fault]), life: new(life), fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
+		last: new(atomic.Pointer[fault]), life: new(life), most: cfg.Tries, fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
 	}
 	if cfg.Format != FormatBatch {
 		p.patience = queueTimeouts * cfg.Timeout
@@ -98,32 +99,17 @@ func newPolicies(name string, cfg Config, deps Deps) policies {
 		}
 		logBreaker(deps.Log, name, e, p.last.Load())
 	})
-	order := []failsafe.Policy[result]{newRetry(cfg, p.breaker)}
-	wait := p.patience
 	if cfg.Rate > 0 {
-		interval := max(time.Duration(float64(time.Second)/cfg.Rate), 1)
-		order = append(order, ratelimiter.NewSmoothBuilderWithMaxRate[result](interval).WithMaxWaitTime(wait).Build())
+		p.rate = ratelimiter.NewSmoothWithMaxRate[result](max(time.Duration(float64(time.Second)/cfg.Rate), 1))
 	}
 	if cfg.Concurrency == Auto {
 		p.adaptive = adaptivelimiter.NewBuilder[result]().WithLimits(autoMin, autoMax, autoStart).
 			WithRecentWindow(autoWindow, autoMaxWindow, autoSamples).WithRecentQuantile(autoQuantile).
-			WithBaselineWindow(autoBaseline).WithMaxWaitTime(wait).Build()
-		order = append(order, p.adaptive)
+			WithBaselineWindow(autoBaseline).Build()
 	} else {
-		order = append(order, bulkhead.NewBuilder[result](uint(cfg.Concurrency)).WithMaxWaitTime(wait).Build())
+		p.bulkhead = bulkhead.New[result](uint(cfg.Concurrency))
 	}
-	p.executor = failsafe.With(append(order, p.breaker, timeout.New[result](cfg.Timeout))...)
 	return p
-}
-
-func newRetry(cfg Config, breaker circuitbreaker.CircuitBreaker[result]) retrypolicy.RetryPolicy[result] {
-	return retrypolicy.NewBuilder[result]().
-		WithMaxAttempts(cfg.Tries).
-		ReturnLastFailure().
-		HandleIf(func(_ result, err error) bool { return retryable(err) && !holdsBack(breaker) }).
-		WithDelayFunc(func(exec failsafe.ExecutionAttempt[result]) time.Duration {
-			return delayBefore(exec.Retries()+1, exec.LastError())
-		}).Build()
 }
 
 func newBreaker(cfg Config, maxAttempts int, changed func(circuitbreaker.StateChangedEvent)) circuitbreaker.CircuitBreaker[result] {
@@ -138,7 +124,6 @@ func newBreaker(cfg Config, maxAttempts int, changed func(circuitbreaker.StateCh
 		WithFailureRateThreshold(breakerRate, uint(calls), max(breakerWindow, breakerSpan*cfg.Timeout)).
 		WithSuccessThreshold(breakerProbes).
 		WithDelay(breakerDelay).WithJitterFactor(breakerJitter).
-		HandleIf(func(_ result, err error) bool { return tripsBreaker(err) }).
 		OnStateChanged(changed).Build()
 }
 

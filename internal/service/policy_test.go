@@ -146,6 +146,20 @@ func TestTriesStayInTheirBudget(t *testing.T) {
 
 // TestNineteenWaitingForAPermitIsBounded: a hanging service fills its bulkhead,
 // and further calls to it neither wait for ever nor count as attempts.
+func TestAReplyThatComesAfterTheTimeOutIsTooLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config()
+		cfg.Tries = 1
+		s := service.NewFake(cfg, deps(), answers(cfg.Timeout+time.Millisecond))
+		want{reason: jobs.ReasonTimeout, tries: 1}.check(t, s.Call(t.Context(), call(1)))
+		s = service.NewFake(cfg, deps(), answers(cfg.Timeout-time.Millisecond))
+		if r := s.Call(t.Context(), call(1)); r.Failure != nil {
+			t.Errorf("a reply a moment before the time-out: %v", r.Failure)
+		}
+	})
+}
+
 func TestNineteenWaitingForAPermitIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -8,17 +8,19 @@ import (
 	"slices"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/failsafe-go/failsafe-go/ratelimiter"
-	"github.com/failsafe-go/failsafe-go/timeout"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
+
+// errTimeout ends a try whose time is over.
+var errTimeout = errors.New("the time-out of the try")
 
 // retryable decides whether a failed try is repeated within its call.
 func retryable(err error) bool {
-	if errors.Is(err, timeout.ErrExceeded) {
+	if errors.Is(err, errTimeout) {
 		return true
 	}
 	f, ok := errors.AsType[*jobs.Failure](err)
@@ -39,7 +41,7 @@ func retryable(err error) bool {
 // reply or a throttling comes from a living service, and a local shortage says nothing about the
 // service.
 func tripsBreaker(err error) bool {
-	if errors.Is(err, timeout.ErrExceeded) {
+	if errors.Is(err, errTimeout) {
 		return true
 	}
 	f, ok := errors.AsType[*jobs.Failure](err)
@@ -78,12 +80,12 @@ func (p *policies) run(ctx context.Context, s *Service, r *request) jobs.CallRes
 		return jobs.CallResult{Failure: p.throttled(wait)}
 	}
 	c := conversation{policies: p, service: s, request: r, ctx: ctx}
-	replies, err := p.executor.WithContext(ctx).GetWithExecution(c.try)
+	replies, err := c.converse()
 	if err == nil {
 		return jobs.CallResult{Replies: replies, Tries: c.tries, Repeats: max(c.tries-1, 0)}
 	}
 	failed := *p.failure(ctx, err, c.last)
-	late := c.last == nil && errors.Is(err, timeout.ErrExceeded) // the reply came with the time-out
+	late := c.last == nil && errors.Is(err, errTimeout) // the reply came with the time-out
 	failed.Free = !c.burnt && !late
 	return jobs.CallResult{Failure: &failed, Tries: c.tries, Repeats: max(c.tries-1, 0)}
 }
@@ -100,12 +102,78 @@ type conversation struct {
 	last  *jobs.Failure
 }
 
+// converse makes tries until one is answered or no further one is worth it.
+func (c *conversation) converse() ([]jobs.Reply, error) {
+	for n := 1; ; n++ {
+		replies, err := c.admitted()
+		if err == nil || n >= c.most || !retryable(err) || holdsBack(c.breaker) {
+			return replies, err
+		}
+		if err := retry.Wait(c.ctx, delayBefore(n, err)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// admitted makes one try once the rate, a permit and the breaker allow it, and tells the breaker
+// what came of it.
+func (c *conversation) admitted() ([]jobs.Reply, error) {
+	if c.rate != nil {
+		if err := c.rate.AcquirePermitWithMaxWait(c.ctx, c.patience); err != nil {
+			return nil, err
+		}
+	}
+	release, err := c.permit(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if !c.breaker.TryAcquirePermit() {
+		return nil, circuitbreaker.ErrOpen
+	}
+	replies, err := c.inTime()
+	if tripsBreaker(err) {
+		c.breaker.RecordFailure()
+	} else {
+		c.breaker.RecordSuccess()
+	}
+	return replies, err
+}
+
+// permit waits for a permit to make a try. The returned function gives it back.
+func (p *policies) permit(ctx context.Context) (release func(), err error) {
+	if p.adaptive == nil {
+		return p.bulkhead.ReleasePermit, p.bulkhead.AcquirePermitWithMaxWait(ctx, p.patience)
+	}
+	permit, err := p.adaptive.AcquirePermitWithMaxWait(ctx, p.patience)
+	return func() {
+		if ctx.Err() != nil {
+			permit.Drop() // how long it took is our doing
+		} else {
+			permit.Record()
+		}
+	}, err
+}
+
+// inTime makes one try that is cut at the time-out. A reply that comes with it is too late.
+func (c *conversation) inTime() ([]jobs.Reply, error) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	// Not by a deadline of the context, which dialling would share out over the addresses of a host.
+	clock := time.AfterFunc(c.timeout, cancel)
+	replies, err := c.try(ctx)
+	if !clock.Stop() {
+		return nil, errTimeout
+	}
+	return replies, err
+}
+
 // try performs one try inside all policies.
-func (c *conversation) try(exec failsafe.Execution[result]) (result, error) {
+func (c *conversation) try(ctx context.Context) ([]jobs.Reply, error) {
 	c.tries++
 	sent := time.Now()
 	probe := !c.breaker.IsClosed() && !c.life.shown(sent)
-	replies, failure := c.service.attempt(exec.Context(), c.request)
+	replies, failure := c.service.attempt(ctx, c.request)
 	if failure == nil {
 		c.last = nil
 		c.throttle.easy()
@@ -122,7 +190,7 @@ func (c *conversation) try(exec failsafe.Execution[result]) (result, error) {
 		c.last = c.policies.failure(c.ctx, c.ctx.Err(), nil) // given up by us: no word on the service
 		return nil, c.last
 	}
-	if exec.Context().Err() != nil && failure.Code == 0 && failure.Reason == jobs.ReasonTimeout {
+	if ctx.Err() != nil && failure.Code == 0 && failure.Reason == jobs.ReasonTimeout {
 		failure.Err = c.tooSlow(failure.Err)
 	}
 	c.burnt = c.burnt || !probe && burns(failure)
@@ -166,7 +234,7 @@ func (p *policies) failure(ctx context.Context, err error, last *jobs.Failure) *
 		// A time-out of the try, or a policy that refused a further one: why there had to be one
 		// says more.
 		return last
-	case errors.Is(err, timeout.ErrExceeded):
+	case errors.Is(err, errTimeout):
 		return &jobs.Failure{Reason: jobs.ReasonTimeout, Err: p.tooSlow(nil)}
 	case errors.Is(err, circuitbreaker.ErrOpen):
 		return p.heldBack()
