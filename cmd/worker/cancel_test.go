@@ -107,6 +107,26 @@ func TestCancel_ADelayedJob(t *testing.T) {
 	}
 }
 
+// A broker that crashes may take what is in LATER for new.
+func TestCancel_AJobThatWasDelayedHasLeftLater(t *testing.T) {
+	t.Parallel()
+	env := prepared(t)
+	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "mail-1", "--delay", "1s"), codeOK)
+	js := streams(t, strings.TrimPrefix(env[0], "NATS_URL="))
+	left := func(name string) uint64 {
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream.CachedInfo().State.Msgs
+	}
+	faulttest.Until(t, limit, "the job is due", func() bool { return left("JOBS") == 1 })
+	wants(t, worker(t, env, "cancel", "mail-1"), codeOK)
+	if jobs, later := left("JOBS"), left("LATER"); jobs != 0 || later != 0 {
+		t.Errorf("%d jobs and %d messages of delayed ones are left", jobs, later)
+	}
+}
+
 func TestCancel_EveryOpenMemberOfASet(t *testing.T) {
 	t.Parallel()
 	url := broker(t)

@@ -36,8 +36,11 @@ type settlement struct {
 	body         []byte
 }
 
-// Ack implements pool.Settler.
-func (s *Source) Ack(done ...*jobs.Delivery) error { return s.respond(done, "ack", s.bodies.ack) }
+// Ack implements pool.Settler. The ack of a job that was delayed goes a moment later, see
+// [dueAcks].
+func (s *Source) Ack(done ...*jobs.Delivery) error {
+	return s.respond(s.holdDue(done), "ack", s.bodies.ack)
+}
 
 // Nak implements pool.Settler. The delay is the server's business (server/consumer.go,
 // processNak): the job stays pending until it is due. While draining it is no shorter than

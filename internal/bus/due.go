@@ -59,11 +59,21 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	if err != nil || entered == 0 || entered == s.swept {
 		return 0, err
 	}
-	purged, err = s.conn.purge(ctx, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
-	if err != nil {
-		return 0, fmt.Errorf("sweep %s: %w", StreamLater, err)
+	if purged, err = s.conn.sweepDue(ctx, entered); err == nil {
+		s.swept = entered
 	}
-	s.swept = entered
+	return purged, err
+}
+
+// sweepDue removes what was due from LATER, up to a sequence that has entered the job stream. The
+// error wraps [ErrDenied] if the user has no right to.
+func (c *Conn) sweepDue(ctx context.Context, entered uint64) (purged uint64, err error) {
+	ctx, stop := c.Heed(ctx, "STREAM.PURGE."+StreamLater)
+	defer stop()
+	purged, err = c.purge(ctx, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
+	if err != nil {
+		return 0, fmt.Errorf("sweep %s: %w", StreamLater, Refused(ctx, err))
+	}
 	return purged, nil
 }
 

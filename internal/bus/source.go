@@ -56,6 +56,8 @@ type Source struct {
 	// settlements wait until it is certain which stream they would reach; spare is the memory of
 	// those that waited before.
 	settlements, spare []settlement
+	// due are acks of delayed jobs.
+	due dueAcks
 	// refusals and unanswered count the pulls in a row that the broker refused, and those that
 	// it did not answer at all. retry paces what follows from them.
 	refusals, unanswered int
@@ -72,6 +74,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 		next:  conn.NextSubject(setup.streams.Stream, setup.pool),
 		inbox: conn.nc.NewInbox() + ".",
 		wake:  make(chan struct{}, 1), check: make(chan struct{}, 1),
+		due:  dueAcks{wake: make(chan struct{}, 1)},
 		draw: rand.IntN, bodies: newBodies(), binding: newBinding(),
 		retry: retry.Backoff{Lo: minRebind, Hi: maxRebind}, pulls: pulls{window: window{size: firstWindow}},
 	}
@@ -86,6 +89,7 @@ func NewSource(conn *Conn, setup *Setup, log zerolog.Logger) *Source {
 func (s *Source) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { s.renew(ctx) })
+	parts.Go(func() { s.sweepDue(ctx) })
 	s.watch(ctx)
 	parts.Wait()
 	return nil
@@ -254,7 +258,7 @@ func (s *Source) Close(ctx context.Context) error {
 	for {
 		s.mu.Lock()
 		due := s.expire(time.Now())
-		waiting := len(s.settlements) > 0 || len(s.binding.held) > 0
+		waiting := len(s.settlements) > 0 || len(s.binding.held) > 0 || len(s.due.waiting) > 0 || s.due.sweeping
 		s.mu.Unlock()
 		if due.IsZero() && !waiting || s.wait(ctx, due) != nil || ctx.Err() != nil {
 			break
@@ -275,7 +279,7 @@ func (s *Source) Close(ctx context.Context) error {
 func (s *Source) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ready, s.readyBytes, s.binding.held, s.settlements = nil, 0, nil, nil
+	s.ready, s.readyBytes, s.binding.held, s.settlements, s.due.waiting = nil, 0, nil, nil, nil
 }
 
 func signal(wake chan<- struct{}) {

@@ -128,4 +128,24 @@ var ofBus = []mutant{
 		"pulls ask for more than the link carries", "a slow link costs no repeated calls",
 		"internal/bus/pulls.go", "min(free, fits-p.jobs)", "free", []string{"./internal/bus", "-run", "SlowLink"},
 	},
+	{
+		"acks of delayed jobs do not wait", "a delayed job is done once, whatever the broker forgets",
+		"internal/bus/ack.go", "s.respond(s.holdDue(done), ", "s.respond(done, ", []string{"./internal/bus", "-run", "HasLeftLater"},
+	},
+	{
+		"a drain forgets the acks of delayed jobs", "a delayed job is done once, whatever the broker forgets",
+		"internal/bus/source.go", " || len(s.due.waiting) > 0 || s.due.sweeping", "", []string{"./internal/bus", "-run", "OnceTheAcks"},
+	},
+	{
+		"jobs of an older LATER sweep the new one", "every accepted job is final or still stored",
+		"internal/bus/dueacks.go", "d.Published.After(later.CachedInfo().Created)", "d.Published != later.CachedInfo().Created", []string{"./internal/bus", "-run", "OlderLater"},
+	},
+	{
+		"delayed jobs are never acked where LATER cannot be swept", "a job that is done leaves its stream",
+		"internal/bus/dueacks.go", "case errors.Is(err, ErrDenied):", "case false:", []string{"./internal/bus", "-run", "CannotBeSwept"},
+	},
+	{
+		"a cancelled job stays in LATER", "a job is cancelled or otherwise final, never both",
+		"internal/operate/cancel.go", "if err := c.conn.SweepDue(ctx, &j.Delivery);", "if err := error(nil);", []string{"./cmd/worker", "-run", "HasLeftLater"},
+	},
 }

@@ -239,6 +239,9 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
+	if err := c.conn.SweepDue(ctx, &j.Delivery); err != nil && !errors.Is(err, bus.ErrMissing) && !errors.Is(err, bus.ErrDenied) {
+		return c.conn.Explain("remove the cancelled job "+j.UID, err)
+	}
 	if c.erase {
 		return c.wipeFrom(ctx, c.stream, m.Sequence)
 	}

@@ -13,18 +13,25 @@ import (
 // clusterPatience allows for an election, which takes seconds on a busy machine.
 const clusterPatience = 2 * time.Minute
 
-// TestClusterLosesLeaders: three nodes; the leaders of JOBS, of DONE and of the consumer are
-// killed and paused in turn under load, then two nodes at once. Everything goes on by itself.
-func TestClusterLosesLeaders(t *testing.T) {
-	t.Parallel()
+// onThreeNodes sets a pool up on a cluster.
+func onThreeNodes(t *testing.T, services ...string) (*faulttest.Cluster, *faulttest.Scenario) {
+	t.Helper()
 	cluster := faulttest.StartCluster(t, 3)
-	s := faulttest.NewScenario(t, program, cluster.URLs(), []string{"billing", "search"})
+	s := faulttest.NewScenario(t, program, cluster.URLs(), services)
 	s.Env = s.Env.With("ROLLCALL_REPLICAS", "3")
 	faulttest.Until(t, clusterPatience, "streams with three replicas were created", func() bool {
 		_, err := s.Command(s.Env, "setup")
 		return err == nil
 	})
 	s.Setup()
+	return cluster, s
+}
+
+// TestClusterLosesLeaders: three nodes; the leaders of JOBS, of DONE and of the consumer are
+// killed and paused in turn under load, then two nodes at once. Everything goes on by itself.
+func TestClusterLosesLeaders(t *testing.T) {
+	t.Parallel()
+	cluster, s := onThreeNodes(t, "billing", "search")
 	workers := []*faulttest.Worker{s.Start(), s.Start()}
 	stop := s.Load.Start(100)
 	accepted := func() int { return len(s.Load.Accepted()) }

@@ -136,14 +136,7 @@ func TestSetsSurviveABrokerThatRestarts(t *testing.T) {
 // TestSetsSurviveLostLeaders: three nodes, and the leader of the ledger is killed under load.
 func TestSetsSurviveLostLeaders(t *testing.T) {
 	t.Parallel()
-	cluster := faulttest.StartCluster(t, 3)
-	s := faulttest.NewScenario(t, program, cluster.URLs(), []string{"billing", "search"})
-	s.Env = s.Env.With("ROLLCALL_REPLICAS", "3")
-	faulttest.Until(t, clusterPatience, "streams with three replicas were created", func() bool {
-		_, err := s.Command(s.Env, "setup")
-		return err == nil
-	})
-	s.Setup()
+	cluster, s := onThreeNodes(t, "billing", "search")
 	inSets(s)
 	s.Start()
 	s.Start()

@@ -1,0 +1,146 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"rollcall/internal/jobs"
+)
+
+// headerSourced is in what a stream has sourced: name and sequence of where it comes from, and
+// more. The server refuses it from a producer (stream.go, JSMessageSourceHdrNotAllowedErr).
+const headerSourced = "Nats-Stream-Source"
+
+// dueAcks are acks that wait until LATER is swept up to their jobs. The server keeps how far it has
+// sourced LATER in an index that it writes every two minutes, and finds what came after in the
+// messages of the job stream (filestore.go, recoverSourcesState). Where those are acked a crash
+// makes it source them once more, unless they have left LATER before.
+type dueAcks struct {
+	// waiting are deliveries without their bodies.
+	waiting []*jobs.Delivery
+	// sweeping reports that LATER is being swept for some that do not wait any more.
+	sweeping bool
+	wake     chan struct{}
+	// logged reports that the log has it that LATER cannot be swept.
+	logged bool
+}
+
+// laterSeq returns the sequence in LATER of a job that was delayed, 0 for any other.
+func laterSeq(d *jobs.Delivery) uint64 {
+	values := d.Header[headerSourced]
+	if len(values) == 0 {
+		return 0
+	}
+	rest, ok := strings.CutPrefix(values[0], StreamLater+" ")
+	if !ok {
+		return 0
+	}
+	text, _, _ := strings.Cut(rest, " ")
+	seq, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seq
+}
+
+// holdDue keeps the acks of delayed jobs back and returns the others. Those that find no place are
+// not sent: their jobs come back, and the ledger recognises them.
+func (s *Source) holdDue(done []*jobs.Delivery) (others []*jobs.Delivery) {
+	for i, d := range done {
+		seq := laterSeq(d)
+		switch {
+		case seq == 0 && others == nil:
+			continue
+		case seq == 0:
+			others = append(others, d)
+			continue
+		case others == nil:
+			others = append(make([]*jobs.Delivery, 0, len(done)), done[:i]...)
+		}
+		s.mu.Lock()
+		if len(s.due.waiting) < maxSettlements {
+			held := *d
+			held.Data = nil
+			s.due.waiting = append(s.due.waiting, &held)
+		}
+		s.mu.Unlock()
+		signal(s.due.wake)
+	}
+	if others == nil {
+		return done
+	}
+	return others
+}
+
+// sweepDue sweeps LATER for the acks that wait, and sends them, until ctx is done.
+func (s *Source) sweepDue(ctx context.Context) {
+	for {
+		select {
+		case <-s.due.wake:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		waiting := s.due.waiting
+		s.due.waiting, s.due.sweeping = nil, len(waiting) > 0
+		s.mu.Unlock()
+		s.settleDue(ctx, waiting)
+		s.mu.Lock()
+		s.due.sweeping = false
+		s.mu.Unlock()
+		signal(s.wake)
+	}
+}
+
+// settleDue sends acks once LATER is swept up to their jobs. Where it never will be they are
+// sent all the same; where the broker is away they are not, and the jobs come back.
+func (s *Source) settleDue(ctx context.Context, waiting []*jobs.Delivery) {
+	if len(waiting) == 0 {
+		return
+	}
+	err := s.conn.SweepDue(ctx, waiting...)
+	switch {
+	case err == nil, errors.Is(err, ErrMissing):
+	case errors.Is(err, ErrDenied):
+		if !s.due.logged {
+			s.due.logged = true
+			s.log.Warn().Err(err).Msg("delayed jobs that are done stay in LATER, and a crash of the broker may repeat them")
+		}
+	default:
+		s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent; the jobs come back")
+		return
+	}
+	if err := s.respond(waiting, "ack", s.bodies.ack); err != nil {
+		s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent")
+	}
+}
+
+// SweepDue removes from LATER what has entered the job stream up to the last of some jobs of that
+// stream, which must be done before they leave it, see [dueAcks]. Jobs of a LATER that stood before this one
+// do not count: it numbered them on its own. The error wraps [ErrMissing] if there is no LATER, [ErrDenied] if
+// the user has no right to.
+func (c *Conn) SweepDue(ctx context.Context, entered ...*jobs.Delivery) error {
+	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
+	defer cancel()
+	if !slices.ContainsFunc(entered, func(d *jobs.Delivery) bool { return laterSeq(d) > 0 }) {
+		return nil
+	}
+	later, err := c.Stream(ctx, StreamLater)
+	if err != nil {
+		return err
+	}
+	var last uint64
+	for _, d := range entered {
+		if d.Published.After(later.CachedInfo().Created) {
+			last = max(last, laterSeq(d))
+		}
+	}
+	if last == 0 {
+		return nil
+	}
+	_, err = c.sweepDue(ctx, last)
+	return err
+}
