@@ -64,7 +64,8 @@ func TakeOver(ctx context.Context, cfg Config, log zerolog.Logger, opts Options,
 	})
 }
 
-// withSetup connects for as long as do takes.
+// withSetup connects for as long as do takes. Whoever calls for a setup wants it, whatever
+// ROLLCALL_ENSURE says to replicas.
 func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, do func(context.Context, *bus.Conn, *bus.Setup) (Plan, error)) (plan Plan, err error) {
 	conn, err := connect(ctx, cfg, opts, log)
 	if err != nil {
@@ -74,6 +75,7 @@ func withSetup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options
 	defer cancel()
 	heeding, stop := heed(ctx, conn)
 	defer stop()
+	cfg.Streams.Ensure = true
 	plan, err = do(heeding, conn, bus.NewSetup(conn, cfg.Streams, cfg.Pool))
 	err = bus.Refused(heeding, err)
 	if closing := conn.Close(ctx); err == nil {

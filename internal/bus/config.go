@@ -110,7 +110,7 @@ type Streams struct {
 	Subjects      []string      `envconfig:"ROLLCALL_SUBJECTS" default:"jobs.>" desc:"subjects to take jobs from, separated by commas"`
 	Stream        string        `envconfig:"ROLLCALL_STREAM" default:"JOBS" desc:"stream that holds the jobs"`
 	Start         string        `envconfig:"ROLLCALL_START" desc:"all (the default) or new: where a new consumer begins in a stream that keeps what is done; must be said where the consumer of a pool that has worked is gone"`
-	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"create missing streams and consumer; existing ones are never changed"`
+	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"replicas create missing streams and consumer at their start; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
 	Done          string        `envconfig:"ROLLCALL_DONE" default:"shared" desc:"shared: all pools keep events and ledger in DONE; own: each in a stream DONE_<pool>, with a disk queue of its own; the same for all pools of an account"`
 	StreamBytes   jobs.Size     `envconfig:"ROLLCALL_STREAM_BYTES" desc:"max bytes of the job stream when it is created; beyond it the broker refuses jobs (10077); empty = no limit"`

@@ -290,3 +290,27 @@ func TestThePageHasAPortAndGuestsOfItsOwn(t *testing.T) {
 		t.Errorf("Prometheus asks port %q", *got)
 	}
 }
+
+// TestSetupInAPodMakesTheSameStreams: whoever is on call runs `worker setup` in a replica's pod.
+func TestSetupInAPodMakesTheSameStreams(t *testing.T) {
+	t.Parallel()
+	for _, example := range examples {
+		all := objects(t, example)
+		job, set := all["Job"].(*batch.Job)
+		if !set {
+			continue
+		}
+		inPod, err := app.Load(environment(t, all["Deployment"].(*apps.Deployment).Spec.Template.Spec.Containers[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		byHook, err := app.Load(environment(t, job.Spec.Template.Spec.Containers[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		inPod.Streams.Ensure = byHook.Streams.Ensure
+		if pod, hook := fmt.Sprintf("%+v", inPod.Streams), fmt.Sprintf("%+v", byHook.Streams); pod != hook {
+			t.Errorf("%s: a replica would make %s, setup makes %s", example, pod, hook)
+		}
+	}
+}

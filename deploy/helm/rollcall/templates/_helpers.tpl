@@ -58,9 +58,25 @@ setting of one, in settings or in a Secret, is a fault where no service has that
 {{- end }}
 {{- end -}}
 
+{{/* How setup makes the streams. Workers know it too, so that `worker setup` and `worker doctor` in
+their pods mean the same. */}}
+{{- define "rollcall.streams" -}}
+- name: ROLLCALL_REPLICAS
+  value: {{ .Values.setup.streamReplicas | quote }}
+{{- range $name, $bytes := dict "STREAM" .Values.setup.streamBytes "DONE" .Values.setup.doneBytes "DEAD" .Values.setup.deadBytes }}
+{{- with $bytes }}
+- name: ROLLCALL_{{ $name }}_BYTES
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The settings of a worker. */}}
 {{- define "rollcall.env" -}}
 {{ include "rollcall.pool" . }}
+{{- if .Values.setup.enabled }}
+{{ include "rollcall.streams" . }}
+{{- end }}
 {{- range $service := .Values.services }}
 {{- range $key, $value := get $service "settings" | default dict }}
 - name: {{ printf "ROLLCALL_SVC_%s_%s" ($service.name | upper | replace "-" "_") $key }}
