@@ -236,6 +236,7 @@ func fullColumns(l *fullLetter) []table.Column[fullLetter] {
 	}
 	row("number", strconv.FormatUint(l.Seq, 10))
 	row("job", l.UID)
+	row("id", l.ID)
 	row("subject", l.Subject)
 	row("outcome", letterOutcome(l.Letter))
 	if l.ElsewhereBatch != "" {
