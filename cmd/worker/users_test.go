@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/spf13/cobra"
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/operate"
@@ -51,6 +52,44 @@ func as(url, service, user string) []string {
 	return []string{"NATS_URL=" + url, "NATS_USER=" + user, "NATS_PASSWORD=" + user + "-secret", "ROLLCALL_SERVICES=billing=" + service}
 }
 
+// userCase is a command, and what becomes of it under the shipped users.
+type userCase struct {
+	args []string
+	// may are the users for whom the command works.
+	may []string
+	// code is what it then exits with: what is asked for may not be there.
+	code int
+}
+
+// everyCommandIsIn fails for a command of the program that no case calls. Replicas run as worker in
+// every test here; the probe asks a port and not NATS; the others bring a server of their own.
+func everyCommandIsIn(t *testing.T, cases []userCase) {
+	t.Helper()
+	called := map[string]bool{"worker run": true, "worker probe": true, "worker demo": true, "worker dev": true, "worker demo-services": true}
+	root := (&cli{}).newRoot()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range cases {
+		command, _, err := root.Find(c.args)
+		if err != nil {
+			t.Errorf("%v calls no command: %v", c.args, err)
+			continue
+		}
+		called[command.CommandPath()] = true
+	}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		for _, below := range c.Commands() {
+			walk(below)
+		}
+		shell := c.HasParent() && c.Parent().Name() == "completion" // one shell stands for all
+		if c.Runnable() && c.HasParent() && !c.HasSubCommands() && !shell && !called[c.CommandPath()] {
+			t.Errorf("%s is not tried under the shipped users", c.CommandPath())
+		}
+	}
+	walk(root)
+}
+
 // TestEveryCommandUnderEveryShippedUser: a command works, or it says which right is missing.
 func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 	t.Parallel()
@@ -63,14 +102,12 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 	if got := worker(t, as(url, billing.URL(), "ops"), "schedule", "set", "hourly", "jobs.report", "--every", "1h"); got.code != codeOK {
 		t.Fatalf("schedule set as ops: %+v", got)
 	}
+	member := []string{"publish", "jobs.row", "{}", "--header", "Rollcall-Set:import", "--header", "Rollcall-Set-Size:1", "--wait"}
+	if got := worker(t, as(url, billing.URL(), "ops"), member...); got.code != codeOK {
+		t.Fatalf("publish a set as ops: %+v", got)
+	}
 	everybody := shippedUsers
-	for _, c := range []struct {
-		args []string
-		// may are the users for whom the command works.
-		may []string
-		// code is what it then exits with: what is asked for may not be there.
-		code int
-	}{
+	cases := []userCase{
 		{[]string{"setup"}, []string{"ops", "worker"}, codeOK},
 		{[]string{"setup", "--archive", "30d"}, []string{"ops"}, codeOK},
 		{[]string{"doctor"}, []string{"worker"}, codeOK},
@@ -78,10 +115,12 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 		{[]string{"publish", "jobs.mail", "{}"}, []string{"ops", "producer", "scheduler"}, codeOK},
 		{[]string{"publish", "jobs.mail", "{}", "--delay", "1h"}, []string{"ops", "scheduler"}, codeOK},
 		{[]string{"publish", "jobs.mail", "{}", "--unique", "k"}, []string{"ops", "producer", "scheduler"}, codeOK},
+		{[]string{"publish", "jobs.mail", "{}", "--debounce", "k", "--delay", "1h"}, []string{"ops", "scheduler"}, codeOK},
 		{[]string{"publish", "jobs.mail", "{}", "--wait"}, []string{"ops"}, codeOK},
 		{[]string{"schedule", "set", "nightly", "jobs.report", "--every", "24h"}, []string{"ops", "scheduler"}, codeOK},
 		{[]string{"schedule", "ls"}, []string{"ops"}, codeOK},
 		{[]string{"schedule", "run", "hourly"}, []string{"ops"}, codeOK},
+		{[]string{"schedule", "rm", "nothing"}, []string{"ops"}, codeNotFound},
 		{[]string{"events", "--all", "--follow=false"}, []string{"ops"}, codeOK},
 		{[]string{"events", "--since", "1h", "--follow=false"}, []string{"ops"}, codeOK},
 		{[]string{"job", "nobody"}, []string{"ops"}, codeNotFound},
@@ -90,6 +129,7 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 		{[]string{"set", "ls"}, []string{"ops", "worker"}, codeOK},
 		{[]string{"set", "show", "none"}, []string{"ops", "worker"}, codeNotFound},
 		{[]string{"set", "close", "s", "--size", "1"}, []string{"ops", "worker"}, codeOK},
+		{[]string{"set", "wait", "import", "--timeout", limit.String()}, []string{"ops", "worker"}, codeOK},
 		{[]string{"set", "cancel", "nobody", "--yes"}, []string{"ops"}, codeNotFound},
 		{[]string{"dead", "ls"}, []string{"ops"}, codeOK},
 		{[]string{"dead", "show", "1"}, []string{"ops"}, codeNotFound},
@@ -100,7 +140,13 @@ func TestEveryCommandUnderEveryShippedUser(t *testing.T) {
 		{[]string{"drain", "nobody"}, []string{"ops"}, codeNotFound},
 		{[]string{"config"}, everybody, codeOK},
 		{[]string{"version"}, everybody, codeOK},
-	} {
+		{[]string{"check", "billing"}, everybody, codeOK},
+		{[]string{"runbook", "RollcallNoWorkers"}, everybody, codeOK},
+		{[]string{"completion", "bash"}, everybody, codeOK},
+		{[]string{"help"}, everybody, codeOK},
+	}
+	everyCommandIsIn(t, cases)
+	for _, c := range cases {
 		for _, user := range shippedUsers {
 			t.Run(strings.Join(c.args, " ")+" as "+user, func(t *testing.T) {
 				t.Parallel()
