@@ -3,7 +3,7 @@ package main
 import "slices"
 
 var (
-	sim       = []string{"./internal/sim", "-seeds", "600"}
+	sim       = []string{"./internal/sim", "-skip", "Outage/jobs:5000", "-seeds", "600"}
 	poolPkg   = []string{"./internal/pool"}
 	busPkg    = []string{"./internal/bus"}
 	ledgerPkg = []string{"./internal/ledger"}

@@ -48,10 +48,10 @@
 //	_TRIES × 2 × _TIMEOUT + (_TRIES − 1) × 1 s
 //
 // and less when its context ends first: 62 seconds with the defaults, when all is as bad as
-// can be. In the formats event and plain the requests of one batch stand in line for the same
-// permits, so each waits up to 10 × _TIMEOUT for either; jobs whose turn does not come go back
-// to the broker, unsent. Their requests never hold more than _CONCURRENCY replies at once, and of
-// what _KEEP collects at most _MAX_REPLY is kept for a batch.
+// can be. In the formats event and plain the requests of all batches stand in one line, the oldest
+// batch first, and _CONCURRENCY of them are under way. They wait there as long as the call lasts;
+// for the rate each waits up to 10 × _TIMEOUT, and jobs whose turn does not come go back to the
+// broker, unsent. Of what _KEEP collects at most _MAX_REPLY is kept for a batch.
 //
 // # What failures mean
 //

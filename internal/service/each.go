@@ -13,13 +13,12 @@ import (
 // each makes one request for every job of a call, side by side within the concurrency and the
 // rate of the service. Each goes through all policies on its own.
 func (s *Service) each(ctx context.Context, call *jobs.Call) jobs.CallResult {
-	e := eachJob{service: s, call: call, replies: make([]jobs.Reply, len(call.Jobs))}
+	e := eachJob{service: s, call: call, ctx: ctx, replies: make([]jobs.Reply, len(call.Jobs))}
 	e.room.Store(int64(s.cfg.MaxReply))
-	var wg sync.WaitGroup
-	for range min(len(call.Jobs), max(s.policies.limit(), 1)) {
-		wg.Go(func() { e.work(ctx) })
-	}
-	wg.Wait()
+	s.line.join(&e)
+	stop := context.AfterFunc(ctx, func() { s.line.leave(&e) })
+	defer stop()
+	e.open.Wait()
 	if e.tries.Load() == 0 && e.unsent == len(call.Jobs) && e.first != nil {
 		return jobs.CallResult{Failure: e.first}
 	}
@@ -30,9 +29,11 @@ func (s *Service) each(ctx context.Context, call *jobs.Call) jobs.CallResult {
 type eachJob struct {
 	service *Service
 	call    *jobs.Call
-	// replies has a slot for each job, written by the one goroutine that took it.
+	ctx     context.Context // of the call, for whoever makes its requests
+	// replies has a slot for each job, written by the one goroutine that took it; open counts the jobs
+	// that have none.
 	replies []jobs.Reply
-	next    atomic.Int64
+	open    sync.WaitGroup
 	tries   atomic.Int64
 	repeats atomic.Int64
 	// room is how many bytes of data may still be kept, all jobs together.
@@ -44,19 +45,8 @@ type eachJob struct {
 	first  *jobs.Failure
 }
 
-// work takes one job after the other.
-func (e *eachJob) work(ctx context.Context) {
-	for {
-		i := int(e.next.Add(1)) - 1
-		if i >= len(e.call.Jobs) {
-			return
-		}
-		e.replies[i] = e.one(ctx, i)
-	}
-}
-
 // one makes the request for the i-th job.
-func (e *eachJob) one(ctx context.Context, i int) (reply jobs.Reply) {
+func (e *eachJob) one(i int) (reply jobs.Reply) {
 	defer func() {
 		// Nobody above this goroutine would recover it, and the process would end.
 		if p := recover(); p != nil {
@@ -69,7 +59,7 @@ func (e *eachJob) one(ctx context.Context, i int) (reply jobs.Reply) {
 	j := e.call.Jobs[i]
 	part := *e.call
 	part.Jobs, part.Body, part.Key = e.call.Jobs[i:i+1:i+1], j.Body, j.JobKey(e.service.name)
-	result := e.service.one(ctx, &part)
+	result := e.service.one(e.ctx, &part)
 	e.tries.Add(int64(result.Tries))
 	e.repeats.Add(int64(result.Repeats))
 	if result.Failure == nil {

@@ -193,6 +193,39 @@ func TestRequestsForJobsGoSideBySide(t *testing.T) {
 	})
 }
 
+// TestACutCallWaitsForNoTurn has a call that is given up while the requests of an older one take all
+// that the service may be sent at once.
+func TestACutCallWaitsForNoTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := formatted(service.FormatPlain)
+		cfg.Concurrency = 2
+		s := service.NewFake(cfg, deps(), func(ctx context.Context, _ *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+			select {
+			case <-time.After(5 * time.Second):
+				return []jobs.Reply{{Status: ok}}, nil
+			case <-ctx.Done():
+				return nil, unavailable()
+			}
+		})
+		var older sync.WaitGroup
+		older.Go(func() {
+			if r := s.Call(t.Context(), call(4)); r.Tries != 4 {
+				t.Errorf("the older call made %d requests, want 4", r.Tries)
+			}
+		})
+		synctest.Wait()
+		ctx, cut := context.WithTimeout(t.Context(), time.Second)
+		defer cut()
+		begun := time.Now()
+		r := s.Call(ctx, call(40))
+		if took := time.Since(begun); took != time.Second || r.Tries != 0 || r.Failure == nil || r.Failure.Reason != jobs.ReasonCanceled {
+			t.Errorf("given up after a second, it ended after %v: %+v", took, r)
+		}
+		older.Wait()
+	})
+}
+
 // TestOneOfManyRequestsFails has trouble of single requests stay theirs.
 func TestOneOfManyRequestsFails(t *testing.T) {
 	t.Parallel()

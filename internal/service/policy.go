@@ -13,8 +13,8 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// queueTimeouts is how many time-outs a request for one job waits for its turn: those of a batch
-// stand in line for the permits that one batch has to itself.
+// queueTimeouts is how many time-outs a request for one job waits for the rate: those of a batch
+// all wait for what one batch has to itself.
 const queueTimeouts = 10
 
 // Delays between the tries of one call: full jitter under a doubling ceiling. A service that

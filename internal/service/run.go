@@ -128,6 +128,9 @@ func (c *conversation) admitted() ([]jobs.Reply, error) {
 		return nil, err
 	}
 	defer release()
+	if c.ctx.Err() != nil {
+		return nil, context.Cause(c.ctx) // a free permit is no reason to send what was given up
+	}
 	if !c.breaker.TryAcquirePermit() {
 		return nil, circuitbreaker.ErrOpen
 	}

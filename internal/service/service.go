@@ -43,6 +43,7 @@ type Service struct {
 	transport transport
 	policies  policies
 	log       zerolog.Logger
+	line      line
 	inFlight  atomic.Int64
 	// warned is when a shortage was last logged, in Unix seconds.
 	warned atomic.Int64
