@@ -263,7 +263,7 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 	}
 	for args, want := range map[string]int{
 		"--outcome failed": 2, "--outcome expired": 0, "--service only": 2, "--service other": 0, "--reason CARD": 2, "--reason fraud": 0,
-		"--subject jobs.*": 2, "--subject jobs.sms": 0, "--newer-than 1h": 2, "--older-than 1h": 0, "--limit 1": 1,
+		"--set import-7": 0, "--subject jobs.*": 2, "--subject jobs.sms": 0, "--newer-than 1h": 2, "--older-than 1h": 0, "--limit 1": 1,
 	} {
 		got := worker(t, env, append([]string{"dead", "ls", "-o", "jsonl"}, strings.Fields(args)...)...)
 		if n := strings.Count(got.stdout, "\n"); n != want || got.code != codeOK {
@@ -286,9 +286,15 @@ func TestDeadLettersAreListedAndShown(t *testing.T) {
 		{"dead", "ls", "--outcome", "sad"},
 		{"dead", "ls", "--older-than", "yore"},
 		{"dead", "ls", "--limit", "-1"},
+		{"dead", "ls", "--set", "import 7"},
 		{"dead", "bury"},
 	} {
 		wants(t, worker(t, env, args...), codeUsage)
+	}
+	list = worker(t, env, "dead", "list")
+	wants(t, list, codeUsage)
+	if n := strings.Count(list.stderr, "'worker dead ls'"); n != 1 {
+		t.Errorf("dead list: %d hints at ls:\n%s", n, list.stderr)
 	}
 }
 

@@ -49,6 +49,7 @@ func (f *letterFlags) register(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&f.filter.Outcome, "outcome", "", "only this outcome: failed, expired or invalid")
 	flags.StringVar(&f.filter.Service, "service", "", "only those that this service decided")
+	flags.StringVar(&f.filter.Set, "set", "", "only members of this set")
 	flags.StringVar(&f.filter.Reason, "reason", "", "only those whose reason holds this text")
 	flags.StringVar(&f.filter.Subject, "subject", "", "only jobs of this subject; * and > as in NATS")
 	flags.StringVar(&f.olderThan, "older-than", "", "only those that failed before then: RFC 3339, or how long ago")
@@ -60,6 +61,9 @@ func (f *letterFlags) check() (err error) {
 	outcomes := []string{"", jobs.Failed.String(), jobs.Expired.String(), jobs.Invalid.String()}
 	if !slices.Contains(outcomes, f.filter.Outcome) {
 		return fmt.Errorf("--outcome %q: want failed, expired or invalid", f.filter.Outcome)
+	}
+	if f.filter.Set != "" && !jobs.ValidSet(f.filter.Set) {
+		return fmt.Errorf("--set %q: %w", f.filter.Set, operate.ErrSetName)
 	}
 	if f.filter.Subject != "" {
 		if err := jobs.CheckFilter(f.filter.Subject); err != nil {
@@ -94,6 +98,7 @@ func (c *cli) deadListCommand() *cobra.Command {
 		Short:      "List dead letters, the oldest first",
 		Example: `  worker dead ls
   worker dead ls --reason declined --newer-than 1h
+  worker dead ls --set import-7
   worker dead ls --subject 'jobs.mail.>' -o jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -105,7 +105,8 @@ func knownSubcommand(cmd *cobra.Command, args []string) error {
 	if cmd.SuggestionsMinimumDistance == 0 {
 		cmd.SuggestionsMinimumDistance = 2 // as cobra itself does for the root
 	}
-	for i, name := range cmd.SuggestionsFor(args[0]) {
+	// cobra names a command twice that is both near and meant.
+	for i, name := range slices.Compact(cmd.SuggestionsFor(args[0])) {
 		if i == 0 {
 			text += "; did you mean "
 		} else {

@@ -20,8 +20,10 @@ type Letter struct {
 	// UID and Subject are those of the job.
 	UID string `json:"uid"`
 	// ID is what the producer called the job; empty if it has no name but its uid.
-	ID        string    `json:"id,omitempty"`
-	Subject   string    `json:"subject"`
+	ID      string `json:"id,omitempty"`
+	Subject string `json:"subject"`
+	// Set is the set that the job is a member of, if it is one.
+	Set       string    `json:"set,omitempty"`
 	Outcome   string    `json:"outcome"`
 	Reason    string    `json:"reason"`
 	Service   string    `json:"service,omitempty"`
@@ -49,6 +51,10 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 	}
 	l.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
 	l.Bytes, _ = strconv.Atoi(header.Get("Nats-Msg-Size"))
+	job := jobs.Delivery{Header: header}
+	if set, _ := job.HeaderValue(jobs.HeaderSet); jobs.ValidSet(set) {
+		l.Set = set
+	}
 	if at, err := time.Parse(time.RFC3339Nano, header.Get(headerFailedAt)); err == nil {
 		l.FailedAt = at
 	}

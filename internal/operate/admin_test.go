@@ -187,6 +187,13 @@ func letter(seq uint64, subject string, r jobs.Ruling) jobs.DeadLetter {
 	return jobs.DeadLetter{Job: &j, Ruling: &r, BatchID: "b1"}
 }
 
+// member makes the job of a letter a member of a set, in a spelling of the header's name that is
+// not Rollcall's.
+func member(set string, d jobs.DeadLetter) jobs.DeadLetter {
+	d.Job.Header["rollcall-set"] = []string{set}
+	return d
+}
+
 func letters(t *testing.T, a *operate.Admin, f operate.LetterFilter) (subjects []string) {
 	t.Helper()
 	err := a.Letters(t.Context(), f, func(l bus.Letter) error {
@@ -208,7 +215,7 @@ func TestLettersAreFiltered(t *testing.T) {
 	bury(t, conn,
 		letter(1, "jobs.mail.a", jobs.Ruling{Outcome: jobs.Failed, Reason: "Card declined", Service: "billing", Attempt: 3}),
 		letter(2, "jobs.sms", jobs.Ruling{Outcome: jobs.Expired, Reason: jobs.ReasonDeadline}),
-		letter(3, "jobs.mail.b", jobs.Ruling{Outcome: jobs.Invalid, Reason: "not UTF-8"}))
+		member("import-7", letter(3, "jobs.mail.b", jobs.Ruling{Outcome: jobs.Invalid, Reason: "not UTF-8"})))
 	if err := bus.NewDeadLetters(conn, "other", nopLog()).Publish(t.Context(), []jobs.DeadLetter{letter(9, "jobs.x", jobs.Ruling{Outcome: jobs.Failed})}); err != nil {
 		t.Fatal(err)
 	}
@@ -224,6 +231,8 @@ func TestLettersAreFiltered(t *testing.T) {
 		"outcome": {operate.LetterFilter{Outcome: "expired"}, []string{"jobs.sms"}},
 		"service": {operate.LetterFilter{Service: "billing"}, []string{"jobs.mail.a"}},
 		"reason":  {operate.LetterFilter{Reason: "DECLINED"}, []string{"jobs.mail.a"}},
+		"set":     {operate.LetterFilter{Set: "import-7"}, []string{"jobs.mail.b"}},
+		"no set":  {operate.LetterFilter{Set: "import"}, nil},
 		"subject": {operate.LetterFilter{Subject: "jobs.mail.>"}, []string{"jobs.mail.a", "jobs.mail.b"}},
 		"both":    {operate.LetterFilter{Subject: "jobs.mail.*", Outcome: "invalid"}, []string{"jobs.mail.b"}},
 		"young":   {operate.LetterFilter{After: now.Add(-time.Hour)}, []string{"jobs.mail.a", "jobs.sms", "jobs.mail.b"}},

@@ -20,10 +20,11 @@ var ErrNotReplayable = errors.New("cannot be replayed")
 
 // LetterFilter chooses dead letters; a zero field chooses all.
 type LetterFilter struct {
-	// Outcome and Service are compared as they are, Reason is looked for as a part, without
+	// Outcome, Service and Set are compared as they are, Reason is looked for as a part, without
 	// regard to case.
 	Outcome string
 	Service string
+	Set     string
 	Reason  string
 	// Subject is the job's, with the wildcards of NATS.
 	Subject string
@@ -47,6 +48,7 @@ func (f *LetterFilter) stored() string {
 func (f *LetterFilter) matches(l *bus.Letter) bool {
 	return (f.Outcome == "" || f.Outcome == l.Outcome) &&
 		(f.Service == "" || f.Service == l.Service) &&
+		(f.Set == "" || f.Set == l.Set) &&
 		(f.Reason == "" || strings.Contains(strings.ToLower(l.Reason), strings.ToLower(f.Reason))) &&
 		(f.Subject == "" || jobs.SubjectCovers(f.Subject, l.Subject)) &&
 		(f.Before.IsZero() || l.FailedAt.Before(f.Before)) &&
