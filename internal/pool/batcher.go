@@ -86,7 +86,10 @@ func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 		g = nil
 	}
 	if g == nil {
-		g = &gathering{key: key, due: now.Add(b.limits.Linger), jobs: make([]*jobs.Job, 0, b.limits.Jobs)}
+		g = &gathering{key: key, due: now.Add(b.limits.Linger)}
+		if b.key == (Key{}) { // of many keys, most batches stay small
+			g.jobs = make([]*jobs.Job, 0, b.limits.Jobs)
+		}
 		b.open[key] = g
 		b.order = append(b.order, g)
 	}
@@ -169,10 +172,11 @@ func (b *Batcher) close(g *gathering, why jobs.Seal, now time.Time) *jobs.Batch 
 
 func (b *Batcher) remove(g *gathering) {
 	delete(b.open, g.key)
-	for i, o := range b.order {
-		if o == g {
-			b.order = append(b.order[:i], b.order[i+1:]...)
-			return
-		}
+	if b.order[0] == g { // as nearly always, and there may be many behind it
+		b.order[0] = nil
+		b.order = b.order[1:]
+		return
 	}
+	i := slices.Index(b.order, g)
+	b.order = slices.Delete(b.order, i, i+1)
 }

@@ -1,6 +1,8 @@
 package pool_test
 
 import (
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -173,3 +175,30 @@ func TestBatcherLosesAndDoublesNothing(t *testing.T) {
 
 // fixed is a bound that stays as it is.
 func fixed(n int) func() int { return func() int { return n } }
+
+// It measures what the process allocates, so it cannot run beside other tests.
+func TestABatchOfFewJobsTakesNoRoomForMany(t *testing.T) { //nolint:paralleltest // see above
+	const keys = 10_000
+	now := time.Unix(0, 0)
+	limits := pool.Limits{Jobs: 900, Bytes: 1 << 20, Weight: func() int { return 1 << 20 }, Messages: 1000, Linger: time.Hour}
+	b := newTestBatcher(limits, "subject")
+	members := make([]*jobs.Job, keys)
+	for i := range members {
+		members[i] = job("jobs."+strconv.Itoa(i), "x")
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for _, j := range members {
+		b.Add(j, now)
+	}
+	runtime.ReadMemStats(&after)
+	const most = 1 << 10 // bytes; room for 900 jobs would be seven times as much
+	if each := (after.TotalAlloc - before.TotalAlloc) / keys; each > most {
+		t.Errorf("an open batch of one job takes %d bytes, want at most %d", each, most)
+	}
+	for i, batch := range b.Drain(now) {
+		if batch.Jobs[0] != members[i] {
+			t.Fatalf("batch %d is of another job: drained out of order", i)
+		}
+	}
+}
