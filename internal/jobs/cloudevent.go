@@ -156,7 +156,7 @@ func (j *Job) appendData(b []byte) []byte {
 		return append(b, j.Body...)
 	case FormatText:
 		b = append(b, `,"data":`...)
-		return appendString(b, string(j.Body))
+		return appendText(b, j.Body)
 	default:
 		b = append(b, `,"data_base64":"`...)
 		b = base64.StdEncoding.AppendEncode(b, j.Body)

@@ -8,22 +8,25 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. Invalid UTF-8 becomes U+FFFD, as RFC 8259 has no
+// appendString appends s as a JSON string, like [appendText]; the compiler makes no copy of it.
+func appendString(b []byte, s string) []byte { return appendText(b, []byte(s)) }
+
+// appendText appends text as a JSON string. Invalid UTF-8 becomes U+FFFD, as RFC 8259 has no
 // way to write it; <, > and & are left alone, the result is not for HTML.
-func appendString(b []byte, s string) []byte {
+func appendText(b, text []byte) []byte {
 	b = append(b, '"')
 	for {
-		n := plain([]byte(s))
-		b = append(b, s[:n]...)
-		if s = s[n:]; s == "" {
+		n := plain(text)
+		b = append(b, text[:n]...)
+		if text = text[n:]; len(text) == 0 {
 			return append(b, '"')
 		}
-		if c := s[0]; c < utf8.RuneSelf {
-			b, s = appendEscape(b, c), s[1:]
+		if c := text[0]; c < utf8.RuneSelf {
+			b, text = appendEscape(b, c), text[1:]
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(s)
-		b, s = utf8.AppendRune(b, r), s[size:]
+		r, size := utf8.DecodeRune(text)
+		b, text = utf8.AppendRune(b, r), text[size:]
 	}
 }
 

@@ -36,20 +36,15 @@ func (r Ref) appendUID(b []byte) []byte {
 // SetUIDs gives those of some jobs that have no UID theirs, all in one piece of memory.
 func SetUIDs(members []Job) {
 	const usual = 24 // about the length of most
-	text := make([]byte, 0, len(members)*usual)
-	ends := make([]int, len(members))
+	var text strings.Builder
+	text.Grow(len(members) * usual)
+	var room [64]byte // on the stack, see [Ref.UID]
 	for i := range members {
-		if members[i].UID == "" {
-			text = members[i].Ref.appendUID(text)
+		if j := &members[i]; j.UID == "" {
+			begin := text.Len()
+			text.Write(j.Ref.appendUID(room[:0]))
+			j.UID = text.String()[begin:]
 		}
-		ends[i] = len(text)
-	}
-	all, begin := string(text), 0
-	for i, end := range ends {
-		if end > begin {
-			members[i].UID = all[begin:end]
-		}
-		begin = end
 	}
 }
 
