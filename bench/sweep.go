@@ -36,6 +36,14 @@ func axes() []axis {
 			func(n int) float64 { return min(1, float64(n)/16) })},
 		{"services", "services that every batch is sent to", points([]int{1, 2, 3, 4, 8, 16},
 			func(s *lab.Spec, n int) { s.Services = n }, same)},
+		bodies(), formats(), routes(), limits(),
+		{"sets", "jobs in a set, 0 = in none", points([]int{0, 10_000, 1000, 100, 10, 1},
+			func(s *lab.Spec, n int) { s.SetSize = n }, same)},
+		{"keys", "keys of the jobs, batches by key, as many open at once as come", points([]int{1, 100, 10_000, 100_000},
+			func(s *lab.Spec, n int) {
+				s.Keys, s.Batch, s.InFlight = n, 900, 128
+				s.Settings = []string{"ROLLCALL_BATCH_KEY=header:" + lab.KeyHeader}
+			}, same)},
 		{"slots", "batches in flight, services answer after 20 ms ± 5 ms", points([]int{1, 4, 8, 16, 64},
 			func(s *lab.Spec, n int) { slow(s); s.InFlight = n }, same)},
 		{"replicas", "replicas, services answer after 20 ms ± 5 ms", points([]int{1, 2, 4, 8, 16},
@@ -47,6 +55,52 @@ func axes() []axis {
 }
 
 func same(int) float64 { return 1 }
+
+func bodies() axis {
+	return axis{"body", "what the bodies of jobs are", []point{
+		{"JSON", 1, func(s *lab.Spec) { s.Body = lab.BodyJSON }},
+		{"text", 1, func(s *lab.Spec) { s.Body = lab.BodyText }},
+		{"base64", 1, func(s *lab.Spec) { s.Body = lab.BodyBinary }},
+	}}
+}
+
+// formats has one service: in the formats event and plain a request carries one job.
+func formats() axis {
+	format := func(name string) func(*lab.Spec) {
+		return func(s *lab.Spec) {
+			s.Services = 1
+			s.Settings = []string{"ROLLCALL_SVC_S0_FORMAT=" + name, "ROLLCALL_SVC_S0_CONCURRENCY=32"}
+		}
+	}
+	const single = 0.2
+	return axis{"format", "the format of one service, 32 requests at once", []point{
+		{"batch", 1, format("batch")}, {"event", single, format("event")}, {"plain", single, format("plain")},
+	}}
+}
+
+func routes() axis {
+	split := func(s *lab.Spec) {
+		s.Subjects = 2
+		s.Settings = []string{"ROLLCALL_SVC_S1_SUBJECTS=jobs.bench.0", "ROLLCALL_SVC_S2_SUBJECTS=jobs.bench.1"}
+	}
+	return axis{"routes", "which of three services take a job", []point{
+		{"all", 1, func(s *lab.Spec) { s.Subjects = 2 }}, {"one takes all, two take half", 1, split},
+	}}
+}
+
+// limits are on calls; none of them holds a call up here.
+func limits() axis {
+	each := func(setting string) func(*lab.Spec) {
+		return func(s *lab.Spec) {
+			for i := range s.Services {
+				s.Settings = append(s.Settings, fmt.Sprintf("ROLLCALL_SVC_S%d_%s", i, setting))
+			}
+		}
+	}
+	return axis{"limits", "limits of the services", []point{
+		{"8 at once", 1, each("CONCURRENCY=8")}, {"auto", 1, each("CONCURRENCY=auto")}, {"100,000/s", 1, each("RATE=100000")},
+	}}
+}
 
 func points(values []int, set func(*lab.Spec, int), scale func(int) float64) []point {
 	out := make([]point, len(values))
@@ -65,7 +119,7 @@ func (s *session) sweepCommand(stdout io.Writer, output *string) *cobra.Command 
 	names := ""
 	command := &cobra.Command{
 		Use:   "sweep",
-		Short: "Show how cost grows with payload, batch size, services, replicas, ledger and backlog",
+		Short: "Show how cost grows with payload, batch size, services, formats, routes, sets, keys, limits, replicas, ledger and backlog",
 		Long:  "Sweep changes one thing at a time and leaves the rest as in W1. Axes:\n" + describeAxes(),
 		Example: `  bench sweep --axes payload,batch --runs 3
   bench sweep --axes backlog --timeout 10m -o json > out/backlog.json`,

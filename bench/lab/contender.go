@@ -141,7 +141,8 @@ func workerEnv(l *Lab, s Spec) []string {
 		}
 		env = append(env, fmt.Sprintf("ROLLCALL_SVC_S%d_CONCURRENCY=%d", i, s.InFlight))
 	}
-	return append(env, "ROLLCALL_SERVICES="+strings.Join(services, ","))
+	env = append(env, "ROLLCALL_SERVICES="+strings.Join(services, ","))
+	return append(env, s.Settings...)
 }
 
 // startWorker runs a replica on a free port and waits until it says that it is ready.

@@ -41,7 +41,7 @@ func (l *Lab) publishEvenly(ctx context.Context, s Spec) ([]time.Time, error) {
 	for len(sent) < s.Jobs {
 		due := s.due(time.Since(start))
 		for n := len(sent); n < due; n++ {
-			m := &nats.Msg{Subject: jobSubject, Data: Payload(n, s.Payload)}
+			m := s.message(n)
 			sent = append(sent, time.Now())
 			if _, err := l.js.PublishMsgAsync(m, jetstream.WithStallWait(stallWait)); err != nil {
 				return nil, fmt.Errorf("publish job %d: %w", n, err)

@@ -33,9 +33,7 @@ func (l *Lab) drain(ctx context.Context, c Contender, s Spec) (Result, error) {
 	if _, err := l.js.PauseConsumer(ctx, jobStream, c.consumer, time.Now().Add(held)); err != nil {
 		return Result{}, fmt.Errorf("pause consumer %s: %w", c.consumer, err)
 	}
-	if err := l.publishAll(ctx, s.Jobs, func(n int) *nats.Msg {
-		return &nats.Msg{Subject: jobSubject, Data: Payload(n, s.Payload)}
-	}); err != nil {
+	if err := l.publishAll(ctx, s.Jobs, s.message); err != nil {
 		return Result{}, err
 	}
 	if err := l.rest(ctx); err != nil {

@@ -6,15 +6,26 @@ package lab
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"rollcall/internal/jobs"
 )
 
 // Spec says what to measure.
 type Spec struct {
 	// Jobs to work on; 0 measures an idle replica for Idle.
 	Jobs int `json:"jobs"`
-	// Payload is the size of a job's body in bytes.
-	Payload int `json:"payload"`
+	// Payload is the size of a job's body in bytes, Body what it is.
+	Payload int  `json:"payload"`
+	Body    Body `json:"body"`
+	// Subjects is how many subjects the jobs are spread over, jobs.bench.0 and on, and Keys how
+	// many values of [KeyHeader]; SetSize is how many jobs are in a set. 0 = none of these.
+	Subjects int `json:"subjects"`
+	Keys     int `json:"keys"`
+	SetSize  int `json:"set_size"`
 	// Batch is the most jobs in a batch, InFlight the most batches a replica holds at once.
 	Batch    int           `json:"batch"`
 	InFlight int           `json:"in_flight"`
@@ -45,6 +56,8 @@ type Spec struct {
 	// Keep makes the job stream keep what is acked (limits retention); the lab purges what is
 	// settled instead, as a sweep would.
 	Keep bool `json:"keep"`
+	// Settings are further ones of the worker, NAME=VALUE.
+	Settings []string `json:"settings"`
 	// PageSize is how many jobs share a ledger page; 0 = as many as in the worker that is shipped.
 	PageSize int `json:"page_size"`
 }
@@ -80,6 +93,45 @@ func (r Result) BatchesPerCommit() float64 {
 		return 0
 	}
 	return float64(r.Batches) / float64(r.Commits)
+}
+
+// Body is what the body of a job is.
+type Body string
+
+// The kinds of bodies: a JSON object, the zero value; text that is no JSON; and bytes that are no text.
+const (
+	BodyJSON   Body = ""
+	BodyText   Body = "text"
+	BodyBinary Body = "binary"
+)
+
+// KeyHeader is the header that names a job's key.
+const KeyHeader = "Bench-Key"
+
+// message returns the n-th job as it is published.
+func (s *Spec) message(n int) *nats.Msg {
+	m := &nats.Msg{Subject: jobSubject, Data: Payload(n, s.Payload)}
+	switch s.Body {
+	case BodyText:
+		m.Data[0] = '-'
+	case BodyBinary:
+		m.Data[0] = 0xff
+	default:
+	}
+	if s.Subjects > 0 {
+		m.Subject += "." + strconv.Itoa(n%s.Subjects)
+	}
+	if s.Keys > 0 || s.SetSize > 0 {
+		m.Header = nats.Header{}
+	}
+	if s.Keys > 0 {
+		m.Header.Set(KeyHeader, strconv.Itoa(n%s.Keys))
+	}
+	if s.SetSize > 0 {
+		m.Header.Set(jobs.HeaderSet, "set-"+strconv.Itoa(n/s.SetSize))
+		m.Header.Set(jobs.HeaderSetSize, strconv.Itoa(min(s.SetSize, s.Jobs-n/s.SetSize*s.SetSize)))
+	}
+	return m
 }
 
 // Payload returns the body of the n-th job: a JSON object such as a shop would publish, of
