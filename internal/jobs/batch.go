@@ -23,9 +23,10 @@ type Batch struct {
 	ID   string
 	Pool string
 	// Replica is the name of the process that sealed it.
-	Replica  string
-	Key      string
-	Seal     Seal
+	Replica string
+	Key     string
+	Seal    Seal
+	// SealedAt is by the clock of its replica.
 	SealedAt time.Time
 	Jobs     []*Job
 	// Traceparent is the W3C trace context of the batch, empty for none. An observer sets it.

@@ -77,9 +77,9 @@ func (s *Settlement) appendEvent(b []byte, counts Counts, d detail) []byte {
 		key = clip(key, maxKey)
 	}
 	b = appendField(b, "key", key)
-	b = appendTime(b, "sealed_at", batch.SealedAt)
+	b = appendTime(b, "sealed_at", s.SettledAt.Add(-s.Took))
 	b = appendTime(b, "settled_at", s.SettledAt)
-	b = appendMillis(b, "duration_ms", s.SettledAt.Sub(batch.SealedAt))
+	b = appendMillis(b, "duration_ms", s.Took)
 	if d > detailAll {
 		b = append(b, `,"truncated":true`...)
 	}

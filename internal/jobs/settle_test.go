@@ -168,9 +168,9 @@ func TestMarksReplaceWhatARunChanges(t *testing.T) {
 
 // settlement has one job of each outcome.
 func settlement() *jobs.Settlement {
-	batch := &jobs.Batch{ID: "0198c5a0", Pool: "default", Replica: "r1", Seal: jobs.SealSize, SealedAt: published}
+	batch := &jobs.Batch{ID: "0198c5a0", Pool: "default", Replica: "r1", Seal: jobs.SealSize, SealedAt: published.Add(-5 * time.Minute)} // by another clock
 	s := &jobs.Settlement{
-		Batch: batch, SettledAt: published.Add(42100 * time.Microsecond),
+		Batch: batch, SettledAt: published.Add(42100 * time.Microsecond), Took: 42100 * time.Microsecond,
 		Services: []jobs.ServiceReport{
 			{Name: "billing", Required: true, OK: 1, Retry: 1, Fail: 1, Tries: 2, Duration: jobs.Millis(40200 * time.Microsecond)},
 			{Name: "search", Required: true, OK: 3, Tries: 1, Duration: jobs.Millis(time.Millisecond)},

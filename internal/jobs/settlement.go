@@ -38,8 +38,11 @@ type Settlement struct {
 	// Services has one entry for each service of the pool, in its order.
 	Services []ServiceReport
 	// Replies holds, by job and then by service, the replies in this batch.
-	Replies   []Replies
+	Replies []Replies
+	// SettledAt is by the broker's clock.
 	SettledAt time.Time
+	// Took is how long the batch had been sealed by then.
+	Took time.Duration
 	// Truncated means that the services' data was too large for any event and is gone.
 	Truncated bool
 	// NoData keeps the services' data out of the event, because somebody wants it so.
@@ -185,7 +188,7 @@ func (e *ConflictError) Error() string {
 // encoded, and the marked jobs. The receiver is left as it was.
 func (s *Settlement) Without(marked []bool) (rest *Settlement, dropped []*Job) {
 	batch, dropped := s.Batch.Without(marked)
-	rest = &Settlement{Batch: batch, Services: slices.Clone(s.Services), SettledAt: s.SettledAt, Truncated: s.Truncated}
+	rest = &Settlement{Batch: batch, Services: slices.Clone(s.Services), SettledAt: s.SettledAt, Took: s.Took, Truncated: s.Truncated}
 	for i := range s.Batch.Jobs {
 		if marked[i] {
 			continue

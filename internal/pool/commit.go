@@ -16,6 +16,7 @@ func (x *executor) rule(b *jobs.Batch, results []serviceResult) *jobs.Settlement
 		Rulings:   make([]jobs.Ruling, len(b.Jobs)),
 		Replies:   make([]jobs.Replies, len(b.Jobs)),
 		SettledAt: now,
+		Took:      time.Since(b.SealedAt),
 	}
 	skipped := &jobs.Reply{Status: jobs.StatusSkipped}
 	cells := make(jobs.Replies, len(b.Jobs)*len(results))

@@ -84,7 +84,7 @@ func TestBatchIsALineAtDebug(t *testing.T) {
 	sealed := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	b := &jobs.Batch{ID: "b1", Seal: jobs.SealSize, SealedAt: sealed, Jobs: []*jobs.Job{{Body: []byte("payload-canary")}, {}}}
 	s := &jobs.Settlement{
-		Batch: b, Outcome: jobs.BatchPartial, SettledAt: sealed.Add(42 * time.Millisecond),
+		Batch: b, Outcome: jobs.BatchPartial, SettledAt: sealed.Add(5 * time.Minute), Took: 42 * time.Millisecond,
 		Rulings: []jobs.Ruling{{Outcome: jobs.Succeeded}, {Outcome: jobs.Retrying}},
 		Event:   []byte("event-canary"),
 	}

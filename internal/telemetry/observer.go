@@ -47,7 +47,7 @@ func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context
 			Int("succeeded", counts.Succeeded).
 			Int("failed", counts.Dead()).
 			Int("retrying", counts.Retrying).
-			Dur("duration_ms", s.SettledAt.Sub(b.SealedAt)).
+			Dur("duration_ms", s.Took).
 			Msg("batch settled")
 	}
 }
