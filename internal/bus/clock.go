@@ -40,11 +40,12 @@ type clockSample struct {
 	offset, margin time.Duration
 }
 
-func newClock(log zerolog.Logger) *Clock { return &Clock{log: log, now: time.Now} }
+// NewClock returns a clock that has seen no reply yet. now is this machine's clock.
+func NewClock(log zerolog.Logger, now func() time.Time) *Clock { return &Clock{log: log, now: now} }
 
-// observe takes in a reply that the broker stamped between the moments when it was asked for
+// Observe takes in a reply that the broker stamped between the moments when it was asked for
 // and received, both by our clock.
-func (c *Clock) observe(asked, stamped, received time.Time) {
+func (c *Clock) Observe(asked, stamped, received time.Time) {
 	if stamped.IsZero() {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // TestTheBrokersClockIsKnown: with a machine five minutes ahead, every fresh job would be five
@@ -36,6 +37,14 @@ func TestTheBrokersClockIsKnown(t *testing.T) {
 			if off := time.Until(conn.Clock().Now()).Abs(); off > time.Second {
 				t.Errorf("the broker's clock is off by %v", off)
 			}
+			letter := letterOf(1, "jobs.a", []byte("x"), nil)
+			if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
+				t.Fatal(err)
+			}
+			failed := deadLetters(t, conn)[0].Header.Get("Rollcall-Failed-At")
+			if at, err := time.Parse(time.RFC3339Nano, failed); err != nil || time.Since(at).Abs() > time.Minute {
+				t.Errorf("a dead letter says that its job failed at %s, %v", failed, err)
+			}
 			if warned := strings.Contains(log.String(), "clock of this machine differs"); warned != (wrong != 0) {
 				t.Errorf("warned: %v, with a clock that is wrong by %v", warned, wrong)
 			}
@@ -47,7 +56,7 @@ func TestTheBrokersClockIsKnown(t *testing.T) {
 func TestASlowAnswerSaysLittleAboutTheClock(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	clock := bus.NewClock(nopLog())
+	clock := bus.NewClock(nopLog(), time.Now)
 	clock.Observe(start.Add(-20*time.Second), start.Add(-time.Second), start)
 	if skew, known := clock.Skew(); !known || skew != 0 {
 		t.Errorf("the skew is %v (known: %v), want 0 of a reply that took 20 s", skew, known)

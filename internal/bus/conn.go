@@ -90,7 +90,7 @@ func Connect(ctx context.Context, cfg Config, name string, log zerolog.Logger, e
 		return nil, err
 	}
 	c := &Conn{
-		log: log, clock: newClock(log), api: cfg.api(), inbox: cfg.inbox() + ".",
+		log: log, clock: NewClock(log, time.Now), api: cfg.api(), inbox: cfg.inbox() + ".",
 		answerWait: cfg.within(4, maxAnswerWait), readWait: cfg.within(4, maxReadWait),
 		dropped: make(chan struct{}, 1), closed: make(chan struct{}),
 	}

@@ -72,13 +72,19 @@ func (d *DeadLetters) MadeBy(setup *Setup) *DeadLetters {
 // again until ctx ends, refused ones for a moment only. Within the stream's
 // duplicate window (two minutes unless set otherwise) the message id keeps the second copy out.
 func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
-	began := time.Now()
+	began, failed := time.Now(), d.conn.clock.Now()
 	open := make(map[int]*nats.Msg, len(letters))
 	for i := range letters {
-		open[i] = deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), began)
+		open[i] = nil
 	}
 	again := retry.Backoff{Lo: 50 * time.Millisecond, Hi: 2 * time.Second}
-	for {
+	for limit := int64(0); ; {
+		if now := d.conn.nc.MaxPayload(); now != limit { // the server may take less from a reconnect on
+			limit = now
+			for i := range open {
+				open[i] = deadLetter(d.pool, &letters[i], int(limit), failed)
+			}
+		}
 		refused, err := d.publish(ctx, open)
 		if len(open) == 0 {
 			d.failures.Ended()
@@ -240,7 +246,7 @@ func NewCoreDeadLetters(conn *Conn, pool string) *CoreDeadLetters {
 // Publish implements pool.DeadLetters, at most once. While the connection is away it waits,
 // until ctx ends.
 func (d *CoreDeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
-	now := time.Now()
+	now := d.conn.clock.Now()
 	for i := range letters {
 		m := deadLetter(d.pool, &letters[i], int(d.conn.nc.MaxPayload()), now)
 		if err := d.conn.publishOnline(ctx, m); err != nil {

@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger/ledgertest"
 )
@@ -295,5 +298,63 @@ func TestCoreDeadLettersWaitForNobody(t *testing.T) {
 	}
 	if m, err := heard.NextMsg(patience); err != nil || m.Subject != "dead.test.jobs.a" || m.Header.Get("Rollcall-Reason") == "" {
 		t.Errorf("heard %v, %v; want the letter", m, err)
+	}
+}
+
+// TestLettersFitAServerThatTakesLessMeanwhile: a letter waits for its stream while max_payload is
+// lowered, and the connection is made anew.
+func TestLettersFitAServerThatTakesLessMeanwhile(t *testing.T) {
+	t.Parallel()
+	path, store := t.TempDir()+"/nats.conf", t.TempDir()
+	config := func(maxPayload int) string {
+		return fmt.Sprintf("listen: 127.0.0.1:-1\njetstream: {store_dir: %q}\nmax_payload: %d\n", store, maxPayload)
+	}
+	const less = 4 << 10
+	writeFile(t, path, config(1<<20))
+	options, err := server.ProcessConfigFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := faulttest.StartServer(t, *options)
+	conn, other := login(t, s, "", ""), login(t, s, "", "")
+	dead := bus.NewDeadLetters(conn, pool, nopLog())
+	letter := letterOf(1, "jobs.a", bytes.Repeat([]byte("x"), less), nil)
+	published := make(chan error, 1)
+	ensure(t, conn, streams())
+	full := func(max int64) {
+		stream, err := jetStream(t, conn).Stream(t.Context(), bus.StreamDead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := stream.CachedInfo().Config
+		cfg.MaxBytes, cfg.Discard = max, jetstream.DiscardNew
+		if _, err := jetStream(t, conn).UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full(1)
+	sent, err := other.NATS().SubscribeSync("dead.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.NATS().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	ctx := patient(t)
+	go func() { published <- dead.Publish(ctx, []jobs.DeadLetter{letter}) }()
+	if _, err := sent.NextMsg(patience); err != nil {
+		t.Fatal(err)
+	}
+	reload(t, s, path, config(less))
+	if err := conn.NATS().ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the client knows of it", func() bool { return conn.NATS().MaxPayload() == less })
+	full(-1)
+	if err := <-published; err != nil {
+		t.Fatal(err)
+	}
+	if all := deadLetters(t, conn); len(all) != 1 || all[0].Header.Get("Rollcall-Truncated") != "true" {
+		t.Errorf("%d letters are stored, want one that was cut", len(all))
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/rs/zerolog"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
@@ -150,12 +149,6 @@ func (h *HighWater) Current() error { return h.current() }
 
 // Delivered is delivered.
 func (h *HighWater) Delivered(seq uint64) { h.delivered(seq) }
-
-// NewClock is newClock.
-func NewClock(log zerolog.Logger) *Clock { return newClock(log) }
-
-// Observe is observe.
-func (c *Clock) Observe(asked, stamped, received time.Time) { c.observe(asked, stamped, received) }
 
 // Wrong makes this machine's wall clock wrong.
 func (c *Clock) Wrong(by time.Duration) {

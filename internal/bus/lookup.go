@@ -34,7 +34,7 @@ func (c *Conn) Stream(ctx context.Context, name string) (jetstream.Stream, error
 	if err != nil {
 		return nil, c.lookupError("stream "+name, Refused(ctx, err))
 	}
-	c.clock.observe(asked, stream.CachedInfo().TimeStamp, c.clock.now())
+	c.clock.Observe(asked, stream.CachedInfo().TimeStamp, c.clock.now())
 	return stream, nil
 }
 
@@ -47,7 +47,7 @@ func (c *Conn) Consumer(ctx context.Context, stream, name string) (*jetstream.Co
 	if err != nil {
 		return nil, c.lookupError("consumer "+stream+"/"+name, Refused(ctx, err))
 	}
-	c.clock.observe(asked, consumer.CachedInfo().TimeStamp, c.clock.now())
+	c.clock.Observe(asked, consumer.CachedInfo().TimeStamp, c.clock.now())
 	return consumer.CachedInfo(), nil
 }
 
