@@ -68,10 +68,10 @@ func cancelOne(ctx context.Context, w *world, l *ledger.Ledger, who string, d jo
 	j := jobs.Decode(d, 0)
 	s := &jobs.Settlement{
 		Batch: &jobs.Batch{
-			ID: fmt.Sprintf("batch-%d", serial.Add(1)), Pool: "sim", Replica: who, Seal: jobs.SealCancel, SealedAt: time.Now(), Jobs: []*jobs.Job{&j},
+			ID: fmt.Sprintf("batch-%d", serial.Add(1)), Pool: "sim", Replica: who, Seal: jobs.SealCancel, SealedAt: w.now(), Jobs: []*jobs.Job{&j},
 		},
 		Rulings: []jobs.Ruling{{Outcome: jobs.Cancelled, Reason: jobs.ReasonCancelled}},
-		Replies: make([]jobs.Replies, 1), SettledAt: time.Now(),
+		Replies: make([]jobs.Replies, 1), SettledAt: w.now(),
 	}
 	s.EncodeEvent(1 << 20)
 	if err := l.Commit(ctx, s); err != nil {

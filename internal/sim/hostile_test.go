@@ -56,10 +56,12 @@ func (s service) Takes(subject string) bool {
 
 // blamed judges how a job ended: nobody may pay for what a mate of his does. The caller holds the
 // lock.
-func (w *world) blamed(j *jobs.EventJob) {
+func (w *world) blamed(replica string, j *jobs.EventJob) {
 	body := w.bodies[j.UID]
 	switch {
 	case j.Outcome == jobs.Cancelled:
+	case j.Outcome == jobs.Expired:
+		w.expired(replica, j.UID)
 	case j.Outcome == jobs.Invalid != strings.HasPrefix(body, kindNobody):
 		w.violation("job %s, %.10q, ended %s: %s", j.UID, body, j.Outcome, j.Reason)
 	case j.Reason == jobs.ReasonCrashLoop && !strings.HasPrefix(body, kindPoison):

@@ -37,6 +37,11 @@ type replica struct {
 
 	// stallable replicas have a horizon that outlasts a stall.
 	stallable bool
+	// denied are the rights that the replica lacks for the moment.
+	denied [numRights]atomic.Bool
+	// skew is how far the replica's own clock is ahead; clock is what it knows of the broker's.
+	skew  time.Duration
+	clock *bus.Clock
 	// generation of the broker that the replica has looked at; what was received before since is
 	// of data that the broker has lost.
 	generation, since atomic.Int64
@@ -55,15 +60,17 @@ var serial atomic.Int64
 // launch starts a replica. Its configuration is drawn, so that replicas differ, and then changed.
 func launch(w *world, name string, changes ...func(*pool.Config, *pool.Parts)) *replica {
 	r := &replica{world: w, name: name, dice: w.stream(name), ended: make(chan struct{})}
+	r.skew = r.dice.skew()
+	r.clock = bus.NewClock(zerolog.Nop(), r.wall)
 	cfg := pool.Config{
-		BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
+		JobMaxAge: w.maxAge, BatchSize: r.dice.between(1, 20), BatchBytes: jobs.Size(r.dice.between(200, 5000)),
 		BatchLinger:     time.Duration(r.dice.between(0, 2)) * 500 * time.Millisecond,
 		BatchesInFlight: r.dice.between(1, 4), MaxAttempts: 20, RetryMin: time.Second, RetryMax: 20 * time.Second,
 		Pool: "sim", Replica: name,
 	}
 	parts := pool.Parts{
 		Source: r, Settler: r, DeadLetters: graveyard{r}, Observer: silent{}, Log: zerolog.Nop(), MaxPayload: func() int { return 1 << 20 },
-		Lease: func() time.Duration { return ackWait }, Now: time.Now,
+		Lease: func() time.Duration { return ackWait }, Now: r.clock.Now,
 		Services: []pool.Service{service{r, "billing", true}, service{r, "index", true}, service{r, "stats", false}},
 		NewID:    func() string { return fmt.Sprintf("batch-%d", serial.Add(1)) },
 	}
@@ -96,12 +103,18 @@ func launch(w *world, name string, changes ...func(*pool.Config, *pool.Parts)) *
 		background, stop := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = l.Run(background) })
-		wg.Go(func() { _ = sets.Run(background) })
 		for _, err := retentions.Renew(work); err != nil && work.Err() == nil; _, err = retentions.Renew(work) {
 			time.Sleep(100 * time.Millisecond)
 		}
+		for _, known := r.clock.Skew(); !known && work.Err() == nil; _, known = r.clock.Skew() {
+			_, _ = r.Floor(work) // again, until it is known
+		}
+		wg.Go(func() { r.watchClock(background) })
+		wg.Go(func() { _ = sets.Run(background) })
 		wg.Go(func() { _ = ledger.NewSweeper(r, names, retentions, zerolog.Nop()).Run(background) })
-		_ = p.Run(intake, work)
+		if work.Err() == nil { // else the clock may not be known, and a worker does not start
+			_ = p.Run(intake, work)
+		}
 		stop()
 		wg.Wait()
 	}()
@@ -115,8 +128,11 @@ func (r *replica) kill() {
 	r.cut()
 }
 
-// stop drains, and cuts off what has not ended within the deadline.
+// stop drains, and cuts off what has not ended within the deadline. Its rights come back: what is
+// cut off without the right to commit cannot write down how its deliveries ended, and counts as a
+// crash.
 func (r *replica) stop(deadline time.Duration) {
+	r.allow()
 	r.drain()
 	select {
 	case <-r.ended:
@@ -164,6 +180,14 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 		if err := r.step(); err != nil {
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
+		}
+		if !r.may(toPull, toHear) {
+			select {
+			case <-time.After(time.Second):
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
 		}
 		room.Jobs = min(room.Jobs, r.dice.between(1, 30))
 		out, err := r.world.deliver(ctx, room, func() time.Duration {
@@ -213,7 +237,7 @@ func (r *replica) settle(d *jobs.Delivery, send func()) error {
 	switch {
 	case r.offline.Load():
 		return errNoAnswer
-	case r.dice.bad(40):
+	case !r.may(toAck), r.dice.bad(40):
 	case r.dice.bad(40):
 		time.AfterFunc(r.dice.upTo(2*ackWait), effect)
 	default:
@@ -242,14 +266,14 @@ func (r *replica) Extend(d *jobs.Delivery) error {
 // answer lost.
 func (r *replica) Apply(ctx context.Context, writes []ledger.Write) (uint64, error) {
 	generation := r.generation.Load() // what is sent on a connection that breaks is lost
-	if err := r.pass(ctx); err != nil {
+	if err := r.pass(ctx, toCommit); err != nil {
 		return 0, err
 	}
 	if r.dice.bad(30) {
 		return 0, ledger.ErrBusy
 	}
 	first, err := r.world.apply(writes, func() error { return r.looked(generation) })
-	if r.dice.bad(60) || r.pass(ctx) != nil {
+	if r.dice.bad(60) || r.pass(ctx, toHear) != nil {
 		return 0, errNoAnswer
 	}
 	return first, err
@@ -257,16 +281,16 @@ func (r *replica) Apply(ctx context.Context, writes []ledger.Write) (uint64, err
 
 // Read implements ledger.Store.
 func (r *replica) Read(ctx context.Context, subjects []string) ([]ledger.Entry, error) {
-	if err := r.pass(ctx); err != nil {
+	if err := r.pass(ctx, toRead, toHear); err != nil {
 		return nil, err
 	}
 	return r.world.read(subjects), nil
 }
 
-// pass is the way to the broker or back.
-func (r *replica) pass(ctx context.Context) error {
+// pass is the way to the broker or back, for those who have the rights.
+func (r *replica) pass(ctx context.Context, needs ...right) error {
 	wait := r.dice.upTo(10 * time.Millisecond)
-	lost := r.offline.Load() || r.dice.bad(30)
+	lost := r.offline.Load() || r.dice.bad(30) || !r.may(needs...)
 	if lost {
 		wait = 2 * time.Second
 	}
@@ -289,7 +313,7 @@ type graveyard struct{ r *replica }
 
 func (g graveyard) Publish(ctx context.Context, letters []jobs.DeadLetter) error {
 	for {
-		err := g.r.pass(ctx)
+		err := g.r.pass(ctx, toBury, toHear)
 		if err == nil {
 			g.r.world.buried(letters)
 			return nil
@@ -321,6 +345,7 @@ func (s service) answer(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	refused := func(reason string, final bool, code, tries int) jobs.CallResult {
 		return jobs.CallResult{Tries: tries, Failure: &jobs.Failure{Reason: reason, Final: final, Code: code, Err: errors.New("simulated")}}
 	}
+	begun := s.r.world.now()
 	if s.r.dice.bad(30) {
 		return refused(jobs.ReasonBreakerOpen, false, 0, 0)
 	}
@@ -328,7 +353,7 @@ func (s service) answer(ctx context.Context, c *jobs.Call) jobs.CallResult {
 		<-ctx.Done()
 		return refused(jobs.ReasonCanceled, false, 0, 0)
 	}
-	s.r.world.called(s.r.name, s.name, c.Jobs)
+	s.r.world.called(s.r.name, s.name, begun, c)
 	for _, j := range c.Jobs {
 		if strings.HasPrefix(string(j.Body), kindPoison) {
 			s.r.kill()

@@ -21,6 +21,7 @@ const setMaxAge = 48 * time.Hour
 // set is a set that somebody published, and what the world has seen of it.
 type set struct {
 	size    int
+	born    time.Time
 	members map[string]bool
 	events  []jobs.SetEvent
 }
@@ -29,13 +30,13 @@ type set struct {
 func (r *replica) newSets() *ledger.Sets {
 	return ledger.NewSets(r, ledger.SetsConfig{
 		Names: ledger.Names{Pool: "sim", Stream: "JOBS"}, MaxAge: setMaxAge, EventTTL: 24 * time.Hour,
-		EventSubject: bus.SetEventSubject, MaxEvent: func() int { return 1 << 20 }, Now: time.Now,
+		EventSubject: bus.SetEventSubject, MaxEvent: func() int { return 1 << 20 }, Now: r.clock.Now,
 	}, zerolog.Nop())
 }
 
 // Scan implements ledger.Upkeep.
 func (r *replica) Scan(ctx context.Context, filter string, from uint64) ([]ledger.Entry, error) {
-	if err := r.pass(ctx); err != nil {
+	if err := r.pass(ctx, toRead, toHear); err != nil {
 		return nil, err
 	}
 	return r.world.scan(filter, from), nil
@@ -46,14 +47,15 @@ func (n *nemesis) publishSet(bodies []string) {
 	w := n.world
 	w.mu.Lock()
 	name := "set-" + strconv.Itoa(len(w.sets))
-	w.sets[name] = &set{size: len(bodies), members: map[string]bool{}}
+	w.sets[name] = &set{size: len(bodies), born: w.now(), members: map[string]bool{}}
 	w.mu.Unlock()
-	declares := n.dice.between(0, len(bodies)-1)
+	declares, limited := n.dice.between(0, len(bodies)-1), n.deadlines(len(bodies))
 	w.publish(bodies, func(i int, d *jobs.Delivery) {
 		d.Header[jobs.HeaderSet] = []string{name}
 		if i == declares {
 			d.Header[jobs.HeaderSetSize] = []string{strconv.Itoa(len(bodies))}
 		}
+		limited(i, d)
 		w.sets[name].members[d.Ref.UID()] = true
 	})
 }
@@ -74,6 +76,7 @@ func (w *world) setEnded(subject string, data []byte) {
 		return
 	}
 	s.events = append(s.events, e)
+	w.datedSet(s, &e)
 	if want := bus.SetEventSubject("sim", e.Data.Outcome, e.ID); subject != want {
 		w.violation("the event of set %s is stored on %s, want %s", e.ID, subject, want)
 	}

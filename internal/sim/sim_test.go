@@ -107,7 +107,7 @@ func (n *nemesis) torment(d time.Duration) {
 		n.replaceTheDead()
 		n.disaster()
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
-		switch n.dice.between(0, 10) {
+		switch n.dice.between(0, 11) {
 		case 0:
 			n.pick().kill()
 		case 1:
@@ -136,6 +136,8 @@ func (n *nemesis) torment(d time.Duration) {
 			n.cancel()
 		case 8:
 			n.refuse()
+		case 9:
+			n.deny(r)
 		default:
 			n.burst()
 		}
@@ -178,7 +180,7 @@ func (n *nemesis) burst() {
 		n.publishSet(bodies)
 		return
 	}
-	n.world.publish(bodies, nil)
+	n.world.publish(bodies, n.deadlines(len(bodies)))
 }
 
 // replaceTheDead starts a replica for each that a poison job has killed.
@@ -204,6 +206,7 @@ func (n *nemesis) heal() {
 	for _, r := range n.alive {
 		r.resume()
 		r.offline.Store(false)
+		r.allow()
 	}
 	for start := time.Now(); n.world.waiting() > 0 && time.Since(start) < 90*time.Minute; time.Sleep(5 * time.Second) {
 		n.replaceTheDead()

@@ -38,15 +38,18 @@ func (r *replica) retention() ledger.Retention {
 
 // Floor implements ledger.Upkeep.
 func (r *replica) Floor(ctx context.Context) (ledger.Floor, error) {
-	if err := r.pass(ctx); err != nil {
+	asked := r.wall()
+	if err := r.pass(ctx, toRead, toHear); err != nil {
 		return ledger.Floor{}, err
 	}
-	return r.world.floor(), nil
+	floor := r.world.floor()
+	r.dated(asked, floor.Now)
+	return floor, nil
 }
 
 // Newest implements ledger.Upkeep.
 func (r *replica) Newest(ctx context.Context, filter string) (ledger.Entry, error) {
-	if err := r.pass(ctx); err != nil {
+	if err := r.pass(ctx, toRead, toHear); err != nil {
 		return ledger.Entry{}, err
 	}
 	return r.world.newest(filter), nil
@@ -54,7 +57,7 @@ func (r *replica) Newest(ctx context.Context, filter string) (ledger.Entry, erro
 
 // Purge implements ledger.Upkeep.
 func (r *replica) Purge(ctx context.Context, filter string) (uint64, error) {
-	if err := r.pass(ctx); err != nil {
+	if err := r.pass(ctx, toRead, toHear); err != nil {
 		return 0, err
 	}
 	return r.world.purge(filter), nil
@@ -99,7 +102,7 @@ func (r *replica) mayBeSent(received time.Time) error {
 func (w *world) floor() ledger.Floor {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	floor := ledger.Floor{Created: w.created, Seq: w.lastJob, Now: time.Now()}
+	floor := ledger.Floor{Created: w.created, Seq: w.lastJob, Now: w.now()}
 	for seq := range w.jobs {
 		floor.Seq = min(floor.Seq, seq-1)
 	}
@@ -172,7 +175,7 @@ func (n neighbour) Read(_ context.Context, subjects []string) ([]ledger.Entry, e
 
 // Floor implements ledger.Upkeep.
 func (n neighbour) Floor(context.Context) (ledger.Floor, error) {
-	return ledger.Floor{Created: time.Now(), Seq: 1 << 40, Now: time.Now()}, nil
+	return ledger.Floor{Created: n.now(), Seq: 1 << 40, Now: n.now()}, nil
 }
 
 // Scan implements ledger.Upkeep.
@@ -289,7 +292,7 @@ func (w *world) recreate() {
 		}
 	}
 	w.jobs, w.lastJob = map[uint64]*message{}, 0
-	w.created = time.Now()
+	w.created = w.now()
 	w.epoch = jobs.Epoch(w.created)
 	w.wake()
 }

@@ -61,6 +61,13 @@ type world struct {
 	heldUntil time.Time
 	// excused jobs and lost sets went with their stream.
 	excused, lostSets map[string]bool
+	// ahead is how far the broker's clock is ahead of that of this machine, maxAge the greatest age
+	// of a job, 0 = any.
+	ahead, maxAge time.Duration
+	// publishedAt and deadlines are of jobs, begun of batches, by the broker's clock.
+	publishedAt, deadlines, begun map[string]time.Time
+	// margins are what the broker's replies leave open of its clock, by replica.
+	margins map[string]time.Duration
 	// calm turns every fault off.
 	calm atomic.Bool
 }
@@ -74,12 +81,19 @@ type message struct {
 }
 
 func newWorld(seed uint64) *world {
-	return &world{
-		refusals: newRefusals(),
-		epoch:    jobs.Epoch(time.Now()), created: time.Now(), ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
+	w := &world{
+		refusals:    newRefusals(),
+		publishedAt: map[string]time.Time{}, deadlines: map[string]time.Time{}, begun: map[string]time.Time{}, margins: map[string]time.Duration{}, ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
 		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
+	clock := w.stream("clock")
+	if w.ahead = clock.skew(); clock.between(0, 3) == 0 {
+		w.maxAge = shortAge
+	}
+	w.created = w.now()
+	w.epoch = jobs.Epoch(w.created)
+	return w
 }
 
 // stream returns the random numbers of one actor.
@@ -144,13 +158,14 @@ func (w *world) publish(bodies []string, change func(i int, d *jobs.Delivery)) {
 		d := jobs.Delivery{
 			Data: []byte(body), Reply: "$JS.ACK", Source: source, Ref: ref,
 			Header:    map[string][]string{jobs.HeaderMsgID: {fmt.Sprintf("id-%d", w.published)}},
-			Published: time.Now(),
+			Published: w.now(),
 		}
 		hostile(&d)
 		w.bodies[ref.UID()] = body
 		if change != nil {
 			change(i, &d)
 		}
+		w.born(&d)
 		w.jobs[w.lastJob] = &message{delivery: d}
 		w.history.Accepted = append(w.history.Accepted, history.Job{UID: ref.UID(), ID: d.Header[jobs.HeaderMsgID][0], Source: source})
 	}
@@ -263,7 +278,7 @@ func (w *world) apply(writes []ledger.Write, allowed func() error) (first uint64
 	first = w.lastPage + 1
 	for _, wr := range writes {
 		w.lastPage++
-		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Stored: time.Now(), Data: slices.Clone(wr.Data)}
+		w.pages[wr.Subject] = ledger.Entry{Subject: wr.Subject, Seq: w.lastPage, Stored: w.now(), Data: slices.Clone(wr.Data)}
 		if delete(w.ends, wr.Subject); wr.TTL > 0 {
 			w.ends[wr.Subject] = time.Now().Add(wr.TTL)
 		}
@@ -289,6 +304,7 @@ func (w *world) stored(data []byte) {
 		w.violation("unreadable event: %v", err)
 		return
 	}
+	w.datedEvent(&e)
 	now := time.Now()
 	w.history.Events = append(w.history.Events, history.Event{Event: e, Stored: now})
 	for _, j := range e.Data.Jobs {
@@ -303,7 +319,7 @@ func (w *world) stored(data []byte) {
 		}
 		if j.Final() && w.endedAt[j.UID].IsZero() {
 			w.endedAt[j.UID] = now
-			w.blamed(&j)
+			w.blamed(e.Data.Replica, &j)
 		}
 	}
 }
@@ -320,11 +336,13 @@ func (w *world) read(subjects []string) (out []ledger.Entry) {
 }
 
 // called notes that a service was called. A success or an end that was stored before the
-// delivery was handed out must have been seen in the ledger.
-func (w *world) called(replica, service string, batch []*jobs.Job) {
+// delivery was handed out must have been seen in the ledger. The call began by the broker's clock
+// at begun.
+func (w *world) called(replica, service string, begun time.Time, c *jobs.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, j := range batch {
+	w.late(replica, begun, c)
+	for _, j := range c.Jobs {
 		if j.Received.Before(w.setBackAt) {
 			continue // of data that the broker has lost
 		}
