@@ -42,7 +42,13 @@ func newRig(t *testing.T, services []string, env ...string) *rig {
 
 func newRigOn(t *testing.T, o server.Options, services []string, env ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, inProcess: embedded(t, o), services: map[string]*faulttest.Recorder{}}
+	return newRigAt(t, embedded(t, o), services, env...)
+}
+
+// newRigAt is newRigOn with a server that is there.
+func newRigAt(t *testing.T, inProcess nats.Option, services []string, env ...string) *rig {
+	t.Helper()
+	r := &rig{t: t, inProcess: inProcess, services: map[string]*faulttest.Recorder{}}
 	list := make([]string, len(services))
 	for i, name := range services {
 		s := faulttest.StartRecorder(t, name)
