@@ -4,6 +4,7 @@ package fault_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -102,12 +103,16 @@ func TestMemoryOfLargeReplies(t *testing.T) {
 	fits(t, w)
 }
 
+// openJobs is how many jobs TestMemoryOfManyOpenJobs keeps open.
+var openJobs = flag.Int("open-jobs", 40_000, "how many jobs TestMemoryOfManyOpenJobs keeps open; 270000 take minutes")
+
 // TestMemoryOfManyOpenJobs: a long queue of jobs that one of sixteen services, all of them with
 // long names, wants to see again: the ledger holds a page for each sixteen of them.
 func TestMemoryOfManyOpenJobs(t *testing.T) {
 	t.Parallel()
-	const waiting = 40_000
-	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
+	waiting := int64(*openJobs)
+	long := patience * time.Duration(1+waiting/40_000)
+	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{MaxFile: "4GB"})
 	s := faulttest.NewScenario(t, program, broker.URL, nil)
 	var called atomic.Int64
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,9 +135,9 @@ func TestMemoryOfManyOpenJobs(t *testing.T) {
 	}
 	s.Env["ROLLCALL_SERVICES"] = strings.Join(list, ",")
 	s.Setup()
-	s.Load.Publish(waiting, 3*patience)
+	s.Load.Publish(int(waiting), 3*long)
 	w := limited(t, s)
-	faulttest.Until(t, 5*patience, "every job was called for once", func() bool {
+	faulttest.Until(t, 5*long, "every job was called for once", func() bool {
 		return !w.Running() || called.Load() >= waiting
 	})
 	fits(t, w)
