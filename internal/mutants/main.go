@@ -32,7 +32,7 @@ type mutant struct {
 }
 
 // timeout for the tests of one mutant: a bug may also show as a test that never ends.
-const timeout = 2 * time.Minute
+const timeout = 5 * time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -26,7 +26,7 @@ func TestFirstFailureNamesTheTest(t *testing.T) {
 	t.Parallel()
 	for out, want := range map[string]string{
 		"=== RUN\n    --- FAIL: TestA/b (0.01s)\n": "TestA/b",
-		"panic: test timed out after 2m0s\n\tx":    "panic: test timed out after 2m0s",
+		"panic: test timed out after 5m0s\n\tx":    "panic: test timed out after 5m0s",
 		"FAIL\n":                                   "the test run",
 	} {
 		if got := firstFailure([]byte(out)); got != want {

@@ -105,8 +105,31 @@ var ofBus = []mutant{
 		"internal/bus/clock.go", "return best.offset, true", "return 0, true", []string{"./internal/bus", "-run", "Clock"},
 	},
 	{
+		"a slow reply about the clock counts like a fast one", "a fresh job is not expired",
+		"internal/bus/clock.go", "if best == nil || s.margin <= best.margin {", "if best == nil || true {", sim,
+	},
+	{
+		"a dead letter is dated by the clock of the machine", "times go by the broker's clock",
+		"internal/bus/deadletters.go", "began, failed := time.Now(), d.conn.clock.Now()", "began, failed := time.Now(), time.Now()",
+		[]string{"./internal/bus", "-run", "Clock"},
+	},
+	{
+		"a letter keeps the size of its first attempt", "a job that ends badly has a dead letter",
+		"internal/bus/deadletters.go", "now != limit {", "limit == 0 {", []string{"./internal/bus", "-run", "LettersFit"},
+	},
+	{
+		"the stream of dead letters is not made again", "nothing waits for what somebody has deleted",
+		"internal/bus/deadletters.go", "if d.setup != nil && errors.Is(err, nats.ErrNoResponders) {", "if false {",
+		[]string{"./internal/bus", "-run", "TestTheStreamOfDeadLetters"},
+	},
+	{
 		"subscriptions that the server has dropped stay lost", "a worker works again once its rights are back",
 		"internal/bus/lost.go", "signal(c.dropped)", "_ = signal", []string{"./internal/bus", "-run", "TestRights"},
+	},
+	{
+		"subscriptions beyond a limit stay lost", "a worker works again once its limits are back",
+		"internal/bus/denials.go", "if errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {", "if false {",
+		[]string{"-tags", "fault", "./test/fault", "-run", "TestRightsAndLimits/subscriptions"},
 	},
 	{
 		"pulls that nobody answers are no reason for doubt", "a pool that gets no jobs is not ready",

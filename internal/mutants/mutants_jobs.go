@@ -45,6 +45,10 @@ var ofJobs = []mutant{
 		"internal/jobs/record.go", "if !r.Suspect(delivered + 1) {", "if r.Seen >= 0 {", pure,
 	},
 	{
+		"a batch is dated by two clocks", "times in events go by the broker's clock",
+		"internal/jobs/event.go", "s.SettledAt.Add(-s.Took)", "batch.SealedAt", sim,
+	},
+	{
 		"headers take no memory", "memory is bounded",
 		"internal/jobs/delivery.go", "n += len(v)", "_ = v", pure,
 	},

@@ -37,6 +37,14 @@ var ofLedger = []mutant{
 		"internal/ledger/opensets.go", "if old || size > 0 && total >= size {", "if size > 0 && total >= size {", ledgerPkg,
 	},
 	{
+		"a set is dated by the clock of the machine", "times in events go by the broker's clock",
+		"internal/ledger/sets.go", "func NewSets(store Upkeep, cfg SetsConfig, log zerolog.Logger) *Sets {\n", "func NewSets(store Upkeep, cfg SetsConfig, log zerolog.Logger) *Sets {\n\tcfg.Now = time.Now\n", sim,
+	},
+	{
+		"pages in the cache have no weight", "memory is bounded",
+		"internal/ledger/cache.go", "	c.bytes += size", "	c.bytes++", []string{"./internal/ledger", "-run", "PageCache"},
+	},
+	{
 		"nobody sweeps the sets", "what a crash leaves open is ended",
 		"internal/ledger/opensets.go", "s.lookAt(ctx, s.open.due(now.Add(-s.cfg.MaxAge)))", "s.lookAt(ctx, s.open.due(now)[:0])", ledgerPkg,
 	},

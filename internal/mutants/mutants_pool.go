@@ -122,6 +122,23 @@ var ofPool = []mutant{
 		"internal/pool/executor.go", "open, finished := x.account(settling, members)", "open, finished := members, []*jobs.Job(nil)", poolPkg,
 	},
 	{
+		"a lost lease counts as a crash", "ends that the process sees are no crashes",
+		"internal/pool/leases.go", "d.tasks.Go(d.pool.executor.accountLater(d.accounting, lost))", "", []string{"./internal/app", "-run", "Flaps"},
+	},
+	{
+		"how long a message may be is read once", "a commit fits what the server takes",
+		"internal/app/wire.go", "p.pool.MaxPayload = func() int { return int(conn.NATS().MaxPayload()) }",
+		"once := int(conn.NATS().MaxPayload())\n\tp.pool.MaxPayload = func() int { return once }", []string{"./internal/app", "-run", "MaxPayloadThatIsLowered"},
+	},
+	{
+		"a job's end goes by the clock of the machine", "times in events go by the broker's clock",
+		"internal/pool/commit.go", "now := x.now()", "now := time.Now()", sim,
+	},
+	{
+		"a batch may have any size", "a setting that no machine can hold is refused",
+		"internal/pool/config.go", "c.BatchBytes > 0 && c.BatchBytes <= maxBatchBytes", "c.BatchBytes > 0", []string{"./internal/app", "-run", "UpperBound"},
+	},
+	{
 		"routes are ignored", "a job goes to the services that take it",
 		"internal/pool/route.go", "if named && s.Takes(j.Subject) {", "if named {", poolPkg,
 	},

@@ -19,6 +19,18 @@ var ofService = []mutant{
 		"internal/service/target.go", "text = closeDots(text)", "text = closeDots(text)[:0] + text", service,
 	},
 	{
+		"an id that two jobs share settles one of them", "an id that two jobs share settles neither",
+		"internal/service/sheet.go", "if _, taken := s.byID[j.ID]; taken {", "if false {", []string{"./internal/service", "-run", "TestAnIDThatTwoJobsShare"},
+	},
+	{
+		"entries of a reply are not counted while reading", "memory is bounded",
+		"internal/service/sheet.go", "if n == len(s.jobs) {", "if false {", []string{"./internal/service", "-run", "ManySmallEntries"},
+	},
+	{
+		"a date in Retry-After goes by the clock of the machine", "a pause is as long as the service asked for",
+		"internal/service/http.go", "		return at\n", "		_ = at\n", []string{"./internal/service", "-run", "RetryAfterGoesBy"},
+	},
+	{
 		"a 401 kills jobs", "a mistake in the settings is nobody's job",
 		"internal/service/status.go", "case code < 400, r.accuses(code):", "case code < 400:", service,
 	},

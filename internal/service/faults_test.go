@@ -309,6 +309,21 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// TestRetryAfterGoesByTheClockOfTheService: a date is of the clock that wrote it.
+func TestRetryAfterGoesByTheClockOfTheService(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []time.Duration{5 * time.Minute, -5 * time.Minute} {
+		there := time.Now().Add(wrong).UTC()
+		url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", there.Format(http.TimeFormat))
+			w.Header().Set("Retry-After", there.Add(30*time.Second).Format(http.TimeFormat))
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		s := newService(t, url, config(), service.Deps{RetryMax: time.Hour})
+		want{reason: jobs.ReasonHTTP5xx, tries: 1, code: http.StatusServiceUnavailable, after: 30 * time.Second}.check(t, s.Call(t.Context(), call(1)))
+	}
+}
+
 func TestAShortPauseIsWaitedForInTheCall(t *testing.T) {
 	t.Parallel()
 	var first, second time.Time
