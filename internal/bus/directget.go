@@ -30,7 +30,7 @@ func (s doneStore) Read(ctx context.Context, subjects []string) (entries []ledge
 			entries = append(entries, m.entry())
 		})
 		if err == nil && pending > 0 {
-			err = fmt.Errorf("read %s: %d messages too many for one read", s.conn.Done(), pending)
+			err = fmt.Errorf("read %s: %w: %d are left", s.conn.Done(), ledger.ErrTooMany, pending)
 		}
 		if err != nil {
 			return nil, err
@@ -94,6 +94,8 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 		case status == "204":
 			pending, _ = parseUint(m.Header.Get("Nats-Num-Pending"))
 			return pending, nil
+		case status == "413":
+			return 0, fmt.Errorf("read %s: %w", stream, ledger.ErrTooMany)
 		case status != "":
 			return 0, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
 		}

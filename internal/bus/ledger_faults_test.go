@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -218,6 +219,32 @@ func TestMorePagesThanOneReadGives(t *testing.T) {
 		if !r.Final {
 			t.Fatalf("job %d is not known to be final", seqs[i])
 		}
+	}
+}
+
+// TestASetOfMoreLanesThanOneReadGives: the broker gives up to 1,024 messages for wildcards.
+func TestASetOfMoreLanesThanOneReadGives(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	store := bus.NewUpkeep(conn, bus.NewSetup(conn, streams(), pool))
+	tally, err := jobs.SetTally{Counts: jobs.SetCounts{Total: 1, Succeeded: 1}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lanes = 1500
+	var writes []ledger.Write
+	for n := range lanes {
+		writes = append(writes, ledger.Write{Subject: fmt.Sprintf("done.ledger.%s.set.import.r%d", pool, n), Data: tally})
+	}
+	for group := range slices.Chunk(writes, ledger.MaxGroup) {
+		if _, err := store.Apply(patient(t), group); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, err := ledger.ReadSet(patient(t), store, ledger.Names{Pool: pool, Stream: "JOBS"}, "import")
+	if err != nil || state.Tally.Counts.Total != lanes {
+		t.Errorf("%d members, %v; want %d", state.Tally.Counts.Total, err, lanes)
 	}
 }
 

@@ -13,6 +13,9 @@ var (
 	// ErrRefused is returned by a [Store] that will never take a group: it is too large, or the
 	// stream lacks a setting. Nothing of it was stored.
 	ErrRefused = errors.New("the broker refuses the group")
+	// ErrTooMany is returned by a [Store] where more messages match the subjects of a Read than
+	// one answer holds.
+	ErrTooMany = errors.New("more messages than one read returns")
 	// ErrSetBack is returned for jobs that were received before the broker's data was set back
 	// ([Ledger.Restart]): the broker may hold other jobs under their numbers.
 	ErrSetBack = errors.New("the broker's data was set back since the job was received")

@@ -18,7 +18,8 @@ type Store interface {
 	// stored, or may still be: until a later write to one of its subjects is seen.
 	Apply(ctx context.Context, writes []Write) (first uint64, err error)
 
-	// Read returns the last message on each of the subjects that has one, in any order.
+	// Read returns the last message on each of the subjects that has one, in any order. Subjects
+	// may have NATS wildcards; the error wraps [ErrTooMany] if more than about [MaxGroup] match.
 	// Messages of one Apply are seen all or none, as long as there are at most
 	// [MaxGroup] subjects. A store that reads from followers may
 	// return data older than the last Apply, but not for ever.

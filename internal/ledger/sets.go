@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,9 @@ const (
 	endedTTL = time.Minute
 	// maxFenced bounds the lanes that are fenced when a set ends.
 	maxFenced = MaxGroup - 2
-	// parallelLooks sets are read at once.
-	parallelLooks = 16
+	// endedTogether sets are read before any of them ends: as many as fit into one write if each
+	// has one lane, so that it adds its end mark, its event and one tally.
+	endedTogether = MaxGroup / 3
 	// lookTimeout bounds one look.
 	lookTimeout = 10 * time.Second
 )
@@ -155,6 +157,21 @@ func (s *Sets) due(now time.Time) (due []string, next time.Duration) {
 // write as fit: an atomic write costs the broker about the same whatever it holds.
 func (s *Sets) lookAt(ctx context.Context, sets []string) error {
 	var faults []error
+	for some := range slices.Chunk(sets, endedTogether) {
+		faults = append(faults, s.endComplete(ctx, some))
+	}
+	return errors.Join(faults...)
+}
+
+// endComplete reads sets and ends those that are complete or too old.
+func (s *Sets) endComplete(ctx context.Context, sets []string) error {
+	reading, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	read, err := readTogether(reading, s.store, s.cfg.Names, sets)
+	if err != nil {
+		return fmt.Errorf("read set %s and %d more: %w", sets[0], len(sets)-1, err)
+	}
+	var faults []error
 	var group []ending
 	writes, bytes := 0, 0
 	flush := func() {
@@ -163,9 +180,9 @@ func (s *Sets) lookAt(ctx context.Context, sets []string) error {
 		}
 		group, writes, bytes = nil, 0, 0
 	}
-	for _, found := range s.readAll(ctx, sets) {
-		e, err := found.ending, found.err
-		if err != nil || e.writes == nil {
+	for i := range read {
+		e, err := s.ending(&read[i].state)
+		if err = errors.Join(read[i].err, err); err != nil || e.writes == nil {
 			faults = append(faults, err)
 			continue
 		}
@@ -176,34 +193,6 @@ func (s *Sets) lookAt(ctx context.Context, sets []string) error {
 	}
 	flush()
 	return errors.Join(faults...)
-}
-
-// look is what was found of a set: how it ends, if it does.
-type look struct {
-	ending ending
-	err    error
-}
-
-// readAll reads sets side by side, in their order.
-func (s *Sets) readAll(ctx context.Context, sets []string) []look {
-	found := make([]look, len(sets))
-	slots := make(chan struct{}, parallelLooks)
-	var work sync.WaitGroup
-	for i, set := range sets {
-		slots <- struct{}{}
-		work.Go(func() {
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-			defer cancel()
-			state, err := ReadSet(ctx, s.store, s.cfg.Names, set)
-			if err == nil {
-				found[i].ending, err = s.ending(&state)
-			}
-			found[i].err = err
-		})
-	}
-	work.Wait()
-	return found
 }
 
 // endTogether ends several sets in one write. Where that is refused each is looked at again: of

@@ -248,6 +248,54 @@ func TestSets_ASetIsClosedByItsSize(t *testing.T) {
 	})
 }
 
+// busySet is a store of a set with more lanes than one read returns, one of which is written anew
+// between two requests of each scan.
+type busySet struct {
+	*ledgertest.Store
+	lane ledger.Write
+}
+
+func (s *busySet) Scan(ctx context.Context, filter string, from uint64) ([]ledger.Entry, error) {
+	found, err := s.Store.Scan(ctx, filter, from)
+	if from > 1 || err != nil {
+		return found, err
+	}
+	last, err := s.Newest(ctx, s.lane.Subject)
+	if err != nil {
+		return nil, err
+	}
+	s.lane.Expect = last.Seq
+	_, err = s.Apply(ctx, []ledger.Write{s.lane})
+	return found, err
+}
+
+func TestSets_ALaneThatMovesWhileItsSetIsReadCountsOnce(t *testing.T) {
+	t.Parallel()
+	store := &busySet{Store: &ledgertest.Store{}}
+	tally, err := jobs.SetTally{Size: 5000, Counts: jobs.SetCounts{Total: 1, Succeeded: 1}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lanes = ledger.MaxGroup + 100
+	for n := range lanes {
+		w := ledger.Write{Subject: fmt.Sprintf("done.ledger.%s.set.import.r%d", ledgertest.Pool, n), Data: tally}
+		if store.lane.Subject == "" {
+			store.lane = w
+		}
+		if _, err := store.Apply(t.Context(), []ledger.Write{w}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, err := ledger.ReadSet(t.Context(), store, ledgertest.Names(), "import")
+	if err != nil || state.Tally.Counts.Total != lanes {
+		t.Errorf("%d members, %v; want %d", state.Tally.Counts.Total, err, lanes)
+	}
+	all, more, err := ledger.ReadSets(t.Context(), store, ledgertest.Names(), 10)
+	if err != nil || more || len(all) != 1 || all[0].Tally.Counts.Total != lanes {
+		t.Errorf("%+v, %v, %v; want one set of %d members", all, more, err, lanes)
+	}
+}
+
 // TestSets_TwoReplicasInOneLane: they have the same name, and still nobody is counted twice or
 // lost.
 func TestSets_TwoReplicasInOneLane(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -46,8 +47,9 @@ func (s *SetState) begun() time.Time {
 	return first
 }
 
-// add takes in one message of the set. The error wraps [jobs.ErrTally].
-func (s *SetState) add(last string, e Entry) error {
+// add takes in one message of the set, the newer one where it has two of the same lane. The error
+// wraps [jobs.ErrTally].
+func (s *SetState) add(last string, e *Entry) error {
 	if last == setEnd {
 		s.Ended = true
 		return nil
@@ -56,25 +58,65 @@ func (s *SetState) add(last string, e Entry) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", e.Subject, err)
 	}
+	read := lane{subject: e.Subject, seq: e.Seq, tally: tally, stored: e.Stored}
+	if i := slices.IndexFunc(s.lanes, func(l lane) bool { return l.subject == e.Subject }); i >= 0 {
+		s.lanes[i] = read
+		s.Tally = jobs.SetTally{}
+		for i := range s.lanes {
+			s.Tally = s.Tally.Merge(s.lanes[i].tally)
+		}
+		return nil
+	}
 	s.Tally = s.Tally.Merge(tally)
-	s.lanes = append(s.lanes, lane{subject: e.Subject, seq: e.Seq, tally: tally, stored: e.Stored})
+	s.lanes = append(s.lanes, read)
 	return nil
 }
 
 // ReadSet adds the lanes of a set up. A set that nobody has counted yet has a zero tally.
 func ReadSet(ctx context.Context, store Upkeep, names Names, set string) (SetState, error) {
-	state := SetState{Set: set}
-	err := scan(ctx, store, names.Sets(set), 1, func(e Entry) error {
-		_, last, ok := parseSet(e.Subject)
-		if !ok {
-			return nil
-		}
-		return state.add(last, e)
-	})
+	found, err := readTogether(ctx, store, names, []string{set})
 	if err != nil {
 		return SetState{}, fmt.Errorf("read set %s: %w", set, err)
 	}
-	return state, nil
+	return found[0].state, found[0].err
+}
+
+// setRead is what was read of a set; err is of a tally that cannot be read.
+type setRead struct {
+	state SetState
+	err   error
+}
+
+// readTogether adds up the lanes of sets, in their order, by as few reads as it takes.
+func readTogether(ctx context.Context, store Upkeep, names Names, sets []string) ([]setRead, error) {
+	filters := make([]string, len(sets))
+	found := make([]setRead, len(sets))
+	index := make(map[string]*setRead, len(sets))
+	for i, set := range sets {
+		filters[i] = names.Sets(set)
+		found[i].state.Set = set
+		index[set] = &found[i]
+	}
+	add := func(e Entry) error {
+		if set, last, ok := parseSet(e.Subject); ok && index[set] != nil {
+			index[set].err = errors.Join(index[set].err, index[set].state.add(last, &e))
+		}
+		return nil
+	}
+	entries, err := store.Read(ctx, filters)
+	if errors.Is(err, ErrTooMany) && len(sets) > 1 {
+		half := len(sets) / 2
+		first, err1 := readTogether(ctx, store, names, sets[:half])
+		second, err2 := readTogether(ctx, store, names, sets[half:])
+		return append(first, second...), errors.Join(err1, err2)
+	}
+	if errors.Is(err, ErrTooMany) {
+		return found, scan(ctx, store, filters[0], 1, add)
+	}
+	for i := range entries {
+		_ = add(entries[i]) // noted with its set
+	}
+	return found, err
 }
 
 // ReadSets adds up the lanes of the pool's sets, at most limit of them, those whose oldest tally
@@ -95,7 +137,7 @@ func ReadSets(ctx context.Context, store Upkeep, names Names, limit int) (sets [
 			i = len(sets)
 			index[set], sets = i, append(sets, SetState{Set: set})
 		}
-		return sets[i].add(last, e)
+		return sets[i].add(last, &e)
 	})
 	if err != nil {
 		return nil, false, fmt.Errorf("read the sets of pool %s: %w", names.Pool, err)

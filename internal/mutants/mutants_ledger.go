@@ -49,6 +49,10 @@ var ofLedger = []mutant{
 		"internal/ledger/opensets.go", "s.lookAt(ctx, s.open.due(now.Add(-s.cfg.MaxAge)))", "s.lookAt(ctx, s.open.due(now)[:0])", ledgerPkg,
 	},
 	{
+		"a lane that moves while its set is read counts twice", "each member of a set is counted once",
+		"internal/ledger/tally.go", "return l.subject == e.Subject", "return false", ledgerPkg,
+	},
+	{
 		"events live for ever", "a bounded number of events is kept",
 		"internal/ledger/ledger.go", "TTL: l.cfg.EventTTL, ", "", busPkg,
 	},

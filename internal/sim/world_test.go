@@ -325,6 +325,12 @@ func (w *world) stored(data []byte) {
 }
 
 func (w *world) read(subjects []string) (out []ledger.Entry) {
+	if len(subjects) > 0 && strings.HasSuffix(subjects[0], ".*") {
+		for _, filter := range subjects {
+			out = append(out, w.scan(filter, 1)...)
+		}
+		return out
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range subjects {

@@ -96,9 +96,14 @@ func (s *Store) Read(_ context.Context, subjects []string) (entries []ledger.Ent
 	s.reads++
 	s.expire()
 	for _, subject := range subjects {
-		if m, ok := s.entries[subject]; ok {
+		if strings.Contains(subject, "*") {
+			entries = append(entries, s.match(subject)...)
+		} else if m, ok := s.entries[subject]; ok {
 			entries = append(entries, m.Entry)
 		}
+	}
+	if len(entries) > ledger.MaxGroup {
+		return nil, ledger.ErrTooMany
 	}
 	return entries, nil
 }
@@ -141,10 +146,15 @@ func (s *Store) Purge(_ context.Context, filter string) (uint64, error) {
 }
 
 // matching returns what matches filter, the oldest first.
-func (s *Store) matching(filter string) (found []ledger.Entry) {
+func (s *Store) matching(filter string) []ledger.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire()
+	return s.match(filter)
+}
+
+// match is matching for callers that hold the lock.
+func (s *Store) match(filter string) (found []ledger.Entry) {
 	for subject := range s.entries {
 		if Matches(filter, subject) {
 			found = append(found, s.entries[subject].Entry)
