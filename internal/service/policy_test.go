@@ -144,8 +144,6 @@ func TestTriesStayInTheirBudget(t *testing.T) {
 	})
 }
 
-// TestNineteenWaitingForAPermitIsBounded: a hanging service fills its bulkhead,
-// and further calls to it neither wait for ever nor count as attempts.
 func TestAReplyThatComesAfterTheTimeOutIsTooLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -160,6 +158,8 @@ func TestAReplyThatComesAfterTheTimeOutIsTooLate(t *testing.T) {
 	})
 }
 
+// TestNineteenWaitingForAPermitIsBounded: a hanging service fills its bulkhead,
+// and further calls to it neither wait for ever nor count as attempts.
 func TestNineteenWaitingForAPermitIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -197,6 +197,8 @@ func TestNineteenWaitingForAPermitIsBounded(t *testing.T) {
 	})
 }
 
+// TestNineteenWaitingForAPermitIsBounded: a hanging service fills its bulkhead,
+// and further calls to it neither wait for ever nor count as attempts.
 func TestNineteenAHangingServiceDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	hanging := newService(t, raw(t, hang).url, config(), service.Deps{})
