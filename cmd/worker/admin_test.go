@@ -61,6 +61,20 @@ func TestStatusShowsPoolReplicasAndServices(t *testing.T) {
 	}
 }
 
+// Where there is no pool, every command that looks for one says so in the same way.
+func TestCommandsWithoutStreamsNameTheSetup(t *testing.T) {
+	t.Parallel()
+	env := []string{"NATS_URL=" + broker(t)}
+	for _, args := range []string{
+		"status", "job x", "cancel x", "erase x --yes", "pause --for 1m", "resume", "events --all --follow=false",
+		"dead ls", "dead show 1", "dead replay 1", "dead discard 1 --yes",
+		"set ls", "set show x", "set wait x", "set close x --size 2", "set cancel x --yes",
+		"schedule ls", "schedule set x jobs.x --every 5m", "schedule run x", "schedule rm x",
+	} {
+		wants(t, worker(t, env, strings.Fields(args)...), codeNotFound, "worker setup")
+	}
+}
+
 func TestStatusWithoutReplicasSaysSo(t *testing.T) {
 	t.Parallel()
 	env := []string{"NATS_URL=" + broker(t)}

@@ -36,7 +36,7 @@ type Erasure struct {
 // [ErrNotFound] if nothing is stored of any. After a crash, running it again finishes it.
 func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err error) {
 	if err := a.finishErasures(ctx); err != nil {
-		return done, err
+		return done, a.explainDone(ctx, "look for erasures that were cut short", err)
 	}
 	uids := map[string]bool{id: true}
 	if _, err := a.lettersOf(ctx, id, uids); err != nil { // an event may be gone that had the id
