@@ -123,6 +123,21 @@ func TestAHoleThatCannotBeFilledFailsItsJobAlone(t *testing.T) {
 	}
 }
 
+func TestAHoleLooksIntoJSONUnderAnyContentType(t *testing.T) {
+	t.Parallel()
+	for _, contentType := range []string{"", "application/json", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"} {
+		var got collector
+		s := newService(t, serve(t, got.ServeHTTP)+"/orders/{data:/id}", formatted(service.FormatPlain), service.Deps{})
+		r := s.Call(t.Context(), callOf(jobs.Delivery{Data: []byte(`{"id":7}`), Header: map[string][]string{"Content-Type": {contentType}}}))
+		if r.Failure != nil || r.Replies[0].Status != ok {
+			t.Fatalf("%q: %+v", contentType, r)
+		}
+		if a := got.one(t); a.URI != "/orders/7" || a.Body != `{"id":7}` || contentType != "" && a.Header.Get("Content-Type") != contentType {
+			t.Errorf("%q: %s with %q as %s", contentType, a.URI, a.Body, a.Header.Get("Content-Type"))
+		}
+	}
+}
+
 func TestFaultsOfHolesAndFormats(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -138,6 +153,9 @@ func TestFaultsOfHolesAndFormats(t *testing.T) {
 		"a hole in the scheme":       {"{id}://h/", nil, "ROLLCALL_SERVICES"},
 		"a hole in the user":         {"http://{id}@h/", nil, "ROLLCALL_SERVICES"},
 		"a hole in the fragment":     {"http://h/#{id}", nil, "ROLLCALL_SERVICES"},
+		"a hole for a URL":           {"{data:/url}", nil, `"{data:/url}" is not a URL`},
+		"no such port":               {"http://h:99999/{id}", nil, "65535"},
+		"port zero":                  {"https://h:0/", nil, "65535"},
 		"an unknown hole":            {"http://h/{name}", nil, "{subject:2}"},
 		"a hole without an end":      {"http://h/{id", nil, "has no end"},
 		"token zero":                 {"http://h/{subject:0}", nil, "counted from 1"},

@@ -43,7 +43,7 @@ func parseTarget(raw string) (*target, error) {
 	}
 	u, err := parsePlainURL(plain.String())
 	if err != nil {
-		return nil, err
+		return nil, asWritten(err, holes)
 	}
 	if strings.Contains(u.Scheme+u.Host+u.User.String(), stand) || strings.Contains(u.Host, strings.ToLower(stand)) {
 		return nil, fmt.Errorf("the hole %s stands in scheme, host or port; holes are for path and query", holes[0].hole.text)
@@ -62,6 +62,15 @@ func parseTarget(raw string) (*target, error) {
 		return nil, fmt.Errorf("the hole %s stands in no path and no query", holes[0].hole.text)
 	}
 	return out, nil
+}
+
+// asWritten puts holes back where they stood in the text of an error.
+func asWritten(err error, holes []piece) error {
+	text := err.Error()
+	for _, p := range holes {
+		text = strings.Replace(text, stand, p.hole.text, 1)
+	}
+	return errors.New(text)
 }
 
 // withHoles puts holes back where they stood in text, and returns the holes that are left.

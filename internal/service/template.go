@@ -100,9 +100,10 @@ func token(subject string, n int) (string, bool) {
 	return "", false
 }
 
-// scalar returns the string, number or boolean at a place in the job's body.
+// scalar returns the string, number or boolean at a place in the job's body, which is JSON if it
+// reads as JSON: a content type that says otherwise only decides how the body travels.
 func scalar(j *jobs.Job, pointer string) (string, bool) {
-	if j.Format != jobs.FormatJSON || len(j.Body) == 0 {
+	if j.Format != jobs.FormatJSON && !jobs.ValidJSON(j.Body) {
 		return "", false
 	}
 	return scalarText(jobs.Pointer(j.Body, pointer))
