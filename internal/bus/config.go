@@ -3,6 +3,9 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +59,10 @@ func (c Config) Validate() error {
 	if strings.Trim(c.URL, ", ") == "" {
 		faults = append(faults, errors.New("NATS_URL is empty; set it to nats://host:4222"))
 	}
+	if slices.ContainsFunc(strings.Split(c.URL, ","), unusableServer) {
+		// The list is masked as a whole: a comma may stand in a password.
+		faults = append(faults, fmt.Errorf("NATS_URL is %q, want nats://host:4222, or a list of such with commas; tls://, ws:// and wss:// where the server wants them", jobs.MaskURLs(c.URL)))
+	}
 	if (c.Cert == "") != (c.Key == "") {
 		faults = append(faults, errors.New("NATS_CERT and NATS_KEY belong together; set both or neither"))
 	}
@@ -90,6 +97,23 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("%s are different ways to log in; keep one of them", strings.Join(ways, ", ")))
 	}
 	return errors.Join(faults...)
+}
+
+// unusableServer reports whether no client could connect to an address, as it is written. One
+// without a scheme is taken for nats://; an empty entry of a list is let through.
+func unusableServer(address string) bool {
+	if address = strings.TrimSpace(address); address == "" {
+		return false
+	}
+	if !strings.Contains(address, "://") {
+		address = "nats://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+		return true
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return u.Port() != "" && (err != nil || port == 0)
 }
 
 // The two kinds of source.

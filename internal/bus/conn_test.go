@@ -192,3 +192,22 @@ func TestConnectionSettingsNameEveryFault(t *testing.T) {
 		t.Errorf("%v shows the password", err)
 	}
 }
+
+func TestAddressesOfServers(t *testing.T) {
+	t.Parallel()
+	for _, good := range []string{
+		"nats://a:4222", "a", "a:4222", "tls://a", "ws://a/nats", "wss://a:443", "nats://[::1]:4222", "[::1]:4222", " nats://a , nats://b:4222 ,", "nats://ann:hunter2@a", "nats://token@a:1",
+	} {
+		if err := (bus.Config{URL: good}).Validate(); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"http://a:8222", "https://ann:hunter2@a", "nats://a:99999", "nats://a:0", "nats://a:port", "nats://[::1", "nats://", "nats://:4222", "nats://a,ftp://b", "nats://ann:hunter2,x@a",
+	} {
+		err := bus.Config{URL: bad}.Validate()
+		if err == nil || !strings.Contains(err.Error(), "NATS_URL") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
