@@ -25,7 +25,7 @@ func TestEventsAreTheJobsOfTheNextPool(t *testing.T) {
 		r.beside = append(r.beside, pool)
 		s := faulttest.StartRecorder(t, pool)
 		return s, []string{
-			"ROLLCALL_POOL=" + pool, "ROLLCALL_STREAM=DONE", "ROLLCALL_SUBJECTS=done.batches." + takes + ".>", "ROLLCALL_SERVICES=" + pool + "=" + s.URL(),
+			"ROLLCALL_POOL=" + pool, "ROLLCALL_STREAM=DONE", "ROLLCALL_START=all", "ROLLCALL_SUBJECTS=done.batches." + takes + ".>", "ROLLCALL_SERVICES=" + pool + "=" + s.URL(),
 		}
 	}
 	webhooks, first := link("webhooks", "default")

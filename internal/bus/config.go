@@ -133,7 +133,7 @@ type Streams struct {
 	Source        string        `envconfig:"ROLLCALL_SOURCE" default:"jetstream" desc:"jetstream, or core for subjects without a stream (at most once)"`
 	Subjects      []string      `envconfig:"ROLLCALL_SUBJECTS" default:"jobs.>" desc:"subjects to take jobs from, separated by commas"`
 	Stream        string        `envconfig:"ROLLCALL_STREAM" default:"JOBS" desc:"stream that holds the jobs"`
-	Start         string        `envconfig:"ROLLCALL_START" desc:"all (the default) or new: where a new consumer begins in a stream that keeps what is done; must be said where the consumer of a pool that has worked is gone"`
+	Start         string        `envconfig:"ROLLCALL_START" desc:"all or new: where a new consumer begins in a stream that keeps what is done; must be said where that holds messages already; else all"`
 	Ensure        bool          `envconfig:"ROLLCALL_ENSURE" default:"true" desc:"replicas create missing streams and consumer at their start; existing ones are never changed"`
 	Replicas      int           `envconfig:"ROLLCALL_REPLICAS" default:"1" desc:"replicas of the streams that are created, 1, 3 or 5"`
 	Done          string        `envconfig:"ROLLCALL_DONE" default:"shared" desc:"shared: all pools keep events and ledger in DONE; own: each in a stream DONE_<pool>, with a disk queue of its own; the same for all pools of an account"`

@@ -124,20 +124,31 @@ func (h history) String() string {
 		return ""
 	case h.start == StartNew && h.repeats:
 		return fmt.Sprintf("the %d messages that the stream holds on the pool's subjects are left alone (ROLLCALL_START=new)", h.messages)
+	case h.repeats && h.start == "":
+		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs with ROLLCALL_START=all%s, and left alone with ROLLCALL_START=new; without either nothing is made", h.messages, h.again())
 	case h.worked && h.repeats:
-		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs, those among them that this pool has done already once more", h.messages)
+		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs%s", h.messages, h.again())
 	default:
 		return fmt.Sprintf("%d messages that the stream holds would be taken as jobs", h.messages)
 	}
 }
 
-// refuse returns why no consumer may be made until somebody has said where it begins.
+// again says what would be done twice.
+func (h history) again() string {
+	if !h.worked {
+		return ""
+	}
+	return ", those among them that this pool has done already once more"
+}
+
+// refuse returns why no consumer may be made until somebody has said where it begins: what such a
+// stream holds may have been put there long ago, and not to be done by this pool.
 func (h history) refuse(s *Setup) error {
-	if !h.repeats || !h.worked || h.messages == 0 || s.streams.Start != "" {
+	if !h.repeats || h.messages == 0 || s.streams.Start != "" {
 		return nil
 	}
-	return fmt.Errorf("%w: stream %s keeps what is done and holds %d messages on %v, among them some that this pool has done already: set ROLLCALL_START=all to take them as jobs once more, or ROLLCALL_START=new to begin with those to come",
-		ErrRefusedSetup, s.streams.Stream, h.messages, s.streams.Subjects)
+	return fmt.Errorf("%w: stream %s keeps what is done and holds %d messages on %v: set ROLLCALL_START=all to take them as jobs%s, or ROLLCALL_START=new to begin with those to come",
+		ErrRefusedSetup, s.streams.Stream, h.messages, s.streams.Subjects, h.again())
 }
 
 // history reads what a new consumer of the pool would find.

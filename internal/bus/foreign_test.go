@@ -80,16 +80,28 @@ func TestWhatLosesJobsInAStreamOfOthersIsReported(t *testing.T) {
 	}
 }
 
-func TestAFirstStartOnHistoryTakesItUnlessNewIsSaid(t *testing.T) {
+// TestAFirstStartOnHistoryWantsToBeToldWhereToBegin: what a stream of others holds may be old, and
+// not meant for this pool.
+func TestAFirstStartOnHistoryWantsToBeToldWhereToBegin(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
 	s := standing(t, conn, jetstream.StreamConfig{}, 7)
 	setup := bus.NewSetup(conn, s, pool)
 	differences, err := setup.Check(t.Context())
-	if err != nil || !strings.Contains(differences[len(differences)-1].Harm, "7 messages") {
+	if err != nil || !strings.Contains(differences[len(differences)-1].Harm, "7 messages that the stream holds would be taken") {
 		t.Errorf("Check() = %+v, %v; want it to say how many jobs would be taken", differences, err)
 	}
-	for start, want := range map[string]uint64{"": 7, bus.StartNew: 0, bus.StartAll: 7} {
+	if _, _, err := setup.Ensure(t.Context()); !errors.Is(err, bus.ErrRefusedSetup) || !strings.Contains(err.Error(), "7 messages") || !strings.Contains(err.Error(), "ROLLCALL_START") {
+		t.Errorf("Ensure() = %v, want a refusal that says what to set", err)
+	}
+	if _, err := jetStream(t, conn).Consumer(t.Context(), "ORDERS", pool); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("the consumer: %v, want none", err)
+	}
+	empty := connect(t, startServer(t))
+	if _, _, err := bus.NewSetup(empty, standing(t, empty, jetstream.StreamConfig{}, 0), pool).Ensure(t.Context()); err != nil {
+		t.Errorf("on a stream that holds nothing: Ensure() = %v", err)
+	}
+	for start, want := range map[string]uint64{bus.StartNew: 0, bus.StartAll: 7} {
 		s.Start = start
 		if _, _, err := bus.NewSetup(conn, s, "pool-"+start).Ensure(t.Context()); err != nil {
 			t.Fatal(err)
@@ -116,7 +128,7 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 	if err := js.DeleteConsumer(t.Context(), "ORDERS", pool); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := bus.NewSetup(conn, s, pool).Ensure(t.Context()); err != nil {
+	if _, _, err := bus.NewSetup(conn, s, pool).Ensure(t.Context()); !errors.Is(err, bus.ErrRefusedSetup) || strings.Contains(err.Error(), "done already") {
 		t.Errorf("Ensure() = %v; the pool has worked on another stream only", err)
 	}
 	orders, err := js.Stream(t.Context(), "ORDERS")
@@ -125,9 +137,6 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 	}
 	done := fmt.Appendf(nil, `{"data":{"jobs":[{"uid":"%s.1"}]}}`, jobs.Epoch(orders.CachedInfo().Created))
 	if _, err := js.Publish(t.Context(), bus.EventSubject(pool, "succeeded", "b1"), done); err != nil {
-		t.Fatal(err)
-	}
-	if err := js.DeleteConsumer(t.Context(), "ORDERS", pool); err != nil {
 		t.Fatal(err)
 	}
 	differences, err := setup.Check(t.Context())

@@ -32,8 +32,8 @@ var ofBus = []mutant{
 		"internal/bus/drift.go", "e = unknownField()", "continue", busPkg,
 	},
 	{
-		"history is worked through again unasked", "a start after the consumer was deleted wants ROLLCALL_START",
-		"internal/bus/consumer.go", `if !h.repeats || !h.worked || h.messages == 0 || s.streams.Start != "" {`, "if true {", busPkg,
+		"history is worked through unasked", "a start on history wants ROLLCALL_START",
+		"internal/bus/consumer.go", `if !h.repeats || h.messages == 0 || s.streams.Start != "" {`, "if true {", busPkg,
 	},
 	{
 		"a pool takes its own events", "a pool that would take its own events is refused",
