@@ -158,4 +158,8 @@ var ofPool = []mutant{
 		"a job's age goes by the clock of the machine", "a fresh job is not expired",
 		"internal/pool/executor.go", "x.route(batch.Jobs, x.now())", "x.route(batch.Jobs, time.Now())", poolPkg,
 	},
+	{
+		"a body is let go before its dead letter", "a dead letter has the body of its job",
+		"internal/pool/executor.go", "\tif err := x.bury(settling, s)", "\tdropBodies(batch.Jobs)\n\tif err := x.bury(settling, s)", poolPkg,
+	},
 }

@@ -79,6 +79,7 @@ func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 	if err := x.bury(settling, s); err != nil {
 		return x.giveUp(work, settling, f, s.Batch.Jobs, err)
 	}
+	dropBodies(batch.Jobs)
 	if s.Idle() {
 		end.Result = x.wait(settling, f, s)
 		return false
@@ -88,6 +89,14 @@ func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 		return x.giveUp(work, settling, f, rest, err)
 	}
 	return false
+}
+
+// dropBodies lets go of bodies that no call and no dead letter will need: many batches may wait for
+// their commit.
+func dropBodies(members []*jobs.Job) {
+	for _, j := range members {
+		j.Data, j.Body = nil, nil
+	}
 }
 
 // settleContext returns a context that outlives ctx by the grace, but not the lease: a

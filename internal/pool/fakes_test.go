@@ -26,8 +26,9 @@ type broker struct {
 	stale bool
 	// again redelivers what is nak'd.
 	again bool
-	// delays are those of the naks, by sequence.
+	// delays are those of the naks, and bodies those of the jobs, by sequence.
 	delays map[uint64][]time.Duration
+	bodies map[uint64][]byte
 }
 
 // journal is the order in which things happened, over all fakes of a test.
@@ -85,13 +86,16 @@ func (l *journal) count(line string) int {
 }
 
 func newBroker(log *journal) *broker {
-	return &broker{arrived: make(chan struct{}, 1), log: log, delays: map[uint64][]time.Duration{}}
+	return &broker{arrived: make(chan struct{}, 1), log: log, delays: map[uint64][]time.Duration{}, bodies: map[uint64][]byte{}}
 }
 
 func (b *broker) push(ds ...jobs.Delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting = append(b.waiting, ds...)
+	for i := range ds {
+		b.bodies[ds[i].Ref.Seq] = ds[i].Data
+	}
 	select {
 	case b.arrived <- struct{}{}:
 	default:
@@ -168,6 +172,7 @@ func (b *broker) Nak(d *jobs.Delivery, delay time.Duration) error {
 	if b.again {
 		next := *d
 		next.Delivered++
+		next.Data = b.bodies[d.Ref.Seq]
 		time.AfterFunc(delay, func() { b.push(next) })
 	}
 	return nil
@@ -304,6 +309,10 @@ func (l *letters) Publish(_ context.Context, dead []jobs.DeadLetter) error {
 		return &jobs.LettersError{Refused: slices.Repeat([]bool{true}, len(dead)), Err: errors.New("maximum bytes exceeded")}
 	}
 	for _, d := range dead {
+		if len(d.Job.Data) == 0 {
+			l.log.add("dead without its body %d", d.Job.Ref.Seq)
+			continue
+		}
 		l.log.add("dead %d", d.Job.Ref.Seq)
 	}
 	return nil
