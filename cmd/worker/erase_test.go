@@ -107,6 +107,38 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 	}
 }
 
+// TestAnEndedJobStandsInTheFileOfItsNeighbours: an ack only marks a message as deleted, and nobody can
+// overwrite it then. The server frees the bytes with the block, once no open job stands in it.
+func TestAnEndedJobStandsInTheFileOfItsNeighbours(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(faulttest.Each(func(j faulttest.Asked) string {
+		if j.ID == "bob-1" {
+			return "retry"
+		}
+		return "fail"
+	}))
+	env := []string{"NATS_URL=" + url}
+	wants(t, worker(t, env, "setup"), codeOK)
+	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "bob-1"), codeOK)
+	replica := start(t, url, []*faulttest.Recorder{billing}, "ROLLCALL_RETRY_MIN=1h", "ROLLCALL_RETRY_MAX=1h")
+	replica.logged("ready")
+	wants(t, worker(t, env, "publish", "jobs.mail", `{"secret":"payload-of-ann-1"}`, "--id", "ann-1", "--wait"), codeFailed)
+	replica.stop()
+	replica.wait()
+	wants(t, worker(t, env, "erase", "ann-1", "--yes"), codeOK)
+	files := holds(t, dir, "payload-of-ann-1")
+	if len(files) == 0 || slices.ContainsFunc(files, func(file string) bool { return !strings.HasPrefix(file, "JOBS/") }) {
+		t.Errorf("while a neighbour is open the body stands in %v, want the file of JOBS alone", files)
+	}
+	wants(t, worker(t, env, "cancel", "bob-1"), codeOK)
+	if files := holds(t, dir, "payload-of-ann-1"); len(files) > 0 {
+		t.Errorf("without open neighbours the body stands in %v", files)
+	}
+}
+
 // TestErasedMembersLeaveTheirSets: neither the event of a set that has ended nor the tally of an open
 // one names an erased member, who counts all the same; the event that was replaced is overwritten.
 func TestErasedMembersLeaveTheirSets(t *testing.T) {
