@@ -12,6 +12,7 @@ FUZZTIME    ?= 20s
 # Commits after this one have subjects of at most 72 characters.
 SUBJECTS    := 93dfe85
 SEEDS       ?= 100000
+FIRST       ?= 1
 MINUTES     ?= 20
 
 .PHONY: help
@@ -112,8 +113,8 @@ fuzz: ## every fuzz target for FUZZTIME each (default 20s)
 	done
 
 .PHONY: sim
-sim: ## SEEDS seeds of the simulation (default 100000)
-	go test ./internal/sim -count=1 -timeout 24h -seeds $(SEEDS)
+sim: ## SEEDS seeds of the simulation (default 100000), from seed FIRST on (default 1)
+	go test ./internal/sim -count=1 -timeout 24h -seeds $(SEEDS) -first $(FIRST)
 
 .PHONY: mutants
 mutants: ## plant one bug per promise; every one must turn the tests red

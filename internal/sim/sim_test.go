@@ -14,7 +14,8 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", defaultSeeds, "how many seeds to run")
+	seeds = flag.Uint64("seeds", defaultSeeds, "how many seeds to run")
+	first = flag.Uint64("first", 1, "the first seed to run")
 	seed  = flag.Uint64("seed", 0, "run this one seed, 20 times")
 )
 
@@ -33,8 +34,8 @@ func TestPromisesHoldUnderFaults(t *testing.T) {
 	for shard := range 4 {
 		t.Run(fmt.Sprint("shard ", shard), func(t *testing.T) {
 			t.Parallel()
-			for s := next.Add(1); s <= uint64(*seeds) && !t.Failed(); s = next.Add(1) {
-				runSeed(t, s)
+			for n := next.Add(1); n <= *seeds && !t.Failed(); n = next.Add(1) {
+				runSeed(t, *first+n-1)
 			}
 		})
 	}
