@@ -47,6 +47,10 @@ var ofService = []mutant{
 		"internal/service/http.go", "ctx.Err() == nil && isReset(err)", "ctx.Err() == nil && false", service,
 	},
 	{
+		"a service that switches protocols holds a call for ever", "one slow service never delays others for ever",
+		"internal/service/http.go", "resp.StatusCode == http.StatusSwitchingProtocols", "resp.StatusCode == 0", []string{"./internal/service", "-run", "TestFaultsOfTheWire", "-timeout", "60s"},
+	},
+	{
 		"the key of a job changes with its batch", "a request for a job has the same key at every attempt",
 		"internal/service/each.go", "j.JobKey(e.service.name)", "j.JobKey(e.service.name+e.call.BatchID)", service,
 	},

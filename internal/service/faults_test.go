@@ -86,6 +86,7 @@ func TestFaultsOfTheWire(t *testing.T) {
 		"27 more entries than jobs":      {answer(`{"results":[{"id":"a0"},{"id":"a1"},{"id":"a2"}]}`), bad},
 		"27 invalid UTF-8":               {answer("{\"results\":[{\"id\":\"a0\",\"status\":\"fail\",\"error\":\"\xff\"}]}"), bad},
 		"27 switching protocols":         {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), want{reason: jobs.ReasonBadResponse, tries: 2, code: 101}},
+		"27 switched, and silent":        {then("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", hang), want{reason: jobs.ReasonBadResponse, tries: 2, code: 101}},
 		"28 gzip announced and not sent": {say(okHead + "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n{\"results\":[]}"), bad},
 	} {
 		t.Run(name, func(t *testing.T) {

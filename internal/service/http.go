@@ -177,6 +177,9 @@ func (t *httpTransport) request(ctx context.Context, r *request, header http.Hea
 // quote reads the beginning of a body that nobody needs, so that its connection can be kept. A
 // body that does not end is given up: the status has said all, and must not become a time-out.
 func quote(resp *http.Response, cancel context.CancelFunc) []byte {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil // the body is the connection itself, and no context ends reading from it
+	}
 	enough := time.AfterFunc(drainTime, cancel)
 	defer enough.Stop()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxDrained))

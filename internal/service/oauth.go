@@ -62,14 +62,29 @@ func newOAuth(name string, cfg *Config, deps Deps) (*oauth, error) {
 	o.client = &http.Client{
 		Timeout:       cfg.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
+		Transport: unswitched{&http.Transport{
 			DialContext: d.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			ForceAttemptHTTP2: true, TLSHandshakeTimeout: handshakeTimeout, MaxResponseHeaderBytes: maxHeader,
 			DisableKeepAlives: true, // one request in the life of a token
-		},
+		}},
 	}
 	return o, nil
 }
+
+// unswitched takes a 101 for an error: its body is the connection itself, and no time-out ends reading
+// from that.
+type unswitched struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (u unswitched) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := u.RoundTripper.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, errors.Join(errSwitched, resp.Body.Close())
+	}
+	return resp, err
+}
+
+var errSwitched = errors.New("answered 101 Switching Protocols")
 
 // header returns the value of the Authorization header. A failure is nobody's job.
 func (o *oauth) header(ctx context.Context) (string, *jobs.Failure) {

@@ -131,6 +131,17 @@ func TestNoTokenIsNobodysJob(t *testing.T) {
 	}
 }
 
+// TestATokenEndpointThatSwitchesProtocolsHoldsNobody has one whose connection stays open and silent.
+func TestATokenEndpointThatSwitchesProtocolsHoldsNobody(t *testing.T) {
+	t.Parallel()
+	endpoint := raw(t, then("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", hang)).url
+	cfg := granted(t, &issuer{}, func(c *service.Config) { c.OAuthURL, c.Tries, c.Timeout = endpoint, 1, slow })
+	r := newService(t, serve(t, fine), cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{}))
+	if r.Failure == nil || r.Failure.Reason != jobs.ReasonToken || !strings.Contains(r.Failure.Error(), "answered 101") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // secretFile returns a secret that lives in a file, and a function that changes it.
 func secretFile(t *testing.T, text string) (jobs.Secret, func(string)) {
 	t.Helper()
