@@ -25,14 +25,30 @@ func (o consumerObject) name() string {
 func (o consumerObject) essential() bool { return true }
 
 func (o consumerObject) check(ctx context.Context) ([]Difference, error) {
-	consumer, err := o.setup.conn.js.Consumer(ctx, o.setup.streams.Stream, o.want.Durable)
+	info, err := o.info(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		return o.missing(ctx)
 	case err != nil:
 		return nil, err
 	}
-	return o.setup.consumerDifferences(&consumer.CachedInfo().Config)
+	return o.setup.consumerDifferences(&info.Config)
+}
+
+// info looks the consumer up, of whatever kind it is: nats.go has a call for each kind.
+func (o consumerObject) info(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	consumer, err := o.setup.conn.js.Consumer(ctx, o.setup.streams.Stream, o.want.Durable)
+	if err == nil {
+		return consumer.CachedInfo(), nil
+	}
+	if !errors.Is(err, jetstream.ErrNotPullConsumer) {
+		return nil, err
+	}
+	push, err := o.setup.conn.js.PushConsumer(ctx, o.setup.streams.Stream, o.want.Durable)
+	if err != nil {
+		return nil, err
+	}
+	return push.CachedInfo(), nil
 }
 
 // distorting are the fields by which a consumer hands out something else than the pool's jobs,

@@ -171,7 +171,7 @@ func unset(value any) bool {
 }
 
 // durations are the fields that the server counts in nanoseconds.
-var durations = [...]string{"max_age", "duplicate_window", "ack_wait", "max_expires", "inactive_threshold", "subject_delete_marker_ttl", "priority_timeout"}
+var durations = [...]string{"max_age", "duplicate_window", "ack_wait", "max_expires", "idle_heartbeat", "inactive_threshold", "subject_delete_marker_ttl", "priority_timeout"}
 
 // shown writes a value for people.
 func shown(field string, value any) string {

@@ -219,6 +219,8 @@ func TestWhatWouldLoseOrFakeJobsIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]change{
 		"headers only":     {consumer: func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, names: "nats consumer edit JOBS test --no-headers-only"},
+		"pushed":           {consumer: pushed, names: "deliver_subject is push.x, want none: a push consumer cannot be pulled from; fix it: nats consumer rm JOBS test -f && worker setup"},
+		"a heartbeat":      {consumer: pushed, names: "idle_heartbeat is 5s"},
 		"another filter":   {consumer: func(c *jetstream.ConsumerConfig) { c.FilterSubject = "jobs.mail.>" }, names: "nats consumer edit JOBS test --filter='jobs.>'"},
 		"pulls too small":  {consumer: func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, names: "nats consumer info JOBS test --json | jq '.config | del(.max_bytes)' > changed.json && nats consumer edit JOBS test --config=changed.json"},
 		"few deliveries":   {consumer: func(c *jetstream.ConsumerConfig) { c.MaxDeliver = 3 }, names: "nats consumer edit JOBS test --max-deliver=-1"},
@@ -260,6 +262,12 @@ func TestWhatWouldLoseOrFakeJobsIsRefused(t *testing.T) {
 	}
 }
 
+// pushed makes a consumer one that the server pushes to.
+func pushed(c *jetstream.ConsumerConfig) {
+	c.DeliverSubject, c.IdleHeartbeat = "push.x", 5*time.Second
+	c.MaxWaiting, c.PriorityGroups, c.PriorityPolicy = 0, nil, 0
+}
+
 // alterConsumer changes the pool's consumer as an operator could; what the server does not let
 // one change is made anew.
 func alterConsumer(t *testing.T, js jetstream.JetStream, change func(*jetstream.ConsumerConfig)) {
@@ -273,7 +281,12 @@ func alterConsumer(t *testing.T, js jetstream.JetStream, change func(*jetstream.
 	if err := js.DeleteConsumer(t.Context(), "JOBS", pool); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateConsumer(t.Context(), "JOBS", config); err != nil {
+	if config.DeliverSubject == "" {
+		_, err = js.CreateConsumer(t.Context(), "JOBS", config)
+	} else {
+		_, err = js.CreatePushConsumer(t.Context(), "JOBS", config)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
