@@ -136,7 +136,7 @@ func findDialect(body []byte) (dialect string, entries []byte, err error) {
 	case entries[0] == 'n':
 		return dialect, []byte("[]"), nil
 	case entries[0] != '[':
-		return "", nil, fmt.Errorf("%s cannot be a %s", dialect, kindOf(entries[0]))
+		return "", nil, fmt.Errorf("%s cannot be %s", dialect, withArticle(kindOf(entries[0])))
 	}
 	return dialect, entries, nil
 }
@@ -248,9 +248,17 @@ func withoutValue(err error) error {
 		if field == "" {
 			field = "an entry"
 		}
-		return fmt.Errorf("%s cannot be a %s", field, firstWord(t.Value))
+		return fmt.Errorf("%s cannot be %s", field, withArticle(firstWord(t.Value)))
 	}
 	return err
+}
+
+// withArticle puts a or an before a kind of JSON value.
+func withArticle(kind string) string {
+	if strings.HasPrefix(kind, "o") || strings.HasPrefix(kind, "a") {
+		return "an " + kind
+	}
+	return "a " + kind
 }
 
 func firstWord(s string) string {

@@ -248,6 +248,8 @@ func TestDecodeErrorsTellWhatIsWrongWithoutTheBody(t *testing.T) {
 		"<html>Sign in</html>": "text/html",
 		`{"results":[{"id":"a0","status":"ok","error":4111111111111111}]}`: "error cannot be a number",
 		`{"results":"4111111111111111"}`:                                   "results cannot be a string",
+		`{"results":{}}`:                                                   "results cannot be an object",
+		`{"results":[["4111"]]}`:                                           "an entry cannot be an array",
 		`{"results":[{"id":"4111","status":"ok"}]}`:                        "entry 1",
 		`{"results":[{"id":"a0","status":"4111"}]}`:                        `job "a0" a status`,
 		`{"statuses":[{"entryId":"a0","status":"4111"}]}`:                  `job "a0" a status`,

@@ -67,6 +67,29 @@ func TestAMistakeInTheSettingsIsNobodysJob(t *testing.T) {
 	})
 }
 
+func TestTheReasonIsTheStatusAndWhatTheServiceSaid(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		code       int
+		body, want string
+	}{
+		"a name":               {422, "", "http_4xx: answered 422 Unprocessable Entity"},
+		"a name and a body":    {422, "no customer", "http_4xx: answered 422 Unprocessable Entity: no customer"},
+		"no name":              {499, "", "http_4xx: answered 499"},
+		"no name, but a body":  {499, "no customer", "http_4xx: answered 499: no customer"},
+		"a body of blank only": {499, " \n", "http_4xx: answered 499"},
+	} {
+		url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.code)
+			_, _ = w.Write([]byte(c.body))
+		})
+		r := newService(t, url, config(), service.Deps{}).Call(t.Context(), call(1))
+		if r.Failure == nil || r.Failure.Error() != c.want {
+			t.Errorf("%s: %q, want %q", name, r.Failure, c.want)
+		}
+	}
+}
+
 func TestStatusListsGoBeforeWhatAStatusMeans(t *testing.T) {
 	t.Parallel()
 	list := func(text string) (s service.Statuses) {

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -134,14 +135,14 @@ func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Fai
 		Code: code, Reason: reasonOf(code), Final: v == refused, Misconfigured: v == misconfigured,
 		Free: v == misconfigured || v == notNow, RetryAfter: retryAfter(after, now, r.retryMax),
 	}
-	text := http.StatusText(code)
-	if said != "" {
-		text = strings.TrimSpace(text + ": " + said)
-		if http.StatusText(code) == "" {
-			text = said
-		}
+	text := "answered " + strconv.Itoa(code)
+	if name := http.StatusText(code); name != "" {
+		text += " " + name
 	}
-	f.Err = fmt.Errorf("answered %d %s%s", code, text, r.hint(code, v))
+	if said != "" {
+		text += ": " + said
+	}
+	f.Err = errors.New(text + r.hint(code, v))
 	return f
 }
 
