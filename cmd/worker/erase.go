@@ -20,7 +20,7 @@ func (c *cli) eraseCommand() *cobra.Command {
 server overwrite it on disk. An open job is cancelled first. Its dead letters are removed. Its entry in the
 event of its batch keeps the uid, the outcome and the attempt, and says "erased":true; the other
 entries and the counts stay as they are, and the event is published again under the same id. The same
-goes for the sets that it is a member of. Where an archive has the event, it is removed there.
+goes for the sets that it is a member of, and for the archive, if there is one.
 
 Data in services, logs, traces and backups is not erased: see docs/data.md. It exits 4 if
 nothing is stored of the job. A crash loses nothing: run it again.`,

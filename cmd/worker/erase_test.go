@@ -266,6 +266,56 @@ func TestADeadLetterIsErasedByItsIDWhenItsEventIsGone(t *testing.T) {
 	wants(t, worker(t, env, "dead", "ls"), codeOK, "No dead letters")
 }
 
+// TestAnArchivedEventKeepsTheRecordOfOthers: DONE has dropped the event, and the archive keeps what it
+// says of the job's mates.
+func TestAnArchivedEventKeepsTheRecordOfOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	env := []string{"NATS_URL=" + url}
+	wants(t, worker(t, env, "setup", "--archive", "30d"), codeOK)
+	for _, id := range []string{"ann-1", "bob-1"} {
+		wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", id), codeOK)
+	}
+	replica := start(t, url, []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}, "ROLLCALL_BATCH_LINGER=300ms")
+	final(t, env, "bob-1")
+	final(t, env, "ann-1")
+	if code := replica.stopped(); code != codeOK {
+		t.Errorf("the replica ended with %d", code)
+	}
+	js := streams(t, url)
+	archived := func() (text string) {
+		history, err := js.Stream(t.Context(), "HISTORY")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := history.CachedInfo().State.FirstSeq; seq <= history.CachedInfo().State.LastSeq; seq++ {
+			if m, err := history.GetMsg(t.Context(), seq); err == nil {
+				text += string(m.Data) + "\n"
+			}
+		}
+		return text
+	}
+	faulttest.Until(t, limit, "the archive has both jobs", func() bool { return strings.Contains(archived(), "ann-1") && strings.Contains(archived(), "bob-1") })
+	done, err := js.Stream(t.Context(), "DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := done.Purge(t.Context(), jetstream.WithPurgeSubject("done.batches.>")); err != nil {
+		t.Fatal(err)
+	}
+	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Archived: 1}) {
+		t.Errorf("erased: %+v, want the event of the archive", got)
+	}
+	faulttest.Until(t, limit, "the archive has the rest", func() bool { return strings.Contains(archived(), `"erased":true`) })
+	if text := archived(); strings.Contains(text, "ann-1") || strings.Count(text, `"id":"bob-1"`) != 1 {
+		t.Errorf("the archive holds:\n%s", text)
+	}
+	if files := holds(t, dir+"/jetstream/$G/streams/HISTORY", `"ann-1"`); len(files) > 0 {
+		t.Errorf("ann-1 stands in %v", files)
+	}
+}
+
 // TestAnErasureThatWasCutShortIsFinished: the rest of an event was written down, and the command died
 // before or after the old event was gone.
 func TestAnErasureThatWasCutShortIsFinished(t *testing.T) {

@@ -67,6 +67,10 @@ var shown = []mutant{
 		"internal/operate/erase.go", "if err := a.mayPublish(ctx, m.Subject); err != nil {", "if err := error(nil); err != nil {", asked,
 	},
 	{
+		"an erasure takes its mates out of the archive", "an erasure loses nobody's record",
+		"internal/operate/erasearchive.go", "if err := a.archiveAnew(ctx, m, uids); err != nil {", "if err := error(nil); err != nil {", []string{"./cmd/worker", "-run", "Archived"},
+	},
+	{
 		"a denial ends no wait", "a missing right is named",
 		"internal/bus/denials.go", "h.end(fmt.Errorf(", "_ = error(fmt.Errorf(", []string{"./cmd/worker", "-run", "EveryCommand"},
 	},

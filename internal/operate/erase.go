@@ -265,35 +265,6 @@ func (a *Admin) finishErasures(ctx context.Context) error {
 	}
 }
 
-// eraseArchived removes the events of the jobs from the archive, if there is one, which takes up the
-// rewritten ones by itself. An event that only the archive holds goes as a whole.
-func (a *Admin) eraseArchived(ctx context.Context, id string, uids map[string]bool) (n int, err error) {
-	stream, err := a.conn.Stream(ctx, a.conn.History())
-	if errors.Is(err, bus.ErrMissing) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	var found []uint64
-	err = a.scan(ctx, stream, bus.HistoryFilter(a.pool), int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
-		if speaksOf(m.Data, id, uids) {
-			found = append(found, m.Sequence)
-		}
-		return true
-	})
-	if err != nil {
-		return 0, a.conn.Explain("read the archive", err)
-	}
-	for _, seq := range found {
-		if err := a.wipe(ctx, a.conn.History(), seq); err != nil {
-			return n, err
-		}
-		n++
-	}
-	return n, nil
-}
-
 // wipe removes a message and has the server overwrite it. It is no error if there is none.
 func (a *Admin) wipe(ctx context.Context, name string, seq uint64) error {
 	stream, err := a.conn.Stream(ctx, name)

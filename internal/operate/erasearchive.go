@@ -1,0 +1,67 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
+)
+
+// archiveAgain is how long an event stays in DONE that is there only for the archive to take it up, in
+// seconds.
+const archiveAgain = "3600"
+
+// eraseArchived removes the events of the jobs from the archive, if there is one, which takes up the
+// rewritten ones by itself. Those that only the archive has go through DONE once more.
+func (a *Admin) eraseArchived(ctx context.Context, id string, uids map[string]bool) (n int, err error) {
+	stream, err := a.conn.Stream(ctx, a.conn.History())
+	if errors.Is(err, bus.ErrMissing) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var found []*jetstream.RawStreamMsg
+	err = a.scan(ctx, stream, bus.HistoryFilter(a.pool), int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
+		if speaksOf(m.Data, id, uids) {
+			found = append(found, m)
+		}
+		return true
+	})
+	if err != nil {
+		return 0, a.conn.Explain("read the archive", err)
+	}
+	for _, m := range found {
+		if err := a.archiveAnew(ctx, m, uids); err != nil {
+			return n, err
+		}
+		if err := a.wipe(ctx, a.conn.History(), m.Sequence); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// archiveAnew publishes the redacted event of the archive, unless DONE has the event.
+func (a *Admin) archiveAnew(ctx context.Context, m *jetstream.RawStreamMsg, uids map[string]bool) error {
+	subject, _, ok := bus.ArchivedEvent(m.Header.Get("Nats-Stream-Source"))
+	if !ok {
+		return fmt.Errorf("message %d of %s does not say where it comes from", m.Sequence, a.conn.History())
+	}
+	data, err := redacted(m.Data, uids)
+	if err != nil {
+		return err
+	}
+	again := &nats.Msg{Subject: subject, Header: nats.Header{jetstream.MsgTTLHeader: {archiveAgain}, "Content-Type": {jobs.MediaEvent}}, Data: data}
+	_, err = a.conn.JetStream().PublishMsg(ctx, again, jetstream.WithExpectLastSequencePerSubject(0))
+	if err != nil && !errors.As(err, new(*jetstream.APIError)) {
+		return a.conn.Explain("publish event "+subject+" for the archive", err)
+	}
+	return nil
+}
