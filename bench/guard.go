@@ -16,7 +16,7 @@ import (
 const (
 	guardJobs      = 20_000
 	guardRuns      = 3
-	guardWorkerCPU = 3.1
+	guardWorkerCPU = 2.8
 	guardTotalCPU  = 2.0
 )
 

@@ -41,7 +41,7 @@ func axes() []axis {
 			func(s *lab.Spec, n int) { s.SetSize = n }, same)},
 		{"keys", "keys of the jobs, batches by key, as many open at once as come", points([]int{1, 100, 10_000, 100_000},
 			func(s *lab.Spec, n int) {
-				s.Keys, s.Batch, s.InFlight = n, 900, 128
+				s.Jobs, s.Keys, s.Batch, s.InFlight = 100_000, n, 900, 128
 				s.Settings = []string{"ROLLCALL_BATCH_KEY=header:" + lab.KeyHeader}
 			}, same)},
 		{"slots", "batches in flight, services answer after 20 ms ± 5 ms", points([]int{1, 4, 8, 16, 64},
