@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -261,6 +262,25 @@ func TestCheckOfServicesForOneJob(t *testing.T) {
 		<-r.Context().Done()
 	})
 	expect(t, checked(t, slow, sample(), hangs), map[string]string{"sample": "error: ROLLCALL_SVC_BILLING_TIMEOUT"})
+}
+
+// TestCheckShowsWhatASuccessSays has services whose 200 says that nothing was done, and what they were
+// sent.
+func TestCheckShowsWhatASuccessSays(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"status":"error","key":%q}`, r.Header.Get("X-Api-Key"))
+	})
+	for _, format := range []service.Format{service.FormatBatch, service.FormatEvent, service.FormatPlain} {
+		t.Run(format.String(), func(t *testing.T) {
+			t.Parallel()
+			cfg := formatted(format, func(c *service.Config) { c.Headers = jobs.NewSecret("X-Api-Key:s3cret") })
+			said := checked(t, cfg, sample(), url)["sample"].Said
+			if !strings.Contains(said, `{"status":"error","key":"***"}`) {
+				t.Errorf("it shows %q", said)
+			}
+		})
+	}
 }
 
 func TestCheckSendsNoMoreJobsThanABatchHolds(t *testing.T) {

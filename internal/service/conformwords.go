@@ -22,20 +22,24 @@ func (c *conformance) said(a answered) string {
 	}
 }
 
-// kindOfBody names the body of an accepted reply.
+// kindOfBody names the body of an accepted reply, or shows the beginning of one that decides nothing.
 func (c *conformance) kindOfBody(a answered) string {
 	body := bytes.TrimSpace(bytes.TrimPrefix(a.answer.body, byteOrderMark))
 	switch {
-	case !c.service.Batched():
-		return ""
 	case len(body) == 0:
 		return ", empty"
+	case !c.service.Batched():
+		return ", " + jobs.Printable(string(body), maxShown)
 	}
 	if dialect, _, err := findDialect(body); err == nil && dialect != "" {
 		return ", " + dialect
 	}
-	return ", JSON of its own"
+	return ", JSON of its own: " + jobs.Printable(string(body), maxShown)
 }
+
+// maxShown is how much of a body of the service's own is shown, in bytes: a success may say that it
+// is none.
+const maxShown = 60
 
 // read is what a pool makes of a reply, in words.
 func (c *conformance) read(a answered) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -41,12 +42,34 @@ func broken(ctx context.Context, target string, err error) *jobs.Failure {
 	if isAlert(err) && !errors.As(err, new(*tlsError)) {
 		err = &tlsError{err}
 	}
-	f := &jobs.Failure{Reason: reasonFor(ctx, err), Err: fmt.Errorf("call %s: %w", target, err)}
+	f := &jobs.Failure{Reason: reasonFor(ctx, err), Err: fmt.Errorf("call %s: %w", target, worded(err))}
 	f.Misconfigured = f.Reason == jobs.ReasonTLS || errors.Is(err, errForbidden)
 	if f.Reason == jobs.ReasonOverload {
 		f.Err = fmt.Errorf("call %s: %w; this process is short of it, the service is not to blame: raise the limit of open files (ulimit -n)", target, err)
 	}
 	return f
+}
+
+// wordedError is an error in words for a person.
+type wordedError struct {
+	text string
+	err  error
+}
+
+func (e *wordedError) Error() string { return e.text }
+
+func (e *wordedError) Unwrap() error { return e.err }
+
+// worded says what an error of the network means, without our own port: that would make every reason
+// another one.
+func worded(err error) error {
+	if err == io.EOF { //nolint:errorlint // what wraps one says more
+		return &wordedError{"the connection was closed before the reply", err}
+	}
+	if op, ok := err.(*net.OpError); ok && op.Source != nil { //nolint:errorlint // as above
+		return &wordedError{op.Err.Error(), err} // a syscall error names the operation itself
+	}
+	return err
 }
 
 // isShortage reports whether this machine or process lacks what a connection needs.

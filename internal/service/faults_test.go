@@ -106,6 +106,33 @@ func TestFaultsOfTheWire(t *testing.T) {
 	}
 }
 
+// TestAReasonIsTheSameEachTime has what goes wrong be said in words, without the port of our side.
+func TestAReasonIsTheSameEachTime(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handle func(*net.TCPConn)
+		want   string
+	}{
+		"reset":             {reset(""), "read: connection reset by peer"},
+		"closed":            {say(""), "the connection was closed before the reply"},
+		"a status unheard":  {say("HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n"), "answered 600"},
+		"the same, in text": {say("HTTP/1.1 600 X\r\nContent-Length: 2\r\n\r\nno"), "answered 600: no"},
+		"a status":          {say("HTTP/1.1 503 X\r\nContent-Length: 2\r\n\r\nno"), "answered 503 Service Unavailable: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config()
+			cfg.Tries = 1
+			url := raw(t, test.handle).url
+			r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), call(1))
+			host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/")
+			if r.Failure == nil || strings.TrimPrefix(r.Failure.Err.Error(), "call "+host+": ") != test.want {
+				t.Errorf("got %v, want %q", r.Failure, test.want)
+			}
+		})
+	}
+}
+
 // then writes text and goes on with next.
 func then(text string, next func(*net.TCPConn)) func(*net.TCPConn) {
 	return func(c *net.TCPConn) {

@@ -103,6 +103,9 @@ func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) (
 	}
 	defer func() { _ = resp.Body.Close() }()
 	r.answer.noteStatus(resp.StatusCode)
+	if r.answer != nil {
+		r.answer.secrets = t.heads.secrets(r, auth)
+	}
 	if t.reading.classify(resp.StatusCode) == accepted {
 		return t.accept(ctx, cancel, resp, r)
 	}
@@ -191,7 +194,7 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 	call := r.call
 	if resp.ContentLength == 0 || !t.reading.needsBody() {
 		if resp.ContentLength != 0 {
-			quote(resp, cancel)
+			r.answer.noteBody(quote(resp, cancel))
 		}
 		return t.reading.accept(call, nil, "")
 	}

@@ -104,6 +104,9 @@ func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jo
 	if t.reading.classify(status) != accepted {
 		return nil, t.errorReply(msg, status)
 	}
+	if r.answer != nil {
+		r.answer.secrets = r.extra
+	}
 	r.answer.noteBody(msg.Data)
 	replies, failure := t.reading.accept(r.call, msg.Data, headerOf(msg.Header, headerContentType))
 	if failure != nil && t.cfg.Format != FormatBatch {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/url"
@@ -32,8 +31,9 @@ type request struct {
 type answer struct {
 	// status is that of HTTP or of Nats-Service-Error-Code, 0 if there was no reply.
 	status int
-	// body is that of an accepted reply, where the body says anything.
-	body []byte
+	// body is that of an accepted reply, or its beginning where it says nothing. secrets are masked in it.
+	body    []byte
+	secrets []string
 }
 
 func (a *answer) noteStatus(code int) {
@@ -44,7 +44,7 @@ func (a *answer) noteStatus(code int) {
 
 func (a *answer) noteBody(body []byte) {
 	if a != nil {
-		a.body = bytes.Clone(body)
+		a.body = []byte(hide(string(body), a.secrets...))
 	}
 }
 
