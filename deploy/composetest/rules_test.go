@@ -170,7 +170,7 @@ func TestEverySettingIsOneThatTheWorkerKnows(t *testing.T) {
 
 func TestSetupReplicasAndProducerMeanTheSamePool(t *testing.T) {
 	t.Parallel()
-	p := load(t, "ROLLCALL_POOL=mail", "ROLLCALL_SUBJECTS=jobs.mail", "ROLLCALL_REPLICAS=3", "NATS_URL=nats://elsewhere:4222")
+	p := load(t, "ROLLCALL_POOL=mail", "ROLLCALL_SUBJECTS=jobs.mail", "ROLLCALL_REPLICAS=3", "ROLLCALL_DONE_BYTES=7GiB", "NATS_URL=nats://elsewhere:4222")
 	worker, err := app.LoadRun(environ(p.Services["worker"]))
 	if err != nil {
 		t.Fatal(err)
@@ -180,8 +180,10 @@ func TestSetupReplicasAndProducerMeanTheSamePool(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if other.NATS.URL != worker.NATS.URL || other.Pool != worker.Pool ||
-			other.Streams.Replicas != worker.Streams.Replicas || !cmp.Equal(other.Streams.Subjects, worker.Streams.Subjects) {
+		// Whoever is on call runs setup in a replica's container, where replicas themselves make nothing.
+		streams := worker.Streams
+		streams.Ensure = other.Streams.Ensure
+		if other.NATS.URL != worker.NATS.URL || other.Pool != worker.Pool || !cmp.Equal(other.Streams, streams) {
 			t.Errorf("%s and worker mean different pools:\n%+v\n%+v", name, other, worker)
 		}
 	}
