@@ -10,8 +10,9 @@ import (
 const (
 	// clockSamples are kept to choose the best from.
 	clockSamples = 8
-	// sampleLife is how long a sample counts: clocks drift, and are set.
-	sampleLife = 5 * time.Minute
+	// clockDrift is by what part of the time that passes two clocks may drift apart: what a sample
+	// leaves open grows by it.
+	clockDrift = 1.0 / 10_000
 	// clockStep is how far the wall clock may move against the monotonic one before the samples
 	// from before count as taken by another clock.
 	clockStep = time.Second
@@ -69,9 +70,9 @@ func (c *Clock) Observe(asked, stamped, received time.Time) {
 	}
 }
 
-// Skew returns how far the broker's clock is ahead of ours, by the reply that took the least
-// time; false if no reply is recent enough. A skew of less than half of the time that the reply
-// took cannot be measured and counts as none.
+// Skew returns how far the broker's clock is ahead of ours, by the reply that leaves the least open:
+// one that took little time, not long ago. It returns false if there is none. A skew of less than half of the time
+// that the reply took cannot be measured and counts as none.
 func (c *Clock) Skew() (ahead time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,15 +82,15 @@ func (c *Clock) Skew() (ahead time.Duration, known bool) {
 func (c *Clock) skew() (time.Duration, bool) {
 	now := c.now()
 	var best *clockSample
+	var least time.Duration
 	for i := range c.samples {
 		s := &c.samples[i]
 		passed := now.Sub(s.at)
-		stepped := now.Round(0).Sub(s.at.Round(0)) - passed
-		if passed > sampleLife || stepped.Abs() > clockStep {
+		if stepped := now.Round(0).Sub(s.at.Round(0)) - passed; stepped.Abs() > clockStep {
 			continue
 		}
-		if best == nil || s.margin <= best.margin {
-			best = s
+		if open := s.margin + time.Duration(float64(passed)*clockDrift); best == nil || open <= least {
+			best, least = s, open
 		}
 	}
 	switch {
@@ -102,7 +103,7 @@ func (c *Clock) skew() (time.Duration, bool) {
 	}
 }
 
-// Now returns the time by the broker's clock; by ours where the broker's is not known.
+// Now returns the time by the broker's clock; by ours where nothing is known of the broker's.
 func (c *Clock) Now() time.Time {
 	ahead, _ := c.Skew()
 	return c.now().Round(0).Add(ahead)

@@ -37,14 +37,6 @@ func TestTheBrokersClockIsKnown(t *testing.T) {
 			if off := time.Until(conn.Clock().Now()).Abs(); off > time.Second {
 				t.Errorf("the broker's clock is off by %v", off)
 			}
-			letter := letterOf(1, "jobs.a", []byte("x"), nil)
-			if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
-				t.Fatal(err)
-			}
-			failed := deadLetters(t, conn)[0].Header.Get("Rollcall-Failed-At")
-			if at, err := time.Parse(time.RFC3339Nano, failed); err != nil || time.Since(at).Abs() > time.Minute {
-				t.Errorf("a dead letter says that its job failed at %s, %v", failed, err)
-			}
 			if warned := strings.Contains(log.String(), "clock of this machine differs"); warned != (wrong != 0) {
 				t.Errorf("warned: %v, with a clock that is wrong by %v", warned, wrong)
 			}
@@ -64,5 +56,43 @@ func TestASlowAnswerSaysLittleAboutTheClock(t *testing.T) {
 	clock.Observe(start.Add(-2*time.Second), start.Add(59*time.Second), start)
 	if skew, _ := clock.Skew(); skew != time.Minute {
 		t.Errorf("the skew is %v, want that of the reply that took the least time", skew)
+	}
+}
+
+// TestADeadLetterIsDatedByTheBrokersClock: the times of a job's history are of one clock.
+func TestADeadLetterIsDatedByTheBrokersClock(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	now := time.Now()
+	conn.Clock().Observe(now, now.Add(5*time.Minute), now)
+	letter := letterOf(1, "jobs.a", []byte("x"), nil)
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
+		t.Fatal(err)
+	}
+	failed := deadLetters(t, conn)[0].Header.Get("Rollcall-Failed-At")
+	if at, err := time.Parse(time.RFC3339Nano, failed); err != nil || at.Sub(now) < 5*time.Minute {
+		t.Errorf("the letter says that its job failed at %s (%v), 5 minutes behind the broker", failed, err)
+	}
+}
+
+// TestAPartitionDoesNotMakeTheClockUnknown: what was measured before is a better guess than the
+// clock of this machine.
+func TestAPartitionDoesNotMakeTheClockUnknown(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	clock := bus.NewClock(nopLog(), func() time.Time { return now })
+	clock.Observe(now, now.Add(5*time.Minute), now)
+	now = now.Add(time.Hour)
+	if off := clock.Now().Sub(now.Add(5 * time.Minute)).Abs(); off > time.Second {
+		t.Errorf("an hour later the broker's clock is off by %v", off)
+	}
+	clock.Observe(now, now.Add(4*time.Minute), now.Add(20*time.Second))
+	if off := clock.Now().Sub(now.Add(5 * time.Minute)).Abs(); off > time.Second {
+		t.Errorf("after a reply that took 20 s the broker's clock is off by %v", off)
+	}
+	clock.Observe(now, now.Add(3*time.Minute), now)
+	if off := clock.Now().Sub(now.Add(3 * time.Minute)).Abs(); off > time.Second {
+		t.Errorf("after a reply that took no time the broker's clock is off by %v", off)
 	}
 }

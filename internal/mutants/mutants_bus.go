@@ -106,12 +106,16 @@ var ofBus = []mutant{
 	},
 	{
 		"a slow reply about the clock counts like a fast one", "a fresh job is not expired",
-		"internal/bus/clock.go", "if best == nil || s.margin <= best.margin {", "if best == nil || true {", sim,
+		"internal/bus/clock.go", "best == nil || open <= least {", "best == nil || open > 0 {", sim,
+	},
+	{
+		"a partition makes the broker's clock unknown", "a fresh job is not expired",
+		"internal/bus/clock.go", "stepped.Abs() > clockStep {", "stepped.Abs() > clockStep || passed > 5*time.Minute {", sim,
 	},
 	{
 		"a dead letter is dated by the clock of the machine", "times go by the broker's clock",
 		"internal/bus/deadletters.go", "began, failed := time.Now(), d.conn.clock.Now()", "began, failed := time.Now(), time.Now()",
-		[]string{"./internal/bus", "-run", "Clock"},
+		[]string{"./internal/bus", "-run", "TestADeadLetterIsDated"},
 	},
 	{
 		"a letter keeps the size of its first attempt", "a job that ends badly has a dead letter",

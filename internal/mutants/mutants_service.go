@@ -11,6 +11,10 @@ var ofService = []mutant{
 		"internal/service/sheet.go", "if dialect == dialectFailures {\n\t\ts.restIsOK()", "if true {\n\t\ts.restIsOK()", service,
 	},
 	{
+		"a reply that ends behind its headers is a success", "a job is done when every required service said so",
+		"internal/service/http.go", "case len(body) == 0 && batch && endsByClosing(resp):", "case false:", []string{"./internal/service", "-run", "TestFaultsOfTheWire"},
+	},
+	{
 		"a hole escapes its segment", "nothing that a job contains changes where its request goes",
 		"internal/service/target.go", "return percentEncode(value), nil\n}\n\nfunc encodeQuery", "return value, nil\n}\n\nfunc encodeQuery", service,
 	},
