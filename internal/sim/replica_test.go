@@ -181,7 +181,7 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 			<-ctx.Done()
 			return nil, context.Cause(ctx)
 		}
-		if !r.may(toPull, toHear) {
+		if r.offline.Load() || !r.may(toPull, toHear) {
 			select {
 			case <-time.After(time.Second):
 				continue

@@ -161,7 +161,23 @@ func (n *nemesis) disaster() {
 		}
 	case 6, 7, 8:
 		n.world.skip(n.dice.between(1, 2*jobs.PageSize*jobs.PagesPerBucket))
+	case 9:
+		n.strand()
 	}
+}
+
+// strand cuts a replica off for longer than every horizon. The others finish its jobs, and the pages
+// are swept before it is back.
+func (n *nemesis) strand() {
+	r := n.alive[n.dice.between(0, len(n.alive)-1)]
+	n.launch()
+	r.offline.Store(true)
+	n.world.skip(jobs.PageSize * jobs.PagesPerBucket)
+	for end := time.Now().Add(longHorizon + time.Minute); time.Now().Before(end); time.Sleep(ackWait) {
+		n.replaceTheDead()
+		r.offline.Store(true) // whatever else ends meanwhile
+	}
+	r.offline.Store(false)
 }
 
 // burst publishes a few jobs, now and then one that no service takes or that kills its worker.
