@@ -44,6 +44,8 @@ const (
 	DefaultPatience = 30 * time.Second
 	// setupTimeout bounds the check and creation of streams and consumer.
 	setupTimeout = 30 * time.Second
+	// setupTry bounds one try of that.
+	setupTry = 5 * time.Second
 	// closeTimeout bounds each step of the end that waits for the broker.
 	closeTimeout = 3 * time.Second
 )

@@ -99,6 +99,37 @@ func TestPatienceEnds(t *testing.T) {
 	}
 }
 
+// TestWhatNobodyAnswersIsAskedAgain: a cluster without a leader drops what it is asked. A setup and a
+// replica that begin then go on once there is a leader.
+func TestWhatNobodyAnswersIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	inProcess := embedded(t, server.Options{})
+	nc := faulttest.Connect(t, "", inProcess)
+	var dropped atomic.Bool
+	relay := func(m *nats.Msg) {
+		if dropped.CompareAndSwap(false, true) {
+			return
+		}
+		m = &nats.Msg{Subject: "$JS" + strings.TrimPrefix(m.Subject, "hub"), Reply: m.Reply, Header: m.Header, Data: m.Data}
+		if err := nc.PublishMsg(m); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := nc.Subscribe("hub.API.>", relay); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigAt(t, inProcess, []string{"billing"}, "NATS_JS_API_PREFIX=hub.API")
+	if !dropped.Swap(false) {
+		t.Error("the setup asked nothing")
+	}
+	r.start()
+	r.send("jobs.test", "a", "{}")
+	r.judge()
+	if !dropped.Load() {
+		t.Error("the replica asked nothing")
+	}
+}
+
 func TestSetupMissingIsTold(t *testing.T) {
 	t.Parallel()
 	cfg := configured(t, faulttest.StartRecorder(t, "billing"), "ROLLCALL_ENSURE=false")

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -44,12 +45,26 @@ func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dr
 			plan.Differences, err = setup.Check(ctx)
 			return plan, err
 		}
-		if err = setup.CheckPredecessor(ctx); err != nil {
-			return plan, err
-		}
-		plan.Created, plan.Differences, err = setup.Ensure(ctx)
+		plan.Created, plan.Differences, err = ensure(ctx, setup)
 		return plan, err
 	})
+}
+
+// ensure creates the streams and the consumer where they are missing. A cluster without a leader, such
+// as one that has just been started, never answers what reaches it, so it is asked again.
+func ensure(ctx context.Context, setup *bus.Setup) (created []string, drift []bus.Difference, err error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, setupTry)
+		var made []string
+		if err = setup.CheckPredecessor(try); err == nil {
+			made, drift, err = setup.Ensure(try)
+		}
+		cancel()
+		created = append(created, made...)
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return created, drift, err
+		}
+	}
 }
 
 // TakeOver makes the pool the successor of pool old over the same stream, then does what [Setup]

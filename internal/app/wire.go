@@ -122,10 +122,7 @@ func (p *parts) bindStreams(ctx context.Context, r *replica, conn *bus.Conn) err
 func (r *replica) ensure(ctx context.Context, setup *bus.Setup) error {
 	ctx, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	if err := setup.CheckPredecessor(ctx); err != nil {
-		return err
-	}
-	created, drift, err := setup.Ensure(ctx)
+	created, drift, err := ensure(ctx, setup)
 	for _, object := range created {
 		r.log.Info().Str("object", object).Msg("created")
 	}
