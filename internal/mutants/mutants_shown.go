@@ -75,6 +75,22 @@ var shown = []mutant{
 		"internal/bus/denials.go", "h.end(fmt.Errorf(", "_ = error(fmt.Errorf(", []string{"./cmd/worker", "-run", "EveryCommand"},
 	},
 	{
+		"a setup waits for the answer to its first request", "a pool starts beside a cluster without a leader",
+		"internal/app/setup.go", "context.WithTimeout(ctx, setupTry)", "context.WithTimeout(ctx, setupTimeout)", []string{"./internal/app", "-run", "NobodyAnswers"},
+	},
+	{
+		"dead letters of every set are chosen", "a filter chooses what it says",
+		"internal/operate/letters.go", `(f.Set == "" || f.Set == l.Set)`, `(f.Set == "" || l.Set != "")`, []string{"./internal/operate", "-run", "LettersAreFiltered"},
+	},
+	{
+		"a hole reads no JSON under a content type that says otherwise", "a hole is filled if the job has it",
+		"internal/service/template.go", "j.Format != jobs.FormatJSON && !jobs.ValidJSON(j.Body)", "j.Format != jobs.FormatJSON", []string{"./internal/service", "-run", "AHoleLooks"},
+	},
+	{
+		"a push consumer cannot be looked up", "what would lose jobs is refused, and says how to end it",
+		"internal/bus/consumer.go", "if !errors.Is(err, jetstream.ErrNotPullConsumer) {", "if true {", []string{"./internal/bus", "-run", "WhatWouldLose"},
+	},
+	{
 		"a delay counts from this machine's clock", "relative times go by the broker's clock",
 		"internal/operate/posting.go", "now.Add(p.Delay).UTC()", "time.Now().Add(p.Delay).UTC()", asked,
 	},
