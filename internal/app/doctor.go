@@ -23,7 +23,7 @@ func Doctor(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, m
 		Files: cfg.openFiles(),
 	}
 	for _, target := range cfg.Targets {
-		patient.Dependencies = append(patient.Dependencies, operate.Dependency{Name: target.Name, Ask: func(ctx context.Context) (string, error) {
+		patient.Dependencies = append(patient.Dependencies, operate.Dependency{Name: target.Name, Takes: target.Config.Subjects, Ask: func(ctx context.Context) (string, error) {
 			return target.ask(ctx, service.Deps{Version: opts.Version, RetryMax: cfg.Engine.RetryMax, Log: log})
 		}})
 	}

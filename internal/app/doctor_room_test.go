@@ -48,6 +48,36 @@ func TestDoctorNamesStreamsThatAreFull(t *testing.T) {
 	}
 }
 
+// A job on a subject that no service takes ends as invalid.
+func TestDoctorNamesSubjectsThatNoServiceTakes(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, unchanged)
+	js := faulttest.JetStream(t, faulttest.Connect(t, s.ClientURL()))
+	examined := func(more ...string) map[string]operate.Finding {
+		env := append([]string{"NATS_URL=" + s.ClientURL(), "ROLLCALL_SERVICES=" + listening(t), "ROLLCALL_SUBJECTS=jobs.mail.>,jobs.report"}, more...)
+		setUp(t, env...)
+		found, err := examine(t, monitorURL(s), env...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	for _, all := range [][]string{nil, {"ROLLCALL_SVC_BILLING_SUBJECTS=jobs.mail.>,jobs.*"}} {
+		if f, told := examined(all...)["routes"]; told {
+			t.Errorf("every subject is taken, and it says %+v", f)
+		}
+	}
+	expect(t, examined("ROLLCALL_SVC_BILLING_SUBJECTS=jobs.mail.eu"), "routes", operate.Risky, "no service takes jobs.report:")
+	some := "ROLLCALL_SVC_BILLING_SUBJECTS=jobs.mail.eu,jobs.report"
+	expect(t, examined(some), "routes", operate.Well, "another subject of jobs.mail.> ends as invalid")
+	for n := range 7 {
+		if _, err := js.Publish(t.Context(), fmt.Sprint("jobs.mail.us.", n), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(t, examined(some), "routes", operate.Risky, "no service takes jobs.mail.us.0, jobs.mail.us.1, jobs.mail.us.2, jobs.mail.us.3, jobs.mail.us.4 and 2 more: ")
+}
+
 // A stream of others deletes by age, whether this pool is done or not.
 func TestDoctorWarnsWhenTheBacklogMayOutliveItsStream(t *testing.T) {
 	t.Parallel()

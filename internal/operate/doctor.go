@@ -46,6 +46,8 @@ var ErrNotTried = errors.New("not tried")
 // Dependency is a service that a replica calls.
 type Dependency struct {
 	Name string
+	// Takes are the subjects of the jobs that it takes; empty = all.
+	Takes []string
 	// Ask finds out whether the service is there and set up as the settings say, and returns what
 	// it said. Its error wraps [ErrNotTried] if it cannot tell.
 	Ask func(ctx context.Context) (said string, err error)
@@ -123,6 +125,7 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	if d.differences(ctx, bus.NewSetup(conn, d.Streams, d.Pool)) {
 		d.bound(ctx, conn)
 		d.backlog(ctx, admin)
+		d.routes(ctx, conn)
 		d.room(ctx, conn, admin)
 		d.clock(ctx, admin)
 	}
