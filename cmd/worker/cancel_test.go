@@ -96,6 +96,13 @@ func TestCancel_ADelayedJob(t *testing.T) {
 	if len(event.Data.Jobs) != 1 || event.Data.Jobs[0].Subject != "jobs.mail" || event.Data.Jobs[0].ID != "mail-1" {
 		t.Errorf("the event: %+v", event)
 	}
+	if len(event.Data.Services) != 0 || event.Data.Replica == "" || event.Data.Seal != jobs.SealCancel {
+		t.Errorf("the event does not say who cancelled, or that no service was called: %+v", event.Data)
+	}
+	later, err := streams(t, url).Stream(t.Context(), "LATER")
+	if err != nil || later.CachedInfo().State.Msgs != 0 {
+		t.Errorf("the cancelled job is still in LATER: %+v, %v", later.CachedInfo().State, err)
+	}
 	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "mail-2", "--delay", "3s", "--wait"), codeOK, "succeeded")
 	for _, call := range service.Calls() {
 		if call.ID == "mail-1" {

@@ -13,6 +13,10 @@ import (
 	"rollcall/internal/jobs"
 )
 
+// readAgain is how long the server keeps the consumer of a read that has ended: a test that polls
+// must not use up as many as an account may have.
+const readAgain = 5 * time.Second
+
 // readAll hands every stored message of a stream that matches filter to each, in order. A broker
 // that does not answer is asked again: it may be busy, or a cluster may be electing a leader.
 func readAll(ctx context.Context, js jetstream.JetStream, stream, filter string, each func(jetstream.Msg) error) error {
@@ -40,7 +44,7 @@ func readAll(ctx context.Context, js jetstream.JetStream, stream, filter string,
 }
 
 func readOnce(ctx context.Context, js jetstream.JetStream, stream, filter string) ([]jetstream.Msg, error) {
-	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, InactiveThreshold: readAgain})
 	if err != nil {
 		return nil, err
 	}

@@ -192,15 +192,18 @@ func TestSets_AMemberAfterTheEndStartsNothing(t *testing.T) {
 		defer a.stop()
 		mustCommit(t, a, memberBatch("b1", "import", 2, jobs.Succeeded, 1, 2))
 		time.Sleep(10 * time.Second)
-		mustCommit(t, a, memberBatch("b2", "import", 2, jobs.Failed, 3))
+		for n := range 2 { // soon after the end, and when the tallies are gone
+			mustCommit(t, a, memberBatch(fmt.Sprint("b", n+2), "import", 2, jobs.Failed, uint64(n+3)))
+			time.Sleep(2 * time.Minute)
+			for subject := range store.Stored("done.ledger.test.set.>") {
+				if !strings.HasSuffix(subject, ".end") {
+					t.Errorf("%s is left", subject)
+				}
+			}
+		}
 		time.Sleep(3 * setMaxAge)
 		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Counts.Total != 2 {
 			t.Errorf("%+v, want the event of the first two", got)
-		}
-		for subject := range store.Stored("done.ledger.test.set.>") {
-			if !strings.HasSuffix(subject, ".end") {
-				t.Errorf("%s is left", subject)
-			}
 		}
 	})
 }
@@ -372,6 +375,27 @@ func TestSets_EachEndsOnceHoweverManyLookAtIt(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if got := len(store.Stored("done.ledger.test.set.*.*")); got != sets {
 			t.Errorf("%d records of sets are left, want the %d end marks", got, sets)
+		}
+	})
+}
+
+// TestSets_OneIsLookedAtTenTimesASecond: its commits may be many more.
+func TestSets_OneIsLookedAtTenTimesASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b0", "import", 1000, jobs.Succeeded, 1))
+		time.Sleep(time.Second)
+		before, begun := store.Reads(), time.Now()
+		for n := range 100 {
+			mustCommit(t, a, memberBatch(fmt.Sprint("b", n+1), "import", 0, jobs.Succeeded, uint64(n+2)))
+			time.Sleep(10 * time.Millisecond)
+		}
+		took := time.Since(begun)
+		if looks := store.Reads() - before; looks < 5 || looks > 2*int(took/(100*time.Millisecond)) {
+			t.Errorf("%d reads while 100 commits touched a set in %v", looks, took)
 		}
 	})
 }

@@ -172,3 +172,79 @@ func cook(t *testing.T, s *faulttest.Scenario, open ...jetstream.ErrorCode) {
 		t.Errorf("%d mails were sent, want the first and the reminder", n)
 	}
 }
+
+// TestCommandsOfProducersOnThreeNodes: schedules, unique and debounced jobs by our commands, with the
+// leader of LATER killed while a schedule runs.
+func TestCommandsOfProducersOnThreeNodes(t *testing.T) {
+	t.Parallel()
+	cluster, s := onThreeNodes(t, "billing")
+	s.Start()
+	command := func(args ...string) string {
+		t.Helper()
+		out, err := s.Command(s.Env, args...)
+		if err != nil {
+			t.Fatalf("worker %v: %v\n%s", args, err, out)
+		}
+		return out
+	}
+	count := func(subject string) (n int) {
+		for _, uids := range ended(t, s, subject) {
+			n += len(uids)
+		}
+		return n
+	}
+	command("schedule", "set", "tick", "jobs.tick", "{}", "--every", "1h")
+	command("schedule", "set", "tick", "jobs.tick", "{}", "--every", "1s") // takes its place
+	fires := func(when string) {
+		t.Helper()
+		before := count("jobs.tick")
+		faulttest.Until(t, clusterPatience, "the schedule fires twice "+when, func() bool { return count("jobs.tick") >= before+2 })
+	}
+	fires("at first")
+	node := cluster.StreamLeader(s.JS, "LATER")
+	node.Kill()
+	fires("without its leader")
+	node.Restart()
+	if out := command("schedule", "ls", "-o", "json"); strings.Count(out, `"name"`) != 1 || !strings.Contains(out, `"last"`) {
+		t.Errorf("schedule ls: %s", out)
+	}
+	command("schedule", "run", "tick")
+	command("schedule", "rm", "tick")
+	if out := command("schedule", "ls"); !strings.Contains(out, "No schedules.") {
+		t.Errorf("schedule ls after rm: %s", out)
+	}
+
+	s.Services[0].Hang()
+	const rivals = 4
+	var racing sync.WaitGroup
+	outcomes := make([]error, rivals)
+	for i := range rivals {
+		racing.Go(func() {
+			_, outcomes[i] = s.Command(s.Env, "publish", "jobs.sync", "{}", "--unique", "tenant-4", "--strict")
+		})
+	}
+	racing.Wait()
+	won := 0
+	for _, err := range outcomes {
+		if err == nil {
+			won++
+		}
+	}
+	if won != 1 {
+		t.Errorf("%d of %d jobs of one key were accepted: %v", won, rivals, outcomes)
+	}
+	if out := command("publish", "jobs.sync", "{}", "--unique", "tenant-4"); !strings.Contains(out, "is open") {
+		t.Errorf("publish --unique while one is open: %s", out)
+	}
+	s.Services[0].Answer(func(faulttest.Request) faulttest.Answer { return faulttest.Answer{} })
+	for _, body := range []string{"1", "2", "3"} {
+		command("publish", "jobs.reindex", body, "--debounce", "tenant-4", "--delay", "3s")
+	}
+	faulttest.Until(t, clusterPatience, "the open job and the burst are done", func() bool {
+		return count("jobs.sync.tenant-4") == 1 && count("jobs.reindex") >= 1
+	})
+	faulttest.Until(t, clusterPatience, "nothing is left to do", func() bool { return state(t, s, "LATER").Msgs == 0 && s.AtRest() })
+	if n := count("jobs.reindex"); n != 1 {
+		t.Errorf("%d jobs of a burst of three were done", n)
+	}
+}
