@@ -83,7 +83,7 @@ func workloads() []workload {
 			cases: versus(with(func(s *lab.Spec) { s.Batch = 1 })),
 			bars:  []bar{speed("", 0.65)},
 		},
-		latency("W4", "a file store", 1), replicas(), retries(), clusters(), payloads(), latency("W4-R3", "three nodes", 3),
+		latency("W4", "a file store", 1), replicas(), retries(), sets(), clusters(), payloads(), latency("W4-R3", "three nodes", 3),
 		{
 			name: "plain", title: "as W1, one service of the format plain: a request for each job, 32 at once", scale: 0.2,
 			cases: versus(with(func(s *lab.Spec) { s.Services, s.Requests = 1, 32 })),
@@ -196,5 +196,17 @@ func retries() workload {
 			{label: "pool, 10 % retried", spec: with(func(s *lab.Spec) { s.RetryShare = 0.1 })},
 		},
 		bars: []bar{{text: "jobs/s against our own W1", of: "pool, 10 % retried", against: "pool, W1", metric: jobsPerSecond, limit: 0.85, atLeast: true}},
+	}
+}
+
+// sets are the same jobs without sets and in sets, large ones and each in one of its own.
+func sets() workload {
+	of := func(label string, size int, scale float64) benchCase {
+		return benchCase{label: label, scale: scale, spec: with(func(s *lab.Spec) { s.Replicas, s.SetSize = 4, size })}
+	}
+	return workload{
+		name: "sets", title: "as W1 with four replicas: no sets, sets of 20,000 jobs, 2,000 sets of one", scale: 0.5,
+		cases: []benchCase{of("no sets", 0, 1), of("sets of 20,000", 20_000, 1), of("2,000 jobs", 0, 0.02), of("2,000 sets of one", 1, 0.02)},
+		bars:  []bar{{text: "jobs/s in sets of 20,000 against none", of: "sets of 20,000", against: "no sets", metric: jobsPerSecond, limit: 0.9, atLeast: true}},
 	}
 }
