@@ -135,6 +135,9 @@ func (o *observation) state() jobs.ReplicaState {
 		held := engine.Held()
 		s.HeldJobs, s.HeldBytes = held.Jobs, held.Bytes
 		s.Services = p.states()
+		for i := range s.Services {
+			s.Services[i].Skipped = o.recent.Skipped(s.Services[i].Name)
+		}
 	}
 	succeeded, ended := 0, 0
 	for _, second := range o.recent.Seconds(rateWindow) {

@@ -1,9 +1,13 @@
 package app_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+
+	"rollcall/internal/jobs"
+	"rollcall/internal/operate"
 )
 
 // TestJobsGoToTheServicesThatTakeThem: by their subject, and by the services that the producer names.
@@ -35,6 +39,19 @@ func TestJobsGoToTheServicesThatTakeThem(t *testing.T) {
 	}
 	if !strings.Contains(got["unknown"].Reason, `"billing"`) || !strings.Contains(got["nobody"].Reason, "jobs.other") {
 		t.Errorf("reasons %q and %q name neither the service nor the subject", got["unknown"].Reason, got["nobody"].Reason)
+	}
+	answer, err := r.nc.Request(operate.ReplicaSubject("default", "r1", "status"), nil, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state jobs.ReplicaState
+	if err := json.Unmarshal(answer.Data, &state); err != nil || len(state.Services) != 2 {
+		t.Fatalf("%v, %+v", err, state)
+	}
+	for _, s := range state.Services {
+		if want := map[string]int{"mailer": 1, "index": 2}[s.Name]; s.Skipped != want {
+			t.Errorf("%s was skipped for %d jobs, want %d", s.Name, s.Skipped, want)
+		}
 	}
 	if len(h.DeadLetters) != 3 {
 		t.Errorf("dead letters %v, want those of the three that nobody takes", h.DeadLetters)

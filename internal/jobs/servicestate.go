@@ -51,6 +51,9 @@ type ServiceState struct {
 	// Misconfigured says that the breaker is not closed because of a failure that only a person
 	// can help: jobs wait, and no job is at fault.
 	Misconfigured bool `json:"misconfigured,omitempty"`
+	// Skipped counts jobs of committed batches that were not routed to the service, since the replica
+	// started.
+	Skipped int `json:"skipped,omitempty"`
 }
 
 // ServiceReport sums up what one service did for a batch.
@@ -60,7 +63,7 @@ type ServiceReport struct {
 	OK       int    `json:"ok"`
 	Retry    int    `json:"retry"`
 	Fail     int    `json:"fail"`
-	// Skipped jobs are not routed to the service. They stand in metrics, not in events.
+	// Skipped jobs are not routed to the service. They stand in metrics and on the page, not in events.
 	Skipped  int    `json:"-"`
 	Tries    int    `json:"tries"`
 	Duration Millis `json:"duration_ms"`

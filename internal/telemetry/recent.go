@@ -27,6 +27,8 @@ type Recent struct {
 	seconds [recentSeconds]jobs.Tally
 	// second is the Unix second that was counted last.
 	second int64
+	// skipped counts jobs that were not routed to a service, by its name.
+	skipped map[string]int
 }
 
 // NewRecent returns one that remembers nothing yet. now is the clock, nil for the system's.
@@ -34,7 +36,7 @@ func NewRecent(now func() time.Time) *Recent {
 	if now == nil {
 		now = time.Now
 	}
-	return &Recent{now: now, second: now().Unix()}
+	return &Recent{now: now, second: now().Unix(), skipped: map[string]int{}}
 }
 
 // Batch remembers a batch once it has ended.
@@ -71,6 +73,11 @@ func (r *Recent) note(b jobs.BatchSummary) {
 	if b.Result != jobs.BatchCommitted {
 		return
 	}
+	for i := range b.Services {
+		if n := b.Services[i].Skipped; n > 0 {
+			r.skipped[b.Services[i].Name] += n
+		}
+	}
 	second := r.advance()
 	second.Succeeded += b.Counts.Succeeded
 	second.Dead += b.Counts.Dead()
@@ -106,6 +113,13 @@ func (r *Recent) Batches() []jobs.BatchSummary {
 		last = append(last, r.batches[(r.ended-1-i)%recentBatches])
 	}
 	return last
+}
+
+// Skipped returns how many jobs of committed batches were not routed to a service.
+func (r *Recent) Skipped(service string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.skipped[service]
 }
 
 // Seconds returns the last n whole seconds, the oldest first.

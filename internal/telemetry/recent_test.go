@@ -51,6 +51,21 @@ func TestRecentKeepsTheLastBatchesNewestFirst(t *testing.T) {
 	}
 }
 
+func TestRecentCountsJobsThatAreNotRoutedToAService(t *testing.T) {
+	t.Parallel()
+	r := telemetry.NewRecent(nil)
+	for range 2 {
+		s := settled("b", jobs.Succeeded, jobs.Succeeded, jobs.Succeeded)
+		s.Services[0].OK, s.Services[0].Skipped = 1, 2
+		play(t, r, s)
+		_, end := r.Batch(t.Context(), s.Batch)
+		end(jobs.BatchEnd{Result: jobs.BatchAborted})
+	}
+	if got, other := r.Skipped("billing"), r.Skipped("index"); got != 4 || other != 0 {
+		t.Errorf("%d and %d jobs, want 4 and 0", got, other)
+	}
+}
+
 func TestRecentRemembersABatchThatWasNotCommitted(t *testing.T) {
 	t.Parallel()
 	r := telemetry.NewRecent(nil)

@@ -59,7 +59,7 @@ func busy() web.Status {
 			Phase: "working", Ready: true, HeldJobs: 1234, Rate: 25, Success: 0.9996,
 			Services: []jobs.ServiceState{
 				{Name: "billing", Required: true, Breaker: "open", InFlight: 3, Limit: 32, LastError: "refused", LastErrorAt: at.Add(-3 * time.Second)},
-				{Name: "search", Breaker: "half-open", Limit: 8},
+				{Name: "search", Breaker: "half-open", Limit: 8, Skipped: 1200},
 			},
 		},
 		Checks:     []web.Check{{Name: "working", OK: true}, {Name: "broker", Detail: "not connected to NATS"}},
@@ -150,7 +150,7 @@ func TestAnOpenBreakerIsAnAlertWithItsError(t *testing.T) {
 		t.Errorf("the alerts change with every second: %s", alerts)
 	}
 	own := among(t, page(t, s), `id="services"`, "</table>")
-	lacks(t, "the table of services", own, `class="pill bad">open`, `class="pill fair">half-open`, "3 <span class=\"of\">of 32", "refused", "3.0 s ago", "optional")
+	lacks(t, "the table of services", own, `class="pill bad">open`, `class="pill fair">half-open`, "3 <span class=\"of\">of 32", "of 8; 1\u202f200 not routed here", "refused", "3.0 s ago", "optional")
 }
 
 // TestWithoutTheBrokerThereIsOneAlertAndTheLastNumbersStay: one cause is one alert, and what
