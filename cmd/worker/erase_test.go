@@ -355,3 +355,36 @@ func TestAnErasureThatWasCutShortIsFinished(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatWasMadeOfAnErasedJobIsErased: one replay has ended, another one waits.
+func TestWhatWasMadeOfAnErasedJobIsErased(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	env := []string{"NATS_URL=" + url}
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
+	replica := start(t, url, []*faulttest.Recorder{billing})
+	replica.logged("ready")
+	wants(t, worker(t, env, "publish", "jobs.mail", `{"secret":"payload-of-ann"}`, "--id", "ann-1", "--wait"), codeFailed)
+	wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
+	faulttest.Until(t, limit, "the replay has failed too", func() bool {
+		return strings.Contains(worker(t, env, "dead", "ls", "-o", "jsonl").stdout, ".replay.")
+	})
+	if code := replica.stopped(); code != codeOK {
+		t.Errorf("the replica ended with %d", code)
+	}
+	wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
+	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Jobs: 1, Events: 3}) {
+		t.Errorf("erased: %+v, want the job that waits, and the events of all three", got)
+	}
+	for _, name := range []string{"JOBS", "DEAD"} {
+		stream, err := streams(t, url).Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := stream.CachedInfo().State.Msgs; n != 0 {
+			t.Errorf("%d messages are left in %s", n, name)
+		}
+	}
+}

@@ -10,8 +10,8 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// headerReplayOf names the job that a replayed one was made from.
-const headerReplayOf = "Rollcall-Replay-Of"
+// HeaderReplayOf names the job that a replayed one was made from.
+const HeaderReplayOf = "Rollcall-Replay-Of"
 
 // Letter is a stored dead letter.
 type Letter struct {
@@ -69,10 +69,10 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
 	ours := nats.Header{
 		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
-		headerUID: nil, headerID: nil, headerSubject: nil, headerFailedAt: nil, headerReplayOf: nil,
+		headerUID: nil, headerID: nil, headerSubject: nil, headerFailedAt: nil, HeaderReplayOf: nil,
 	}
 	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
-	job.Header[headerReplayOf] = []string{l.UID}
+	job.Header[HeaderReplayOf] = []string{l.UID}
 	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10)}
 	return job
 }

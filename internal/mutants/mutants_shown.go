@@ -48,7 +48,7 @@ var shown = []mutant{
 	},
 	{
 		"a dead letter outlives the erasure of its job", "what was erased is named nowhere",
-		"internal/operate/erase.go", "if uids[l.UID] || l.ID == id {", "if uids[l.UID] {", erased,
+		"internal/operate/erase.go", "if e.uids[uid] || id == e.id {", "if e.uids[uid] {", erased,
 	},
 	{
 		"an erasure overwrites what a replica counts", "each member of a set is counted once",
@@ -60,15 +60,19 @@ var shown = []mutant{
 	},
 	{
 		"an erasure that was cut short leaves the job", "what was erased is named nowhere",
-		"internal/operate/erase.go", "return a.eraseEnded(ctx, id, uids, done)", "return nil", asked,
+		"internal/operate/erase.go", "return a.eraseEnded(ctx, e, done)", "return nil", asked,
 	},
 	{
 		"an event is removed that may not be published anew", "an erasure loses nobody's record",
 		"internal/operate/erase.go", "if err := a.mayPublish(ctx, m.Subject); err != nil {", "if err := error(nil); err != nil {", asked,
 	},
 	{
+		"a job made of an erased dead letter stays", "what was erased is named nowhere",
+		"internal/operate/erase.go", "return e.replays, a.openReplays(ctx, e)", "return nil, a.openReplays(ctx, e)", erased,
+	},
+	{
 		"an erasure takes its mates out of the archive", "an erasure loses nobody's record",
-		"internal/operate/erasearchive.go", "if err := a.archiveAnew(ctx, m, uids); err != nil {", "if err := error(nil); err != nil {", []string{"./cmd/worker", "-run", "Archived"},
+		"internal/operate/erasearchive.go", "if err := a.archiveAnew(ctx, m, e.uids); err != nil {", "if err := error(nil); err != nil {", []string{"./cmd/worker", "-run", "Archived"},
 	},
 	{
 		"a denial ends no wait", "a missing right is named",

@@ -30,46 +30,46 @@ type Erasure struct {
 	Sets int `json:"sets"`
 }
 
-// Erase removes what is stored of the jobs that have this uid or id, and overwrites it on the
-// broker's disks: those that are open, cancelled in the name of who; their dead letters; their
-// entries in events of batches and sets, whose other entries stay as they are. The error wraps
-// [ErrNotFound] if nothing is stored of any. After a crash, running it again finishes it.
+// erasing is what is known of the jobs that are being erased.
+type erasing struct {
+	// id is a uid, or what a producer called them.
+	id string
+	// uids are theirs, replays those of jobs that were made of their dead letters.
+	uids, replays map[string]bool
+}
+
+// takes reports whether a job is one of those, and notes it, or that it was made of one of them.
+func (e *erasing) takes(uid, id string) bool {
+	if e.uids[uid] || id == e.id {
+		e.uids[uid] = true
+		return true
+	}
+	if of, _, replayed := strings.Cut(id, replayMark); replayed && e.uids[of] {
+		e.replays[uid] = true
+	}
+	return false
+}
+
+// Erase removes what is stored of the jobs that have this uid or id, and of those that were made of
+// their dead letters, and overwrites it on the broker's disks: those that are open, cancelled in the
+// name of who; their dead letters; their entries in events of batches and sets, whose other entries
+// stay as they are. The error wraps [ErrNotFound] if nothing is stored of any. After a crash, running
+// it again finishes it.
 func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err error) {
 	if err := a.finishErasures(ctx); err != nil {
 		return done, a.explainDone(ctx, "look for erasures that were cut short", err)
 	}
-	uids := map[string]bool{id: true}
-	if _, err := a.lettersOf(ctx, id, uids); err != nil { // an event may be gone that had the id
-		return done, err
-	}
-	if err := a.eraseOpen(ctx, who, id, uids, &done); err != nil {
-		return done, err
-	}
-	if err := a.eraseMembers(ctx, id, uids, &done); err != nil {
-		return done, err
-	}
-	found, err := a.eventsOf(ctx, id, uids)
-	if err != nil {
-		return done, err
-	}
-	for i := range found {
-		if err := a.rewrite(ctx, &found[i], redacted, uids); err != nil {
+	seen := map[string]bool{id: true}
+	for open := []string{id}; len(open) > 0; open = open[1:] {
+		replays, err := a.eraseJobs(ctx, who, open[0], &done)
+		if err != nil {
 			return done, err
 		}
-		done.Events++
-	}
-	if done.Archived, err = a.eraseArchived(ctx, id, uids); err != nil {
-		return done, err
-	}
-	letters, err := a.lettersOf(ctx, id, uids)
-	if err != nil {
-		return done, err
-	}
-	for _, seq := range letters {
-		if err := a.Discard(ctx, seq); err != nil && !errors.Is(err, ErrNotFound) {
-			return done, err
+		for uid := range replays {
+			if !seen[uid] {
+				seen[uid], open = true, append(open, uid)
+			}
 		}
-		done.Letters++
 	}
 	if done == (Erasure{}) {
 		return done, fmt.Errorf("job %s of pool %s: %w: nothing is stored of it", id, a.pool, ErrNotFound)
@@ -77,11 +77,69 @@ func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err er
 	return done, nil
 }
 
+// eraseJobs erases the jobs of one uid or id, and returns the uids of those that were made of them.
+func (a *Admin) eraseJobs(ctx context.Context, who, id string, done *Erasure) (replays map[string]bool, err error) {
+	e := &erasing{id: id, uids: map[string]bool{id: true}, replays: map[string]bool{}}
+	if _, err := a.lettersOf(ctx, e); err != nil { // an event may be gone that had the id
+		return nil, err
+	}
+	if err := a.eraseOpen(ctx, who, e, done); err != nil {
+		return nil, err
+	}
+	if err := a.eraseMembers(ctx, e, done); err != nil {
+		return nil, err
+	}
+	found, err := a.eventsOf(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		if err := a.rewrite(ctx, &found[i], redacted, e.uids); err != nil {
+			return nil, err
+		}
+		done.Events++
+	}
+	if err := a.eraseArchived(ctx, e, done); err != nil {
+		return nil, err
+	}
+	letters, err := a.lettersOf(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	for _, seq := range letters {
+		if err := a.Discard(ctx, seq); err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		done.Letters++
+	}
+	return e.replays, a.openReplays(ctx, e)
+}
+
+// openReplays notes the jobs in the stream that were made of dead letters of the jobs.
+func (a *Admin) openReplays(ctx context.Context, e *erasing) error {
+	stream, err := a.conn.Stream(ctx, a.streams.Stream)
+	if err != nil {
+		return err
+	}
+	epoch := jobs.Epoch(stream.CachedInfo().Created)
+	for _, filter := range a.streams.Subjects {
+		err := a.scan(ctx, stream, filter, maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
+			if e.uids[m.Header.Get(bus.HeaderReplayOf)] {
+				e.replays[jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()] = true
+			}
+			return true
+		})
+		if err != nil {
+			return a.conn.Explain("look for replays of job "+e.id, err)
+		}
+	}
+	return nil
+}
+
 // lettersOf returns the dead letters of the jobs, and notes the uids of these.
-func (a *Admin) lettersOf(ctx context.Context, id string, uids map[string]bool) (letters []uint64, err error) {
+func (a *Admin) lettersOf(ctx context.Context, e *erasing) (letters []uint64, err error) {
 	err = a.letters(ctx, LetterFilter{}, func(l bus.Letter) error {
-		if uids[l.UID] || l.ID == id {
-			uids[l.UID] = true
+		if e.takes(l.UID, l.ID) {
 			letters = append(letters, l.Seq)
 		}
 		return nil
@@ -89,32 +147,32 @@ func (a *Admin) lettersOf(ctx context.Context, id string, uids map[string]bool) 
 	return letters, err
 }
 
-// eraseOpen cancels the jobs of this uid or id that are open, and notes their uids.
-func (a *Admin) eraseOpen(ctx context.Context, who, id string, uids map[string]bool, done *Erasure) error {
+// eraseOpen cancels the jobs that are open, and notes their uids.
+func (a *Admin) eraseOpen(ctx context.Context, who string, e *erasing, done *Erasure) error {
 	for {
-		report, err := a.cancelJob(ctx, who, id, true)
+		report, err := a.cancelJob(ctx, who, e.id, true)
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, ErrFinal):
-			return a.eraseEnded(ctx, id, uids, done)
+			return a.eraseEnded(ctx, e, done)
 		case err != nil:
 			return err
 		}
-		uids[report.UID] = true
+		e.uids[report.UID] = true
 		done.Jobs++
 	}
 }
 
 // eraseEnded removes the messages of jobs that have ended and that nobody has acked yet: an earlier
 // erasure may have been cut short.
-func (a *Admin) eraseEnded(ctx context.Context, id string, uids map[string]bool, done *Erasure) error {
+func (a *Admin) eraseEnded(ctx context.Context, e *erasing, done *Erasure) error {
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil || stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return err
 	}
 	for {
-		m, err := a.stored(ctx, stream, id)
+		m, err := a.stored(ctx, stream, e.id)
 		if err != nil {
-			return a.conn.Explain("look for job "+id, err)
+			return a.conn.Explain("look for job "+e.id, err)
 		}
 		if m == nil {
 			return nil
@@ -127,14 +185,14 @@ func (a *Admin) eraseEnded(ctx context.Context, id string, uids map[string]bool,
 		if err := a.wipeFrom(ctx, stream, m.Sequence); err != nil {
 			return err
 		}
-		uids[j.UID] = true
+		e.uids[j.UID] = true
 		done.Jobs++
 	}
 }
 
 // eventsOf returns the stored events that speak of the jobs, and notes the uids of these.
-func (a *Admin) eventsOf(ctx context.Context, id string, uids map[string]bool) (found []jetstream.RawStreamMsg, err error) {
-	return a.storedEvents(ctx, bus.EventsFilter(a.pool), func(data []byte) bool { return speaksOf(data, id, uids) })
+func (a *Admin) eventsOf(ctx context.Context, e *erasing) (found []jetstream.RawStreamMsg, err error) {
+	return a.storedEvents(ctx, bus.EventsFilter(a.pool), e.speaksOf)
 }
 
 // storedEvents returns the messages of DONE on filter that are chosen by their data.
@@ -156,16 +214,15 @@ func (a *Admin) storedEvents(ctx context.Context, filter string, chosen func(dat
 	}
 }
 
-// speaksOf reports whether an event has an entry of the jobs that is not erased yet, and notes the
-// uids of those that have this id.
-func speaksOf(data []byte, id string, uids map[string]bool) (found bool) {
+// speaksOf reports whether an event has an entry of the jobs that is not erased yet, and notes their
+// uids.
+func (e *erasing) speaksOf(data []byte) (found bool) {
 	event, err := jobs.DecodeEvent(data)
 	if err != nil {
 		return false // not an event of ours
 	}
 	for i := range event.Data.Jobs {
-		if j := &event.Data.Jobs[i]; !j.Erased && (j.ID == id || uids[j.UID]) {
-			uids[j.UID] = true
+		if j := &event.Data.Jobs[i]; !j.Erased && e.takes(j.UID, j.ID) {
 			found = true
 		}
 	}

@@ -18,34 +18,34 @@ const archiveAgain = "3600"
 
 // eraseArchived removes the events of the jobs from the archive, if there is one, which takes up the
 // rewritten ones by itself. Those that only the archive has go through DONE once more.
-func (a *Admin) eraseArchived(ctx context.Context, id string, uids map[string]bool) (n int, err error) {
+func (a *Admin) eraseArchived(ctx context.Context, e *erasing, done *Erasure) error {
 	stream, err := a.conn.Stream(ctx, a.conn.History())
 	if errors.Is(err, bus.ErrMissing) {
-		return 0, nil
+		return nil
 	}
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var found []*jetstream.RawStreamMsg
 	err = a.scan(ctx, stream, bus.HistoryFilter(a.pool), int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
-		if speaksOf(m.Data, id, uids) {
+		if e.speaksOf(m.Data) {
 			found = append(found, m)
 		}
 		return true
 	})
 	if err != nil {
-		return 0, a.conn.Explain("read the archive", err)
+		return a.conn.Explain("read the archive", err)
 	}
 	for _, m := range found {
-		if err := a.archiveAnew(ctx, m, uids); err != nil {
-			return n, err
+		if err := a.archiveAnew(ctx, m, e.uids); err != nil {
+			return err
 		}
 		if err := a.wipe(ctx, a.conn.History(), m.Sequence); err != nil {
-			return n, err
+			return err
 		}
-		n++
+		done.Archived++
 	}
-	return n, nil
+	return nil
 }
 
 // archiveAnew publishes the redacted event of the archive, unless DONE has the event.

@@ -10,17 +10,11 @@ import (
 
 // eraseMembers takes what names the jobs out of the tallies and the events of sets, and notes the
 // uids of these. The tallies come first: the set may end meanwhile.
-func (a *Admin) eraseMembers(ctx context.Context, id string, uids map[string]bool, done *Erasure) error {
-	named := func(f *jobs.SetFailure) bool {
-		if f.Erased || f.ID != id && !uids[f.UID] {
-			return false
-		}
-		uids[f.UID] = true
-		return true
-	}
+func (a *Admin) eraseMembers(ctx context.Context, e *erasing, done *Erasure) error {
+	named := func(f *jobs.SetFailure) bool { return !f.Erased && e.takes(f.UID, f.ID) }
 	n, err := ledger.EraseMembers(ctx, a.upkeep(), a.ledger(), named, a.streams.TallyTTL())
 	if done.Sets += n; err != nil {
-		return a.conn.Explain("erase job "+id+" in the tallies of sets", err)
+		return a.conn.Explain("erase job "+e.id+" in the tallies of sets", err)
 	}
 	found, err := a.storedEvents(ctx, bus.SetEventsOf(a.pool, "*"), func(data []byte) (speaks bool) {
 		event, err := jobs.DecodeSetEvent(data)
@@ -36,7 +30,7 @@ func (a *Admin) eraseMembers(ctx context.Context, id string, uids map[string]boo
 		return err
 	}
 	for i := range found {
-		if err := a.rewrite(ctx, &found[i], redactedSet, uids); err != nil {
+		if err := a.rewrite(ctx, &found[i], redactedSet, e.uids); err != nil {
 			return err
 		}
 		done.Sets++
