@@ -40,6 +40,8 @@ const (
 	maxDeadSubject = 3 << 10
 	// maxLetterID is the longest id that a letter says in a header of its own, in bytes.
 	maxLetterID = 256
+	// maxLetterReason is the longest reason that a letter gives, in bytes.
+	maxLetterReason = 1024
 	// letterTimeout is how long a PubAck is waited for before the letter is sent again.
 	letterTimeout = 5 * time.Second
 	// refusedFor is how long a letter is offered to a stream that does not take it, because it is
@@ -167,7 +169,7 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 	j, r := letter.Job, letter.Ruling
 	reasons := nats.Header{
 		jobs.HeaderMsgID: {j.UID + "." + letter.BatchID},
-		headerReason:     {r.Reason},
+		headerReason:     {jobs.Printable(r.Reason, maxLetterReason)},
 		headerOutcome:    {r.Outcome.String()},
 		headerAttempts:   {strconv.Itoa(r.Attempt)},
 		headerService:    {r.Service},
@@ -193,11 +195,11 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 }
 
 // keptHeaders returns the job's own headers: not those the server would act on, nor any that
-// pass themselves off as ours.
+// pass themselves off as ours, whether or not this letter has them.
 func keptHeaders(header map[string][]string, ours nats.Header) nats.Header {
 	kept := make(nats.Header, len(header)+len(ours)+1)
 	for name, values := range header {
-		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) {
+		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) {
 			continue
 		}
 		taken := false

@@ -95,6 +95,32 @@ func TestADeadLetterCarriesTheJobAndTheReason(t *testing.T) {
 	}
 }
 
+// Neither a producer nor a service speaks in the headers that are Rollcall's: a forged id would have the
+// letter erased with the job of somebody else, and a reason is read in terminals.
+func TestALetterSaysNothingInOthersNames(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	letter := letterOf(7, "jobs.a", nil, map[string][]string{"Rollcall-Id": {"forged"}, "rollcall-id": {"forged"}, "rollcall-truncated": {"true"}, "Rollcall-Uid": {"e1.8"}})
+	letter.Job.ID = letter.Job.UID
+	letter.Ruling.Reason = "no\x1b[2J such\r\nX-Evil: 1\x00 customer" + strings.Repeat("!", 2000)
+	if err := bus.NewDeadLetters(conn, pool, nopLog()).Publish(patient(t), []jobs.DeadLetter{letter}); err != nil {
+		t.Fatal(err)
+	}
+	header := deadLetters(t, conn)[0].Header
+	for name, values := range header {
+		if strings.EqualFold(name, "Rollcall-Id") || strings.EqualFold(name, "Rollcall-Truncated") || name == "X-Evil" {
+			t.Errorf("%s: %q", name, values)
+		}
+	}
+	if got := header.Get("Rollcall-Reason"); !strings.HasPrefix(got, "no [2J such X-Evil: 1 customer!") || len(got) > 1024 {
+		t.Errorf("the reason is %q", got)
+	}
+	if got := header["Rollcall-Uid"]; !slices.Equal(got, []string{"e1.7"}) {
+		t.Errorf("the uid is %q", got)
+	}
+}
+
 func TestWhatDoesNotFitIsCutAndMarked(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, startServer(t))
