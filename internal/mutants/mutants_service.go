@@ -51,6 +51,10 @@ var ofService = []mutant{
 		"internal/service/http.go", "ctx.Err() == nil && isReset(err)", "ctx.Err() == nil && false", service,
 	},
 	{
+		"a call that is cut waits for its turn", "SIGTERM drains within the deadline",
+		"internal/service/each.go", "func() { s.line.leave(&e) }", "func() {}", []string{"./internal/service", "-run", "ACutCall"},
+	},
+	{
 		"a service that switches protocols holds a call for ever", "one slow service never delays others for ever",
 		"internal/service/http.go", "resp.StatusCode == http.StatusSwitchingProtocols", "resp.StatusCode == 0", []string{"./internal/service", "-run", "TestFaultsOfTheWire", "-timeout", "60s"},
 	},

@@ -2,7 +2,7 @@
 // broker and services that misbehave, and judges what is left by package history. It holds
 // tests only.
 //
-//	            seed ──▶ nemesis: kills, pauses, partitions, outages, drains, bursts
+//	            seed ──▶ nemesis: kills, pauses, partitions, outages, refusals, drains, bursts
 //	                        │
 //	world ◀── broker view ──┤ one view for each replica: what passes it may be lost, late,
 //	 jobs, pages, events    │ refused, or done with the reply lost
