@@ -50,7 +50,7 @@ var ofPool = []mutant{
 	},
 	{
 		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",
-		"internal/pool/leases.go", "return elapsed(since, now) >= l.length", "return false", poolPkg,
+		"internal/pool/leases.go", "return elapsed(since, now) >= l.length()", "return false", poolPkg,
 	},
 	{
 		"lone runs are not written down", "a poison job ends failed",
