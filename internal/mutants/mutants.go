@@ -15,10 +15,11 @@ var (
 	asked     = []string{"./internal/operate"}
 	printed   = []string{"./internal/table"}
 	erased    = []string{"./cmd/worker", "-run", "Erased"}
+	cancels   = []string{"./cmd/worker", "-run", "TestCancel_"}
 	logged    = []string{"./internal/telemetry"}
 )
 
 // mutants returns the planted bugs of all rooms.
 func mutants() []mutant {
-	return slices.Concat(ofPool, ofLedger, ofBus, ofJobs, ofService, shown)
+	return slices.Concat(ofPool, ofLedger, ofSets, ofBus, ofJobs, ofService, shown)
 }
