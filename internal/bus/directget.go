@@ -10,10 +10,16 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/ledger"
+	"rollcall/internal/retry"
 )
 
-// readTimeout bounds one batched read.
-const readTimeout = 5 * time.Second
+const (
+	// readTimeout bounds one batched read.
+	readTimeout = 5 * time.Second
+	// minStale and maxStale are waits for a server that lags, which is asked staleTries times.
+	minStale, maxStale = 5 * time.Millisecond, 200 * time.Millisecond
+	staleTries         = 12
+)
 
 // Read implements [ledger.Store] by batched direct gets of last messages (ADR-31;
 // server/stream.go, getDirectMulti: at most 1024 results, one consistent view each).
@@ -26,18 +32,38 @@ func (s doneStore) Read(ctx context.Context, subjects []string) (entries []ledge
 		if err != nil {
 			return nil, fmt.Errorf("encode a read of %s: %w", s.conn.Done(), err)
 		}
-		pending, err := s.conn.directGet(ctx, s.conn.Done(), request, func(m stored) {
-			entries = append(entries, m.entry())
-		})
-		if err == nil && pending > 0 {
-			err = fmt.Errorf("read %s: %w: %d are left", s.conn.Done(), ledger.ErrTooMany, pending)
-		}
+		read, err := s.readFresh(ctx, request)
 		if err != nil {
 			return nil, err
 		}
-		subjects = subjects[n:]
+		entries, subjects = append(entries, read...), subjects[n:]
 	}
 	return entries, nil
+}
+
+// readFresh sends a batched read. Followers answer too: one that has less than this replica has
+// committed is asked again, and believed only where it goes on lagging.
+func (s doneStore) readFresh(ctx context.Context, request []byte) (entries []ledger.Entry, err error) {
+	var least uint64
+	if s.water != nil {
+		least = s.water.streams[1].last.Load()
+	}
+	again := retry.Backoff{Lo: minStale, Hi: maxStale}
+	for tries := 1; ; tries++ {
+		entries = nil
+		end, err := s.conn.directGet(ctx, s.conn.Done(), request, func(m stored) { entries = append(entries, m.entry()) })
+		switch {
+		case err != nil:
+			return nil, err
+		case end.pending > 0:
+			return nil, fmt.Errorf("read %s: %w: %d are left", s.conn.Done(), ledger.ErrTooMany, end.pending)
+		case end.upTo >= least, len(entries) == 0, tries >= staleTries: // a reply without messages says no sequence
+			return entries, nil
+		}
+		if err := retry.Wait(ctx, again.Next()); err != nil {
+			return nil, fmt.Errorf("read %s: %w", s.conn.Done(), err)
+		}
+	}
 }
 
 // requestSize returns how many of subjects fit into one request.
@@ -66,42 +92,47 @@ func (m *stored) entry() ledger.Entry {
 	return ledger.Entry{Subject: m.subject, Seq: m.seq, Stored: m.time, Data: m.data}
 }
 
+// replyEnd is how the reply to a batched read ends: how many more messages there are, and the last
+// sequence of the stream as the server that answered has it.
+type replyEnd struct{ pending, upTo uint64 }
+
 // directGet sends a batched read and calls each for every message of the reply; without any
-// there is nothing to call it for, and that is no error. pending is how many more there are.
-func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (pending uint64, err error) {
+// there is nothing to call it for, and that is no error.
+func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (end replyEnd, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", stream, err)
+		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 	}
 	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return 0, fmt.Errorf("read %s: %w", stream, err)
+		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 	}
 	if err := c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err != nil {
-		return 0, fmt.Errorf("read %s: %w", stream, err)
+		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 	}
 	for first := true; ; first = false {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", stream, err)
+			return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 		}
 		switch status := m.Header.Get("Status"); {
 		case status == "404" && first:
-			return 0, nil
+			return replyEnd{}, nil
 		case status == "204":
-			pending, _ = parseUint(m.Header.Get("Nats-Num-Pending"))
-			return pending, nil
+			end.pending, _ = parseUint(m.Header.Get("Nats-Num-Pending"))
+			end.upTo, _ = parseUint(m.Header.Get("Nats-UpTo-Sequence"))
+			return end, nil
 		case status == "413":
-			return 0, fmt.Errorf("read %s: %w", stream, ledger.ErrTooMany)
+			return replyEnd{}, fmt.Errorf("read %s: %w", stream, ledger.ErrTooMany)
 		case status != "":
-			return 0, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
+			return replyEnd{}, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
 		}
 		message, err := readStored(m)
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", stream, err)
+			return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 		}
 		each(message)
 	}

@@ -162,3 +162,6 @@ func (c *Clock) Wrong(by time.Duration) {
 func Differences(object string, have, want any) ([]Difference, error) {
 	return differences(object, have, want, map[string]effect{"name": {}})
 }
+
+// Committed makes it look as if this replica had committed up to a sequence of DONE.
+func (h *HighWater) Committed(seq uint64) { h.streams[1].seen(seq) }

@@ -62,3 +62,42 @@ func TestSetsAgeByTheBrokersClock(t *testing.T) {
 		})
 	}
 }
+
+// TestTalliesAreReadNoOlderThanWhatWasCommitted: followers answer too, and may lag.
+func TestTalliesAreReadNoOlderThanWhatWasCommitted(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	setup := ensure(t, conn, streams())
+	store := bus.NewUpkeep(conn, setup)
+	write := func(lane string) uint64 {
+		t.Helper()
+		seq, err := store.Apply(t.Context(), []ledger.Write{{Subject: "done.ledger.test.set.import." + lane}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	setup.HighWater().Committed(write("a") + 1)
+	asked, err := conn.NATS().SubscribeSync("$JS.API.DIRECT.GET.DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.NATS().FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	found := make(chan int, 1)
+	go func() {
+		entries, err := store.Read(t.Context(), []string{"done.ledger.test.set.import.*"})
+		if err != nil {
+			t.Error(err)
+		}
+		found <- len(entries)
+	}()
+	if _, err := asked.NextMsg(patience); err != nil {
+		t.Fatal(err)
+	}
+	write("b")
+	if n := <-found; n != 2 {
+		t.Errorf("%d of 2 tallies were read", n)
+	}
+}

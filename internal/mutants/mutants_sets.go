@@ -58,4 +58,8 @@ var ofSets = []mutant{
 		"the event of a cancelled job does not say who did it", "what an operator does is written down",
 		"internal/operate/cancel.go", "Replica: c.who, Seal: jobs.SealCancel", "Seal: jobs.SealCancel", cancels,
 	},
+	{
+		"tallies are read from a server that lags", "a set ends within a second of its last member",
+		"internal/bus/directget.go", "case end.upTo >= least,", "case end.upTo >= least-least,", []string{"./internal/bus", "-run", "NoOlderThan"},
+	},
 }
