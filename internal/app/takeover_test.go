@@ -118,7 +118,7 @@ func TestAPoolThatBeginsWithNewJobsNeedsNobodysLedger(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stop := r.start()
+	stop := r.start("ROLLCALL_START=all") // the jobs may be there before the pool
 	r.load.Publish(40, limit)
 	eventually(t, "all are done", func() bool { return succeeded(t, r) == 40 })
 	if err := stop(); err != nil {
