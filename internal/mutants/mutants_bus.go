@@ -55,7 +55,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a renamed pool starts from nothing", "a service that succeeded is not called again",
-		"internal/bus/takeover.go", "if waits {", "if false {", renamed,
+		"internal/bus/takeover.go", "if waits {", "if waits && false {", renamed,
 	},
 	{
 		"a broker that was set back is not noticed", "every accepted job is final or still stored",

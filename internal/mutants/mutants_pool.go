@@ -42,7 +42,7 @@ var ofPool = []mutant{
 	},
 	{
 		"naks get lost", "a job that has to come back comes back after its back-off",
-		"internal/pool/commit.go", "x.nak(j, r.Delay)", "_ = r.Delay", poolPkg,
+		"internal/pool/commit.go", "x.nak(j, r.Delay)", "_, _ = j, r.Delay", poolPkg,
 	},
 	{
 		"leases are not extended", "a job that is worked on is not given to somebody else",
@@ -70,7 +70,7 @@ var ofPool = []mutant{
 	},
 	{
 		"the drain forgets what has not started", "SIGTERM hands unstarted jobs back at once",
-		"internal/pool/pool.go", "for _, j := range open {\n\t\tp.executor.nak(j, 0)\n\t}", "", poolPkg,
+		"internal/pool/pool.go", "for _, j := range open {\n\t\tp.executor.nak(j, 0)\n\t}", "_ = open", poolPkg,
 	},
 	{
 		"what was cancelled stays so after a set-back", "every accepted job is final or still stored",
