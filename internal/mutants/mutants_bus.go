@@ -106,7 +106,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a slow reply about the clock counts like a fast one", "a fresh job is not expired",
-		"internal/bus/clock.go", "best == nil || open <= least {", "best == nil || open > 0 {", sim,
+		"internal/bus/clock.go", "best == nil || open <= least {", "best == nil || open <= least || open > 0 {", sim,
 	},
 	{
 		"a partition makes the broker's clock unknown", "a fresh job is not expired",
