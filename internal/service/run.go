@@ -12,7 +12,6 @@ import (
 	"github.com/failsafe-go/failsafe-go/ratelimiter"
 
 	"rollcall/internal/jobs"
-	"rollcall/internal/retry"
 )
 
 // errTimeout ends a try whose time is over.
@@ -109,8 +108,12 @@ func (c *conversation) converse() ([]jobs.Reply, error) {
 		if err == nil || n >= c.most || !retryable(err) || holdsBack(c.breaker) {
 			return replies, err
 		}
-		if err := retry.Wait(c.ctx, delayBefore(n, err)); err != nil {
-			return nil, err
+		pause := time.NewTimer(delayBefore(n, err))
+		select {
+		case <-pause.C:
+		case <-c.ctx.Done():
+			pause.Stop()
+			return nil, c.ctx.Err()
 		}
 	}
 }
