@@ -48,6 +48,7 @@ func BenchmarkDecode(b *testing.B) {
 	}{
 		{"plain", nil},
 		{"id", map[string][]string{"Nats-Msg-Id": {"order-123456"}}},
+		{"set", map[string][]string{"Rollcall-Set": {"import-17"}, "Rollcall-Set-Size": {"20000"}}},
 		{"deadline", map[string][]string{"Rollcall-Deadline": {"2026-01-31T12:00:00Z"}}},
 		{"binary", map[string][]string{
 			"ce-id": {"7"}, "ce-type": {"com.example.order"}, "ce-source": {"/shop"},

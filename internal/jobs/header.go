@@ -3,7 +3,6 @@ package jobs
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -148,11 +147,20 @@ func (j *Job) readDeadline(value string) error {
 	return nil
 }
 
-// setName is what a set may be called.
-var setName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+// maxSet is how long the name of a set may be.
+const maxSet = 64
 
 // ValidSet reports whether a set may be called so: 1 to 64 letters, digits, _ and -.
-func ValidSet(name string) bool { return setName.MatchString(name) }
+func ValidSet(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return len(name) > 0 && len(name) <= maxSet
+}
 
 // readSet reads the membership in a set. A member whose size cannot be read is one all the same.
 func (j *Job) readSet(set, size string) error {
