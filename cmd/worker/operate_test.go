@@ -122,9 +122,13 @@ func TestUnreachableBrokerExitsFive(t *testing.T) {
 
 func TestMissingStreamExitsFour(t *testing.T) {
 	t.Parallel()
-	got := worker(t, []string{"NATS_URL=" + broker(t), "ROLLCALL_ENSURE=false"}, "setup")
+	env := []string{"NATS_URL=" + broker(t), "ROLLCALL_ENSURE=false", "ROLLCALL_SERVICES=billing=http://billing/jobs", "ROLLCALL_HTTP_ADDR=127.0.0.1:0"}
+	got := worker(t, env, "run")
 	if got.code != codeNotFound || !strings.Contains(got.stderr, "stream JOBS") || !strings.Contains(got.stderr, "ROLLCALL_ENSURE") {
 		t.Errorf("exit %d, stderr %q; want 4 and what is missing", got.code, got.stderr)
+	}
+	if made := worker(t, env, "setup"); made.code != codeOK {
+		t.Errorf("setup, which is there to make it: exit %d, stderr %q", made.code, made.stderr)
 	}
 }
 
