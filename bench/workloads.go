@@ -74,7 +74,7 @@ func workloads() []workload {
 	return []workload{
 		backlog(),
 		{
-			name: "W2", title: "as W1, services answer after 20 ms ± 5 ms, 64 batches in flight", scale: 1,
+			name: "W2", title: "as W1, services answer after 20 ms ± 5 ms, 64 batches in flight", scale: 0.5,
 			cases: versus(with(func(s *lab.Spec) { slow(s); s.InFlight = 64 })),
 			bars:  []bar{speed("", 0.75)},
 		},
@@ -116,7 +116,7 @@ func backlog() workload {
 
 // clusters are the stores that people run: three nodes, every write synced, and both.
 func clusters() workload {
-	w := workload{name: "R3", title: "as W1, on three nodes, on a synced store, and on both", scale: 0.25}
+	w := workload{name: "R3", title: "as W1, on three nodes, on a synced store, and on both", scale: 0.15}
 	for _, c := range []struct {
 		suffix string
 		nodes  int
@@ -144,7 +144,7 @@ func payloads() workload {
 }
 
 func latency(name, store string, nodes int) workload {
-	w := workload{name: name, title: "2,000 jobs/s on " + store + ", time from publish to event, by linger", scale: 0.04}
+	w := workload{name: name, title: "2,000 jobs/s on " + store + ", time from publish to event, by linger", scale: 0.025}
 	for _, c := range []struct {
 		suffix         string
 		linger         time.Duration
@@ -190,7 +190,7 @@ func replicas() workload {
 
 func retries() workload {
 	return workload{
-		name: "W6", title: "as W1, 10 % of the jobs need a second attempt", scale: 1,
+		name: "W6", title: "as W1, 10 % of the jobs need a second attempt", scale: 0.5,
 		cases: []benchCase{
 			{label: "pool, W1", spec: base()},
 			{label: "pool, 10 % retried", spec: with(func(s *lab.Spec) { s.RetryShare = 0.1 })},
@@ -205,8 +205,8 @@ func sets() workload {
 		return benchCase{label: label, scale: scale, spec: with(func(s *lab.Spec) { s.Replicas, s.SetSize = 4, size })}
 	}
 	return workload{
-		name: "sets", title: "as W1 with four replicas: no sets, sets of 20,000 jobs, 2,000 sets of one", scale: 0.5,
-		cases: []benchCase{of("no sets", 0, 1), of("sets of 20,000", 20_000, 1), of("2,000 jobs", 0, 0.02), of("2,000 sets of one", 1, 0.02)},
+		name: "sets", title: "as W1 with four replicas: no sets, sets of 20,000 jobs, 2,000 sets of one", scale: 0.3,
+		cases: []benchCase{of("no sets", 0, 1), of("sets of 20,000", 20_000, 1), of("2,000 jobs", 0, 1.0/30), of("2,000 sets of one", 1, 1.0/30)},
 		bars:  []bar{{text: "jobs/s in sets of 20,000 against none", of: "sets of 20,000", against: "no sets", metric: jobsPerSecond, limit: 0.9, atLeast: true}},
 	}
 }
