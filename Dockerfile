@@ -4,8 +4,8 @@
 #
 # Both bases can be replaced, for a mirror or for a machine without a registry: the first needs
 # Go and a shell, the second needs nothing at all and may be scratch (scripts/docker.sh).
-ARG GO_IMAGE=golang:1.26
-ARG BASE_IMAGE=gcr.io/distroless/static-debian13:nonroot
+ARG GO_IMAGE=golang:1.26.6-trixie@sha256:ab563819a16cfe5faff0f96a8bb598fbb0e400ab2ac751996e60abcb23b106a3
+ARG BASE_IMAGE=gcr.io/distroless/static-debian13:nonroot@sha256:f7f8f729987ad0fdf6b05eeeae94b26e6a0f613bdf46feea7fc40f7bd72953e6
 
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
