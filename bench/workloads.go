@@ -133,8 +133,7 @@ func clusters() workload {
 const batchKiB = 1024
 
 // payloads are jobs of the sizes that people send, in batches of at most as many bytes as the
-// worker puts into one: the floor, which counts jobs only, is dropped by the broker if it asks
-// for more than that takes.
+// worker puts into one, which the floor does not count.
 func payloads() workload {
 	w := workload{name: "size", title: "as W1, jobs of 4, 16 and 64 KiB", scale: 0.1}
 	for _, c := range []struct {

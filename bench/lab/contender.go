@@ -49,7 +49,7 @@ func loop(name, child string) Contender {
 		start: func(ctx context.Context, l *Lab, s Spec, i int) (*proc.Process, error) {
 			p, err := l.child(ctx, child, peer.Loop{
 				URL: l.url, Stream: jobStream, Services: l.services,
-				Batch: s.Batch, InFlight: s.InFlight, Linger: s.Linger, Requests: s.Requests,
+				Batch: s.Batch, InFlight: s.InFlight, Payload: s.Payload, Linger: s.Linger, Requests: s.Requests,
 			})
 			if err != nil {
 				return nil, fmt.Errorf("start %s %d: %w", name, i, err)

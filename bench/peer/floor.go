@@ -23,10 +23,10 @@ import (
 type Floor Loop
 
 const (
-	// pullSize is how many jobs one pull request asks for, pullAhead how many may be asked for
-	// and not have arrived.
-	pullSize, pullAhead = 1000, 2000
-	pullExpiry          = 30 * time.Second
+	// maxPull is the most jobs that one pull request asks for, pullBytes the most bytes: two of them
+	// may be under way, and the broker drops a client that it has 64 MiB for.
+	maxPull, pullBytes = 1000, 16 << 20
+	pullExpiry         = 30 * time.Second
 )
 
 // floorBatch is the jobs of one batch, and what is built of them.
@@ -46,9 +46,11 @@ type floorRun struct {
 	inbox  string
 	pull   string
 	ask    []byte
-	ready  chan *floorBatch
-	spare  sync.Pool
-	fail   context.CancelCauseFunc
+	// size is how many jobs a pull request asks for.
+	size  int
+	ready chan *floorBatch
+	spare sync.Pool
+	fail  context.CancelCauseFunc
 
 	mu sync.Mutex
 	// asked counts the jobs that pull requests under way may still bring.
@@ -71,9 +73,10 @@ func (f Floor) Run(ctx context.Context, out io.Writer) error {
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: max(f.InFlight, f.Requests) + 8, DisableCompression: true, WriteBufferSize: 32 << 10}},
 		inbox:  o.nc.NewInbox(),
 		pull:   "$JS.API.CONSUMER.MSG.NEXT." + f.Stream + "." + LoopConsumer,
-		ask:    fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, pullSize, pullExpiry),
+		size:   min(maxPull, pullBytes/max(f.Payload, 1)),
 		ready:  make(chan *floorBatch),
 	}
+	r.ask = fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, r.size, pullExpiry)
 	defer r.client.CloseIdleConnections()
 	r.spare.New = func() any { return &floorBatch{} }
 	for _, raw := range f.Services {
@@ -116,14 +119,14 @@ func (r *floorRun) run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// request keeps pullAhead jobs asked for. The caller holds the lock.
+// request keeps two pull requests under way. The caller holds the lock.
 func (r *floorRun) request() {
-	for r.asked+pullSize <= pullAhead {
+	for r.asked+r.size <= 2*r.size {
 		if err := r.nc.PublishRequest(r.pull, r.inbox, r.ask); err != nil {
 			r.fail(fmt.Errorf("ask for jobs: %w", err))
 			return
 		}
-		r.asked += pullSize
+		r.asked += r.size
 	}
 }
 

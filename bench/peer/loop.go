@@ -23,6 +23,8 @@ type Loop struct {
 	Services    []string
 	// Batch is the most jobs in a batch, InFlight the most batches at once.
 	Batch, InFlight int
+	// Payload is the size of a job in bytes.
+	Payload int
 	// Linger is how long a batch waits for more jobs after its first.
 	Linger time.Duration
 	// Requests makes the floor send each job in a request of its own, at most so many at once; 0 =
