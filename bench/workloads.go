@@ -85,7 +85,7 @@ func workloads() []workload {
 		},
 		latency("W4", "a file store", 1), replicas(), retries(), sets(), clusters(), payloads(), latency("W4-R3", "three nodes", 3),
 		{
-			name: "plain", title: "as W1, one service of the format plain: a request for each job, 32 at once", scale: 0.2,
+			name: "plain", title: "as W1, one service of the format plain: a request for each job, 32 at once", scale: 0.1,
 			cases: versus(with(func(s *lab.Spec) { s.Services, s.Requests = 1, 32 })),
 			bars:  []bar{{text: "worker CPU per request against the floor", of: "pool", against: "floor", metric: workerCPU, limit: 1.5}},
 		},
@@ -135,7 +135,7 @@ const batchKiB = 1024
 // payloads are jobs of the sizes that people send, in batches of at most as many bytes as the
 // worker puts into one, which the floor does not count.
 func payloads() workload {
-	w := workload{name: "size", title: "as W1, jobs of 4, 16 and 64 KiB", scale: 0.1}
+	w := workload{name: "size", title: "as W1, jobs of 4, 16 and 64 KiB", scale: 0.06}
 	for _, c := range []struct {
 		suffix string
 		kib    int
@@ -151,7 +151,7 @@ func payloads() workload {
 }
 
 func latency(name, store string, nodes int) workload {
-	w := workload{name: name, title: "2,000 jobs/s on " + store + ", time from publish to event, by linger", scale: 0.025}
+	w := workload{name: name, title: "2,000 jobs/s on " + store + ", time from publish to event, by linger", scale: 0.02}
 	for _, c := range []struct {
 		suffix         string
 		linger         time.Duration
@@ -176,7 +176,7 @@ func replicas() workload {
 		return with(func(s *lab.Spec) { s.Replicas, s.Batch, s.Delay, s.Jitter = n, batch, delay, delay/4 })
 	}
 	const small, answer, slow = 8, 20 * time.Millisecond, 60 * time.Millisecond
-	w := workload{name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 0.25}
+	w := workload{name: "W5", title: "replicas of 8 slots each, services answer after 20 ms ± 5 ms", scale: 0.15}
 	for _, count := range []int{1, 2, 4} {
 		w.cases = append(w.cases, benchCase{label: fmt.Sprintf("pool ×%d, batches of 8", count), spec: n(count, small, answer), scale: 0.4})
 	}
