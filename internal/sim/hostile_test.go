@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (w *world) blamed(replica string, j *jobs.EventJob) {
 		w.expired(replica, j.UID)
 	case j.Outcome == jobs.Invalid != strings.HasPrefix(body, kindNobody):
 		w.violation("job %s, %.10q, ended %s: %s", j.UID, body, j.Outcome, j.Reason)
-	case j.Reason == jobs.ReasonCrashLoop && !strings.HasPrefix(body, kindPoison):
+	case j.Reason == jobs.ReasonCrashLoop && !strings.HasPrefix(body, kindPoison) && w.undisturbed(j.UID):
 		w.violation("job %s, %.10q, is blamed for crashes", j.UID, body)
 	case strings.HasPrefix(j.Reason, "gave up after") && !strings.HasPrefix(body, kindToxic):
 		w.violation("job %s, %.10q, %s", j.UID, body, j.Reason)
@@ -74,6 +75,53 @@ func (w *world) blamed(replica string, j *jobs.EventJob) {
 			w.violation("job %s is not routed to %s, and its event names it", j.UID, service)
 		}
 	}
+}
+
+// loneRun is a batch of one job, on a replica.
+type loneRun struct {
+	batch, replica string
+	at             time.Time
+}
+
+// disturbance is what a replica suffered.
+type disturbance struct {
+	replica string
+	at      time.Time
+}
+
+// calledAlone notes that a service is called for one job. The caller holds the lock.
+func (w *world) calledAlone(replica string, c *jobs.Call) {
+	uid := c.Jobs[0].UID
+	if runs := w.alone[uid]; len(runs) == 0 || runs[len(runs)-1].batch != c.BatchID {
+		w.alone[uid] = append(runs, loneRun{c.BatchID, replica, time.Now()})
+	}
+}
+
+// disturbed notes that a replica was killed, stopped, stalled, cut off or denied something.
+func (w *world) disturbed(replica string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.disturbances = append(w.disturbances, disturbance{replica, time.Now()})
+}
+
+// undisturbed reports whether one of a job's last two runs alone was cut off by no disturbance. A job
+// is blamed for the third run whose end is on no record, and has the process to itself in the
+// second and third; so it was its mates, or something of ours. Where the data was set back, records
+// of ends are gone. The caller holds the lock.
+func (w *world) undisturbed(uid string) bool {
+	runs := w.alone[uid]
+	if !w.setBackAt.IsZero() || len(runs) < 2 {
+		return w.setBackAt.IsZero()
+	}
+	return !w.cutOff(runs[len(runs)-1]) || !w.cutOff(runs[len(runs)-2])
+}
+
+// cutOff reports whether a disturbance may have kept the end of a run from being recorded.
+func (w *world) cutOff(run loneRun) bool {
+	return slices.ContainsFunc(w.disturbances, func(d disturbance) bool {
+		after := d.at.Sub(run.at)
+		return d.replica == run.replica && after > -ackWait && after < 2*ackWait
+	})
 }
 
 // deadlineDrains stops replicas in a row, each long before its calls can end.

@@ -132,6 +132,7 @@ func (r *replica) kill() {
 // cut off without the right to commit cannot write down how its deliveries ended, and counts as a
 // crash.
 func (r *replica) stop(deadline time.Duration) {
+	r.world.disturbed(r.name)
 	r.allow()
 	r.drain()
 	select {
@@ -143,11 +144,18 @@ func (r *replica) stop(deadline time.Duration) {
 }
 
 func (r *replica) pause() {
+	r.world.disturbed(r.name)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.paused == nil {
 		r.paused = make(chan struct{})
 	}
+}
+
+// cutOff takes the replica off the network until offline is unset.
+func (r *replica) cutOff() {
+	r.world.disturbed(r.name)
+	r.offline.Store(true)
 }
 
 func (r *replica) resume() {

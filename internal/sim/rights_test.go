@@ -28,6 +28,7 @@ func (r *replica) may(rights ...right) bool {
 // deny takes a right from a replica for some time.
 func (n *nemesis) deny(r *replica) {
 	denied := &r.denied[n.dice.between(0, int(numRights)-1)]
+	n.world.disturbed(r.name)
 	denied.Store(true)
 	time.AfterFunc(n.dice.upTo(3*ackWait), func() { denied.Store(false) })
 }

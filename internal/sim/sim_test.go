@@ -110,18 +110,20 @@ func (n *nemesis) torment(d time.Duration) {
 		r := n.alive[n.dice.between(0, len(n.alive)-1)]
 		switch n.dice.between(0, 11) {
 		case 0:
-			n.pick().kill()
+			victim := n.pick()
+			n.world.disturbed(victim.name)
+			victim.kill()
 		case 1:
 			if r.stallable {
 				r.pause()
 				time.AfterFunc(n.dice.upTo(3*ackWait), r.resume)
 			}
 		case 2:
-			r.offline.Store(true)
+			r.cutOff()
 			time.AfterFunc(n.dice.upTo(2*ackWait), func() { r.offline.Store(false) })
 		case 3:
 			for _, r := range n.alive {
-				r.offline.Store(true)
+				r.cutOff()
 				time.AfterFunc(n.dice.upTo(ackWait), func() { r.offline.Store(false) })
 			}
 		case 4:
@@ -171,11 +173,11 @@ func (n *nemesis) disaster() {
 func (n *nemesis) strand() {
 	r := n.alive[n.dice.between(0, len(n.alive)-1)]
 	n.launch()
-	r.offline.Store(true)
+	r.cutOff()
 	n.world.skip(jobs.PageSize * jobs.PagesPerBucket)
 	for end := time.Now().Add(longHorizon + time.Minute); time.Now().Before(end); time.Sleep(ackWait) {
 		n.replaceTheDead()
-		r.offline.Store(true) // whatever else ends meanwhile
+		r.cutOff() // whatever else ends meanwhile
 	}
 	r.offline.Store(false)
 }

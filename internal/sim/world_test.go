@@ -23,6 +23,10 @@ const ackWait = 30 * time.Second
 type world struct {
 	seed uint64
 
+	// disturbances are what replicas suffered, alone the calls for one job, by uid.
+	disturbances []disturbance
+	alone        map[string][]loneRun
+
 	mu       sync.Mutex
 	jobs     map[uint64]*message
 	lastJob  uint64
@@ -85,7 +89,7 @@ func newWorld(seed uint64) *world {
 		refusals:    newRefusals(),
 		publishedAt: map[string]time.Time{}, deadlines: map[string]time.Time{}, begun: map[string]time.Time{}, margins: map[string]time.Duration{}, ends: map[string]time.Time{}, excused: map[string]bool{}, lostSets: map[string]bool{},
 		seed: seed, jobs: map[uint64]*message{}, changed: make(chan struct{}), pages: map[string]ledger.Entry{},
-		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
+		okAt: map[string]time.Time{}, endedAt: map[string]time.Time{}, letters: map[string]bool{}, bodies: map[string]string{}, alone: map[string][]loneRun{}, sets: map[string]*set{}, tallies: map[string]struct{}{}, cancelled: map[string]time.Time{}, cancels: map[string]bool{},
 	}
 	clock := w.stream("clock")
 	if w.ahead = clock.skew(); clock.between(0, 3) == 0 {
@@ -348,6 +352,9 @@ func (w *world) called(replica, service string, begun time.Time, c *jobs.Call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.late(replica, begun, c)
+	if len(c.Jobs) == 1 {
+		w.calledAlone(replica, c)
+	}
 	for _, j := range c.Jobs {
 		if j.Received.Before(w.setBackAt) {
 			continue // of data that the broker has lost
