@@ -89,12 +89,12 @@ func (a *Admin) eraseJobs(ctx context.Context, who, id string, done *Erasure) (r
 	if err := a.eraseMembers(ctx, e, done); err != nil {
 		return nil, err
 	}
-	found, err := a.eventsOf(ctx, e)
+	found, err := a.storedEvents(ctx, a.conn.Done(), bus.EventsFilter(a.pool), e.speaksOf)
 	if err != nil {
 		return nil, err
 	}
-	for i := range found {
-		if err := a.rewrite(ctx, &found[i], redacted, e.uids); err != nil {
+	for _, m := range found {
+		if err := a.rewrite(ctx, m, redacted, e.uids); err != nil {
 			return nil, err
 		}
 		done.Events++
@@ -190,28 +190,22 @@ func (a *Admin) eraseEnded(ctx context.Context, e *erasing, done *Erasure) error
 	}
 }
 
-// eventsOf returns the stored events that speak of the jobs, and notes the uids of these.
-func (a *Admin) eventsOf(ctx context.Context, e *erasing) (found []jetstream.RawStreamMsg, err error) {
-	return a.storedEvents(ctx, bus.EventsFilter(a.pool), e.speaksOf)
-}
-
-// storedEvents returns the messages of DONE on filter that are chosen by their data.
-func (a *Admin) storedEvents(ctx context.Context, filter string, chosen func(data []byte) bool) (found []jetstream.RawStreamMsg, err error) {
-	for seq := uint64(1); ; {
-		messages, err := a.conn.ReadFrom(ctx, a.conn.Done(), filter, seq)
-		if err != nil {
-			return nil, fmt.Errorf("read stored events: %w", err)
-		}
-		if len(messages) == 0 {
-			return found, nil
-		}
-		for _, m := range messages {
-			if chosen(m.Data) {
-				found = append(found, *m)
-			}
-			seq = m.Sequence + 1
-		}
+// storedEvents returns the messages of a stream on filter that are chosen by their data.
+func (a *Admin) storedEvents(ctx context.Context, name, filter string, chosen func(data []byte) bool) (found []*jetstream.RawStreamMsg, err error) {
+	stream, err := a.conn.Stream(ctx, name)
+	if err != nil {
+		return nil, err
 	}
+	err = a.scan(ctx, stream, filter, int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
+		if chosen(m.Data) {
+			found = append(found, m)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, a.conn.Explain("read the events in "+name, err)
+	}
+	return found, nil
 }
 
 // speaksOf reports whether an event has an entry of the jobs that is not erased yet, and notes their

@@ -19,22 +19,12 @@ const archiveAgain = "3600"
 // eraseArchived removes the events of the jobs from the archive, if there is one, which takes up the
 // rewritten ones by itself. Those that only the archive has go through DONE once more.
 func (a *Admin) eraseArchived(ctx context.Context, e *erasing, done *Erasure) error {
-	stream, err := a.conn.Stream(ctx, a.conn.History())
+	found, err := a.storedEvents(ctx, a.conn.History(), bus.HistoryFilter(a.pool), e.speaksOf)
 	if errors.Is(err, bus.ErrMissing) {
 		return nil
 	}
 	if err != nil {
 		return err
-	}
-	var found []*jetstream.RawStreamMsg
-	err = a.scan(ctx, stream, bus.HistoryFilter(a.pool), int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
-		if e.speaksOf(m.Data) {
-			found = append(found, m)
-		}
-		return true
-	})
-	if err != nil {
-		return a.conn.Explain("read the archive", err)
 	}
 	for _, m := range found {
 		if err := a.archiveAnew(ctx, m, e.uids); err != nil {

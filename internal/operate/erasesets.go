@@ -16,7 +16,7 @@ func (a *Admin) eraseMembers(ctx context.Context, e *erasing, done *Erasure) err
 	if done.Sets += n; err != nil {
 		return a.conn.Explain("erase job "+e.id+" in the tallies of sets", err)
 	}
-	found, err := a.storedEvents(ctx, bus.SetEventsOf(a.pool, "*"), func(data []byte) (speaks bool) {
+	found, err := a.storedEvents(ctx, a.conn.Done(), bus.SetEventsOf(a.pool, "*"), func(data []byte) (speaks bool) {
 		event, err := jobs.DecodeSetEvent(data)
 		if err != nil {
 			return false // not an event of ours
@@ -29,8 +29,8 @@ func (a *Admin) eraseMembers(ctx context.Context, e *erasing, done *Erasure) err
 	if err != nil {
 		return err
 	}
-	for i := range found {
-		if err := a.rewrite(ctx, &found[i], redactedSet, e.uids); err != nil {
+	for _, m := range found {
+		if err := a.rewrite(ctx, m, redactedSet, e.uids); err != nil {
 			return err
 		}
 		done.Sets++
