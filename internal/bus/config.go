@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -109,11 +108,7 @@ func unusableServer(address string) bool {
 		address = "nats://" + address
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-		return true
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	return u.Port() != "" && (err != nil || port == 0)
+	return err != nil || u.Hostname() == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) || !jobs.ValidPort(u.Port())
 }
 
 // The two kinds of source.

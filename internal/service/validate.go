@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -172,7 +171,7 @@ func parsePlainURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not a URL with http://, https:// or nats://", u.Redacted())
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("%q names no host", u.Redacted())
-	case !validPort(u.Port()):
+	case !jobs.ValidPort(u.Port()):
 		return nil, fmt.Errorf("%q names port %s; ports are 1 to 65535", u.Redacted(), u.Port())
 	case u.User != nil:
 		return nil, errors.New("the URL holds a user or password, which would be shown in logs; use the _TOKEN variable")
@@ -180,12 +179,6 @@ func parsePlainURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q has a fragment, which is never sent", u.Redacted())
 	}
 	return u, checkLiteral(u.Hostname())
-}
-
-// validPort reports whether a port can be connected to; none is the scheme's own.
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
 }
 
 // checkSubject refuses what cannot be published to: wildcards, spaces, empty tokens.
