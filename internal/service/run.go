@@ -108,12 +108,8 @@ func (c *conversation) converse() ([]jobs.Reply, error) {
 		if err == nil || n >= c.most || !retryable(err) || holdsBack(c.breaker) {
 			return replies, err
 		}
-		pause := time.NewTimer(delayBefore(n, err))
-		select {
-		case <-pause.C:
-		case <-c.ctx.Done():
-			pause.Stop()
-			return nil, c.ctx.Err()
+		if err := sleep(c.ctx, delayBefore(n, err)); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -36,14 +36,21 @@ func (t *throttle) admit(ctx context.Context, patience time.Duration) time.Durat
 		return wait
 	}
 	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done(): // the call finds out by itself
-		}
+		_ = sleep(ctx, wait) // the call finds out by itself that ctx is done
 	}
 	return 0
+}
+
+// sleep waits for d. It returns an error at once when ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // turn reserves a place in the line.
