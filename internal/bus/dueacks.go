@@ -46,31 +46,28 @@ func laterSeq(d *jobs.Delivery) uint64 {
 	return seq
 }
 
+func wasDelayed(d *jobs.Delivery) bool { return laterSeq(d) > 0 }
+
 // holdDue keeps the acks of delayed jobs back and returns the others. Those that find no place are
 // not sent: their jobs come back, and the ledger recognises them.
 func (s *Source) holdDue(done []*jobs.Delivery) (others []*jobs.Delivery) {
-	for i, d := range done {
-		seq := laterSeq(d)
-		switch {
-		case seq == 0 && others == nil:
-			continue
-		case seq == 0:
+	if !slices.ContainsFunc(done, wasDelayed) {
+		return done
+	}
+	defer signal(s.due.wake)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	others = make([]*jobs.Delivery, 0, len(done))
+	for _, d := range done {
+		if !wasDelayed(d) {
 			others = append(others, d)
 			continue
-		case others == nil:
-			others = append(make([]*jobs.Delivery, 0, len(done)), done[:i]...)
 		}
-		s.mu.Lock()
 		if len(s.due.waiting) < maxSettlements {
 			held := *d
 			held.Data = nil
 			s.due.waiting = append(s.due.waiting, &held)
 		}
-		s.mu.Unlock()
-		signal(s.due.wake)
-	}
-	if others == nil {
-		return done
 	}
 	return others
 }
@@ -125,7 +122,7 @@ func (s *Source) settleDue(ctx context.Context, waiting []*jobs.Delivery) {
 func (c *Conn) SweepDue(ctx context.Context, entered ...*jobs.Delivery) error {
 	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
 	defer cancel()
-	if !slices.ContainsFunc(entered, func(d *jobs.Delivery) bool { return laterSeq(d) > 0 }) {
+	if !slices.ContainsFunc(entered, wasDelayed) {
 		return nil
 	}
 	later, err := c.Stream(ctx, StreamLater)

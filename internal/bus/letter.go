@@ -69,7 +69,7 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
 	ours := nats.Header{
 		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
-		headerUID: nil, headerID: nil, headerSubject: nil, headerFailedAt: nil, HeaderReplayOf: nil,
+		headerUID: nil, headerSubject: nil, headerFailedAt: nil, HeaderReplayOf: nil,
 	}
 	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
 	job.Header[HeaderReplayOf] = []string{l.UID}
