@@ -15,7 +15,7 @@ import (
 // count meanwhile are refused once and read the tally again.
 func EraseMembers(ctx context.Context, store Upkeep, names Names, named func(*jobs.SetFailure) bool, ttl time.Duration) (n int, err error) {
 	var stale error
-	for range closeTries {
+	for range writeTries {
 		stale = nil
 		err := scan(ctx, store, names.Sets("*"), 1, func(e Entry) error {
 			w, err := withoutMembers(e, named, ttl)

@@ -167,15 +167,15 @@ func scan(ctx context.Context, store Upkeep, filter string, from uint64, each fu
 // ErrSetEnded is returned for a set that has ended already.
 var ErrSetEnded = errors.New("the set has ended")
 
-// closeTries is how often a declaration is tried that others keep refusing.
-const closeTries = 10
+// writeTries is how often what a person asked for is written that others keep refusing.
+const writeTries = 10
 
 // CloseSet declares how many members a set has; of different sizes the largest counts. Some
 // replica of the pool ends the set once so many have ended. The error wraps [ErrSetEnded] where
 // the set has.
 func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size int, ttl time.Duration) error {
 	var err error
-	for range closeTries {
+	for range writeTries {
 		var state SetState
 		if state, err = ReadSet(ctx, store, names, set); err != nil {
 			return err
