@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -83,10 +82,11 @@ type loneRun struct {
 	at             time.Time
 }
 
-// disturbance is what a replica suffered.
+// disturbance is what a replica suffered; poison means that a job killed it.
 type disturbance struct {
 	replica string
 	at      time.Time
+	poison  bool
 }
 
 // calledAlone notes that a service is called for one job. The caller holds the lock.
@@ -101,7 +101,14 @@ func (w *world) calledAlone(replica string, c *jobs.Call) {
 func (w *world) disturbed(replica string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.disturbances = append(w.disturbances, disturbance{replica, time.Now()})
+	w.disturbances = append(w.disturbances, disturbance{replica: replica, at: time.Now()})
+}
+
+// poisoned notes that a job killed its replica.
+func (w *world) poisoned(replica string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.disturbances = append(w.disturbances, disturbance{replica, time.Now(), true})
 }
 
 // undisturbed reports whether one of a job's last two runs alone was cut off by no disturbance. A job
@@ -109,19 +116,28 @@ func (w *world) disturbed(replica string) {
 // second and third; so it was its mates, or something of ours. Where the data was set back, records
 // of ends are gone. The caller holds the lock.
 func (w *world) undisturbed(uid string) bool {
-	runs := w.alone[uid]
-	if !w.setBackAt.IsZero() || len(runs) < 2 {
-		return w.setBackAt.IsZero()
+	if !w.setBackAt.IsZero() {
+		return false
 	}
-	return !w.cutOff(runs[len(runs)-1]) || !w.cutOff(runs[len(runs)-2])
+	runs := w.alone[uid]
+	last := runs[max(len(runs)-2, 0):]
+	return len(last) < 2 || !w.interrupted(last[0]) || !w.interrupted(last[1])
 }
 
-// cutOff reports whether a disturbance may have kept the end of a run from being recorded.
-func (w *world) cutOff(run loneRun) bool {
-	return slices.ContainsFunc(w.disturbances, func(d disturbance) bool {
+// interrupted reports whether a disturbance may have kept the end of a run from being recorded. Another
+// job that kills the replica meanwhile is none: it must not have been there.
+func (w *world) interrupted(run loneRun) (interrupted bool) {
+	for _, d := range w.disturbances {
 		after := d.at.Sub(run.at)
-		return d.replica == run.replica && after > -ackWait && after < 2*ackWait
-	})
+		switch {
+		case d.replica != run.replica:
+		case d.poison && after >= 0 && after < 2*ackWait:
+			return false
+		case !d.poison && after > -ackWait && after < 2*ackWait:
+			interrupted = true
+		}
+	}
+	return interrupted
 }
 
 // deadlineDrains stops replicas in a row, each long before its calls can end.

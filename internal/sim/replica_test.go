@@ -364,6 +364,7 @@ func (s service) answer(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	s.r.world.called(s.r.name, s.name, begun, c)
 	for _, j := range c.Jobs {
 		if strings.HasPrefix(string(j.Body), kindPoison) {
+			s.r.world.poisoned(s.r.name)
 			s.r.kill()
 		}
 	}
