@@ -133,18 +133,25 @@ func TestBrokerSaysWhereItListens(t *testing.T) {
 	}
 }
 
-func TestBrokerOfThreeNodesKeepsThreeReplicas(t *testing.T) {
-	t.Parallel()
-	urls := begin(t, peer.Broker{StoreDir: t.TempDir(), Nodes: 3, Synced: true}.Run)
+// connect returns JetStream of a broker, until the test ends.
+func connect(t *testing.T, urls string) jetstream.JetStream {
+	t.Helper()
 	nc, err := nats.Connect(urls)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js
+}
+
+func TestBrokerOfThreeNodesKeepsThreeReplicas(t *testing.T) {
+	t.Parallel()
+	urls := begin(t, peer.Broker{StoreDir: t.TempDir(), Nodes: 3, Synced: true}.Run)
+	js := connect(t, urls)
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Replicas: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -199,15 +206,7 @@ func TestTheFloorSendsEachJobInARequestOfItsOwn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := connect(t, url)
 	for _, name := range []string{"jobs", "events"} {
 		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
 			t.Fatal(err)

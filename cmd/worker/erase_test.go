@@ -243,6 +243,18 @@ func TestAWaitingMemberIsErasedWithoutANameInItsSet(t *testing.T) {
 	}
 }
 
+// dropEvents removes the events of batches, as their age does.
+func dropEvents(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	done, err := js.Stream(t.Context(), "DONE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := done.Purge(t.Context(), jetstream.WithPurgeSubject("done.batches.>")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestADeadLetterIsErasedByItsIDWhenItsEventIsGone: events live a day and dead letters a month.
 func TestADeadLetterIsErasedByItsIDWhenItsEventIsGone(t *testing.T) {
 	t.Parallel()
@@ -253,13 +265,7 @@ func TestADeadLetterIsErasedByItsIDWhenItsEventIsGone(t *testing.T) {
 	replica := start(t, url, []*faulttest.Recorder{billing})
 	replica.logged("ready")
 	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "ann-1", "--wait"), codeFailed)
-	done, err := streams(t, url).Stream(t.Context(), "DONE")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := done.Purge(t.Context(), jetstream.WithPurgeSubject("done.batches.>")); err != nil {
-		t.Fatal(err)
-	}
+	dropEvents(t, streams(t, url))
 	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Letters: 1}) {
 		t.Errorf("erased: %+v, want the dead letter", got)
 	}
@@ -297,13 +303,7 @@ func TestAnArchivedEventKeepsTheRecordOfOthers(t *testing.T) {
 		return text
 	}
 	faulttest.Until(t, limit, "the archive has both jobs", func() bool { return strings.Contains(archived(), "ann-1") && strings.Contains(archived(), "bob-1") })
-	done, err := js.Stream(t.Context(), "DONE")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := done.Purge(t.Context(), jetstream.WithPurgeSubject("done.batches.>")); err != nil {
-		t.Fatal(err)
-	}
+	dropEvents(t, js)
 	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Archived: 1}) {
 		t.Errorf("erased: %+v, want the event of the archive", got)
 	}

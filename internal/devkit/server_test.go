@@ -13,19 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"rollcall/internal/devkit"
+	"rollcall/internal/devkit/devkittest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func start(t *testing.T, o devkit.Options) *devkit.Server {
-	t.Helper()
-	s, err := devkit.Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
-	return s
-}
 
 func connect(t *testing.T, url string) jetstream.JetStream {
 	t.Helper()
@@ -44,7 +35,7 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 func TestTheServerKeepsStreamsOverARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	s := start(t, devkit.Options{Dir: dir})
+	s := devkittest.Start(t, devkit.Options{Dir: dir})
 	js := connect(t, s.URL())
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
 		t.Fatal(err)
@@ -54,7 +45,7 @@ func TestTheServerKeepsStreamsOverARestart(t *testing.T) {
 	}
 	s.Shutdown()
 
-	again := start(t, devkit.Options{Dir: dir})
+	again := devkittest.Start(t, devkit.Options{Dir: dir})
 	stream, err := connect(t, again.URL()).Stream(t.Context(), "S")
 	if err != nil {
 		t.Fatal(err)
@@ -67,8 +58,8 @@ func TestTheServerKeepsStreamsOverARestart(t *testing.T) {
 func TestShutdownRemovesATemporaryStoreAndLeavesAGivenOne(t *testing.T) {
 	t.Parallel()
 	given := t.TempDir()
-	temporary := start(t, devkit.Options{})
-	kept := start(t, devkit.Options{Dir: given})
+	temporary := devkittest.Start(t, devkit.Options{})
+	kept := devkittest.Start(t, devkit.Options{Dir: given})
 	temporary.Shutdown()
 	temporary.Shutdown()
 	kept.Shutdown()

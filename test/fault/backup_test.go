@@ -29,17 +29,23 @@ func leave(t *testing.T, p *faulttest.Process) {
 	p.WaitExit(patience)
 }
 
-// created is when the broker says that a stream was made: the epoch of its jobs.
-func created(t *testing.T, s *faulttest.Scenario, stream string) (at time.Time) {
+// lookUp asks for a stream until the broker knows it: it may be being restarted.
+func lookUp(t *testing.T, s *faulttest.Scenario, stream string, within time.Duration) (info *jetstream.StreamInfo) {
 	t.Helper()
-	faulttest.Until(t, patience, stream+" can be looked up", func() bool {
+	faulttest.Until(t, within, stream+" can be looked up", func() bool {
 		found, err := s.JS.Stream(t.Context(), stream)
 		if err == nil {
-			at = found.CachedInfo().Created
+			info = found.CachedInfo()
 		}
 		return err == nil
 	})
-	return at
+	return info
+}
+
+// created is when the broker says that a stream was made: the epoch of its jobs.
+func created(t *testing.T, s *faulttest.Scenario, stream string) time.Time {
+	t.Helper()
+	return lookUp(t, s, stream, patience).Created
 }
 
 // TestRestoreFromACopyOfTheStore: the whole store directory of a stopped broker is put back. Jobs

@@ -39,17 +39,10 @@ func ended(t *testing.T, s *faulttest.Scenario, subject string) map[string][]str
 	return found
 }
 
-// state reads the state of a stream; a broker that is being restarted is asked again.
-func state(t *testing.T, s *faulttest.Scenario, name string) (found jetstream.StreamState) {
+// state reads the state of a stream.
+func state(t *testing.T, s *faulttest.Scenario, name string) jetstream.StreamState {
 	t.Helper()
-	faulttest.Until(t, clusterPatience, name+" can be read", func() bool {
-		stream, err := s.JS.Stream(t.Context(), name)
-		if err == nil {
-			found = stream.CachedInfo().State
-		}
-		return err == nil
-	})
-	return found
+	return lookUp(t, s, name, clusterPatience).State
 }
 
 // TestDelayedJobsAreDoneOnceWhateverTheBrokerForgets: the broker is killed as soon as its queue is
