@@ -29,7 +29,7 @@ func (r Ref) Ask(ctx context.Context, cfg Config, deps Deps) (said string, err e
 		BatchID: "doctor", Pool: "doctor", Service: r.Name, Key: "doctor:" + r.Name, Body: []byte("[]"),
 	})
 	if failure == nil {
-		_, failure = s.attempt(ctx, request)
+		_, failure = s.attempt(ctx, cancel, request)
 	}
 	switch {
 	case failure == nil:

@@ -60,6 +60,11 @@ func (c *Config) Longest() time.Duration {
 // sendsBody reports whether requests have a body.
 func (c *Config) sendsBody() bool { return c.Method != http.MethodGet && c.Method != http.MethodDelete }
 
+// readsBody reports whether the body of an accepted reply says anything.
+func (c *Config) readsBody() bool {
+	return c.Format == FormatBatch || c.FailIf.isSet() || c.RetryIf.isSet() || c.Keep
+}
+
 // bodyOf returns the body that is sent for a call.
 func (c *Config) bodyOf(call *jobs.Call) []byte {
 	if !c.sendsBody() {

@@ -180,7 +180,7 @@ func (c *conformance) askBy(ctx context.Context, s *Service, call *jobs.Call, wi
 	}
 	r.answer, r.age = &a.answer, age
 	start := time.Now()
-	a.replies, a.failure = s.attempt(ctx, r)
+	a.replies, a.failure = s.attempt(ctx, cancel, r)
 	a.took = time.Since(start)
 	if f := a.failure; f != nil && ctx.Err() != nil && f.Code == 0 && f.Reason == jobs.ReasonTimeout {
 		f.Err = s.policies.tooSlow(f.Err)

@@ -39,7 +39,7 @@ func AllOK(call *jobs.Call, body []byte) bool { return allOK(call.Jobs, body) }
 // Send is one try of a fake transport.
 type Send func(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure)
 
-func (f Send) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
+func (f Send) send(ctx context.Context, _ context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure) {
 	return f(ctx, r.call)
 }
 func (Send) prepare(call *jobs.Call) (*request, *jobs.Failure) { return &request{call: call}, nil }

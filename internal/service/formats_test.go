@@ -342,6 +342,28 @@ func TestWhatIsKeptOfReplies(t *testing.T) {
 	}
 }
 
+func TestNobodyIsAskedToCompressWhatNobodyReads(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		cfg  service.Config
+		want string
+	}{
+		{"the status says all", formatted(service.FormatPlain), ""},
+		{"the body is kept", formatted(service.FormatPlain, func(c *service.Config) { c.Keep = true }), "gzip"},
+		{"the body is read", formatted(service.FormatBatch), "gzip"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var got collector
+			r := newService(t, serve(t, got.ServeHTTP), tt.cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{Data: []byte("{}")}))
+			if a := got.one(t); r.Failure != nil || a.Header.Get("Accept-Encoding") != tt.want {
+				t.Errorf("%+v: Accept-Encoding %q, want %q", r, a.Header.Get("Accept-Encoding"), tt.want)
+			}
+		})
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]jobs.Status{

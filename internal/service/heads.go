@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -86,63 +85,45 @@ func (h *heads) secrets(r *request, auth string) []string {
 	return all
 }
 
-// of returns the headers of one try. The values share one backing array.
+// of returns the headers of one try.
 func (h *heads) of(r *request, auth string) http.Header {
 	call := r.call
-	header := make(http.Header, len(h.fixed)+len(h.names)+12)
-	for name, values := range h.fixed {
-		header[name] = values
-	}
-	values := make([]string, 0, 12+len(h.names))
-	set := func(name, value string) {
-		if value != "" {
-			values = append(values, value)
-			header[name] = values[len(values)-1 : len(values) : len(values)]
-		}
-	}
-	set(headerAuthorization, auth)
-	set(lowerIdempotencyKey, `"`+call.Key+`"`)
-	set(headerBatch, call.BatchID)
-	set(headerPool, call.Pool)
+	var few [16]field
+	f := fields(few[:0])
+	f.set(headerAuthorization, auth)
+	f.set(lowerIdempotencyKey, `"`+call.Key+`"`)
+	f.set(headerBatch, call.BatchID)
+	f.set(headerPool, call.Pool)
 	parent, state := traceOf(call)
-	set(headerTraceparent, parent)
-	set(headerTracestate, state)
+	f.set(headerTraceparent, parent)
+	f.set(headerTracestate, state)
 	if len(call.Jobs) == 1 {
-		ofJob(call.Jobs[0], set)
+		f.ofJob(call.Jobs[0])
 	}
 	if h.cfg.Format != FormatBatch {
-		h.ofBody(call, header, set)
+		h.ofBody(call, &f)
 	}
 	if s := h.sign.get(); len(s.secrets) > 0 {
 		timestamp, signature := s.sign(call.Key, time.Now().Add(-r.age), h.cfg.bodyOf(call))
-		set(headerWebhookID, call.Key)
-		set(headerWebhookTime, timestamp)
-		set(headerWebhookSign, signature)
+		f.set(headerWebhookID, call.Key)
+		f.set(headerWebhookTime, timestamp)
+		f.set(headerWebhookSign, signature)
 	}
 	for i, name := range h.names {
-		set(name, r.extra[i])
+		f.set(name, r.extra[i])
 	}
-	return header
+	return f.over(h.fixed)
 }
 
 // ofBody sets what a request for one job says of its body, and in the format event of its
 // CloudEvent: the binary mode of the HTTP binding 1.0.2.
-func (h *heads) ofBody(call *jobs.Call, header http.Header, set func(name, value string)) {
+func (h *heads) ofBody(call *jobs.Call, f *fields) {
 	if len(call.Body) > 0 && h.cfg.sendsBody() {
-		set(headerContentType, mediaType(call.Jobs[0]))
+		f.set(headerContentType, mediaType(call.Jobs[0]))
 	}
 	if h.cfg.Format == FormatEvent {
 		call.Jobs[0].EachAttribute(func(name, value string) {
-			header[http.CanonicalHeaderKey("ce-"+name)] = []string{encodeAttribute(value)}
+			f.set(http.CanonicalHeaderKey("ce-"+name), encodeAttribute(value))
 		})
-	}
-}
-
-// ofJob passes on the headers of a request for one job.
-func ofJob(j *jobs.Job, set func(name, value string)) {
-	set(headerUID, j.UID)
-	set(headerAttempt, strconv.Itoa(j.Attempt()))
-	if !j.Deadline.IsZero() {
-		set(headerDeadline, j.Deadline.UTC().Format(time.RFC3339Nano))
 	}
 }

@@ -33,17 +33,22 @@ const (
 // httpTransport sends calls over HTTP. It uses the round tripper without [http.Client]: no
 // redirects, no cookies, no credentials from the URL, and less work.
 type httpTransport struct {
-	cfg     *Config
-	target  *target
-	extra   []extraHeader
-	conns   *connections
-	heads   heads
+	cfg    *Config
+	target *target
+	extra  []extraHeader
+	conns  *connections
+	heads  heads
+	// blank is what all requests have in common.
+	blank   *http.Request
 	reading reading
 	buffers sync.Pool
 }
 
 func newHTTP(name, rawURL string, cfg *Config, deps Deps) (*httpTransport, error) {
-	t := &httpTransport{cfg: cfg, reading: newReading(name, cfg, deps.RetryMax)}
+	t := &httpTransport{
+		cfg: cfg, reading: newReading(name, cfg, deps.RetryMax),
+		blank: &http.Request{Method: cfg.Method, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1},
+	}
 	var err error
 	if t.target, err = parseTarget(rawURL); err != nil {
 		return nil, err
@@ -78,24 +83,32 @@ func (t *httpTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
 }
 
 // send implements transport.
-func (t *httpTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
+func (t *httpTransport) send(ctx context.Context, cancel context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure) {
 	auth, failure := t.heads.authorization(ctx)
 	if failure != nil {
 		return nil, failure
 	}
-	replies, failure := t.exchange(ctx, r, auth)
+	if t.heads.oauth == nil {
+		return t.exchange(ctx, cancel, r, auth)
+	}
+	replies, failure := t.alone(ctx, r, auth)
 	if failure != nil && failure.Code == http.StatusUnauthorized && t.heads.renew(auth) {
 		if auth, renewed := t.heads.authorization(ctx); renewed == nil {
-			return t.exchange(ctx, r, auth)
+			return t.alone(ctx, r, auth)
 		}
 	}
 	return replies, failure
 }
 
-// exchange sends one request and reads the reply.
-func (t *httpTransport) exchange(ctx context.Context, r *request, auth string) ([]jobs.Reply, *jobs.Failure) {
+// alone makes an exchange whose end is not that of the try.
+func (t *httpTransport) alone(ctx context.Context, r *request, auth string) ([]jobs.Reply, *jobs.Failure) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	return t.exchange(ctx, cancel, r, auth)
+}
+
+// exchange sends one request and reads the reply. It cancels ctx to give up a body that does not end.
+func (t *httpTransport) exchange(ctx context.Context, cancel context.CancelFunc, r *request, auth string) ([]jobs.Reply, *jobs.Failure) {
 	header := t.heads.of(r, auth)
 	resp, err := t.roundTrip(ctx, r, header)
 	if err != nil {
@@ -162,8 +175,8 @@ func (t *httpTransport) request(ctx context.Context, r *request, header http.Hea
 		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },
 		GotFirstResponseByte: func() { tr.answered.Store(true) },
 	})
-	plain := &http.Request{Method: t.cfg.Method, URL: r.url, Host: r.url.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: header}
-	req := plain.WithContext(ctx)
+	req := t.blank.WithContext(ctx)
+	req.URL, req.Host, req.Header = r.url, r.url.Host, header
 	body := r.call.Body
 	if !t.cfg.sendsBody() || len(body) == 0 {
 		req.Body = http.NoBody
@@ -192,7 +205,7 @@ func quote(resp *http.Response, cancel context.CancelFunc) []byte {
 // accept reads the reply with an accepted status.
 func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *request) ([]jobs.Reply, *jobs.Failure) {
 	call := r.call
-	if resp.ContentLength == 0 || !t.reading.needsBody() {
+	if resp.ContentLength == 0 || !t.cfg.readsBody() {
 		if resp.ContentLength != 0 {
 			r.answer.noteBody(quote(resp, cancel))
 		}

@@ -86,7 +86,7 @@ func (t *natsTransport) headerSize(call *jobs.Call) int {
 }
 
 // send implements transport. The first reply wins: later ones find nobody waiting.
-func (t *natsTransport) send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure) {
+func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure) {
 	// nats.go copies the message before it waits for the reply.
 	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
 	switch {
@@ -148,43 +148,40 @@ func (t *natsTransport) errorReply(msg *nats.Msg, status int) *jobs.Failure {
 // other specifications are written as these have them.
 func (t *natsTransport) header(r *request) nats.Header {
 	call := r.call
-	h := nats.Header{
-		"User-Agent":         {"rollcall/" + t.version},
-		headerIdempotencyKey: {`"` + call.Key + `"`},
-		headerBatch:          {call.BatchID},
-		headerPool:           {call.Pool},
-	}
-	set := func(name, value string) {
-		if value != "" {
-			h[name] = []string{value}
-		}
-	}
+	var few [16]field
+	f := fields(few[:0])
+	f.set("User-Agent", "rollcall/"+t.version)
+	f.set(headerIdempotencyKey, `"`+call.Key+`"`)
+	f.set(headerBatch, call.BatchID)
+	f.set(headerPool, call.Pool)
 	parent, state := traceOf(call)
-	set("traceparent", parent)
-	set("tracestate", state)
+	f.set("traceparent", parent)
+	f.set("tracestate", state)
 	if len(call.Jobs) == 1 {
-		ofJob(call.Jobs[0], set)
+		f.ofJob(call.Jobs[0])
 	}
 	switch {
 	case t.cfg.Format == FormatBatch:
-		set(headerContentType, jobs.MediaBatch)
+		f.set(headerContentType, jobs.MediaBatch)
 	case len(call.Body) > 0:
-		set(headerContentType, mediaType(call.Jobs[0]))
+		f.set(headerContentType, mediaType(call.Jobs[0]))
 	}
 	if t.cfg.Format == FormatEvent {
-		call.Jobs[0].EachAttribute(func(name, value string) { set("ce-"+name, encodeAttribute(value)) })
+		call.Jobs[0].EachAttribute(func(name, value string) { f.set("ce-"+name, encodeAttribute(value)) })
 		if len(call.Body) > 0 {
-			set("ce-datacontenttype", encodeAttribute(mediaType(call.Jobs[0])))
+			f.set("ce-datacontenttype", encodeAttribute(mediaType(call.Jobs[0])))
 		}
 	}
 	if s := t.sign.get(); len(s.secrets) > 0 {
 		timestamp, signature := s.sign(call.Key, time.Now().Add(-r.age), call.Body)
-		h["webhook-id"], h["webhook-timestamp"], h["webhook-signature"] = []string{call.Key}, []string{timestamp}, []string{signature}
+		f.set("webhook-id", call.Key)
+		f.set("webhook-timestamp", timestamp)
+		f.set("webhook-signature", signature)
 	}
 	for i := range t.extra {
-		set(t.extra[i].name, r.extra[i])
+		f.set(t.extra[i].name, r.extra[i])
 	}
-	return h
+	return f.over(nil)
 }
 
 // headerOf reads a header case-insensitively: services in other languages spell as they like.

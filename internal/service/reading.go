@@ -22,11 +22,6 @@ func newReading(name string, cfg *Config, retryMax time.Duration) reading {
 	return reading{name: name, cfg: cfg, decoder: newDecoder(cfg.MaxReply, retryMax), retryMax: retryMax}
 }
 
-// needsBody reports whether the body of an accepted reply says anything.
-func (r *reading) needsBody() bool {
-	return r.cfg.Format == FormatBatch || r.cfg.FailIf.isSet() || r.cfg.RetryIf.isSet() || r.cfg.Keep
-}
-
 // accept reads a reply with an accepted status.
 func (r *reading) accept(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
 	if r.cfg.Format == FormatBatch {

@@ -52,8 +52,9 @@ func (a *answer) noteBody(body []byte) {
 type transport interface {
 	// prepare makes the request of a call. The failure is that of the job, final.
 	prepare(call *jobs.Call) (*request, *jobs.Failure)
-	// send performs one try. What reads call.Body when it returns is counted in r.reading.
-	send(ctx context.Context, r *request) ([]jobs.Reply, *jobs.Failure)
+	// send performs one try; cancel ends ctx, which is the try's. What reads call.Body when it returns
+	// is counted in r.reading.
+	send(ctx context.Context, cancel context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure)
 	// fits reports whether the call can be sent in one request.
 	fits(call *jobs.Call) bool
 	close()

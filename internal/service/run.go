@@ -163,7 +163,7 @@ func (c *conversation) inTime() ([]jobs.Reply, error) {
 	defer cancel()
 	// Not by a deadline of the context, which dialling would share out over the addresses of a host.
 	clock := time.AfterFunc(c.timeout, cancel)
-	replies, err := c.try(ctx)
+	replies, err := c.try(ctx, cancel)
 	if !clock.Stop() {
 		return nil, errTimeout
 	}
@@ -171,11 +171,11 @@ func (c *conversation) inTime() ([]jobs.Reply, error) {
 }
 
 // try performs one try inside all policies.
-func (c *conversation) try(ctx context.Context) ([]jobs.Reply, error) {
+func (c *conversation) try(ctx context.Context, cancel context.CancelFunc) ([]jobs.Reply, error) {
 	c.tries++
 	sent := time.Now()
 	probe := !c.breaker.IsClosed() && !c.life.shown(sent)
-	replies, failure := c.service.attempt(ctx, c.request)
+	replies, failure := c.service.attempt(ctx, cancel, c.request)
 	if failure == nil {
 		c.last = nil
 		c.throttle.easy()

@@ -135,7 +135,7 @@ func (s *Service) note(f *jobs.Failure) {
 
 // attempt performs one try and turns a panic into a failure: the policies hold permits that
 // only a return gives back.
-func (s *Service) attempt(ctx context.Context, r *request) (replies []jobs.Reply, failure *jobs.Failure) {
+func (s *Service) attempt(ctx context.Context, cancel context.CancelFunc, r *request) (replies []jobs.Reply, failure *jobs.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error().Str("service", s.name).Str("batch_id", r.call.BatchID).
@@ -143,5 +143,5 @@ func (s *Service) attempt(ctx context.Context, r *request) (replies []jobs.Reply
 			failure = &jobs.Failure{Reason: jobs.ReasonPanic, Err: fmt.Errorf("the call panicked: %v", p)}
 		}
 	}()
-	return s.transport.send(ctx, r)
+	return s.transport.send(ctx, cancel, r)
 }
