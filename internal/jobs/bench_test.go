@@ -73,6 +73,7 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkValidJSON(b *testing.B) {
 	for _, tt := range []struct{ name, body string }{
 		{"256B", string(benchDeliveries(nil)[0].Data)},
+		{"16KiB", `{"note":"` + strings.Repeat("the quick brown fox jumps over the lazy dog ", 372) + `"}`},
 		{"nested", `{"a":[` + strings.Repeat(`{"b":[1,2.5e3,true,null,"\u00e9"]},`, 30) + `0]}`},
 	} {
 		b.Run(tt.name, func(b *testing.B) {
