@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 	"rollcall/internal/table"
 	"rollcall/internal/telemetry"
 )
@@ -32,6 +33,7 @@ type step struct {
 func (c *cli) setupCommand() *cobra.Command {
 	var dryRun bool
 	var old, archive string
+	var limit jobs.Size
 	command := &cobra.Command{
 		Use:   "setup",
 		Short: "Create the streams and the consumer of the pool where they are missing",
@@ -76,7 +78,7 @@ ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 				return err
 			}
 			if age > 0 {
-				archived, err := app.Archive(cmd.Context(), cfg, log, opts, age, dryRun)
+				archived, err := app.Archive(cmd.Context(), cfg, log, opts, age, limit, dryRun)
 				if err != nil {
 					return err
 				}
@@ -89,6 +91,7 @@ ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 	command.Flags().BoolVar(&dryRun, "dry-run", false, "only show what is missing and what differs")
 	command.Flags().StringVar(&old, "take-over", "", "carry on from the ledger of the pool that had this name")
 	command.Flags().StringVar(&archive, "archive", "", "keep completion events for this long in the stream HISTORY, such as 30d or 720h")
+	command.Flags().TextVar(&limit, "archive-bytes", jobs.Size(0), "max bytes of the archive, such as 10GiB, for accounts that require a limit; beyond it the oldest events are deleted; 0 = no limit")
 	command.MarkFlagsMutuallyExclusive("take-over", "dry-run")
 	command.MarkFlagsMutuallyExclusive("take-over", "archive")
 	return command

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // Plan is what [Setup] did, or would do.
@@ -21,11 +22,11 @@ type Plan struct {
 	Differences []bus.Difference
 }
 
-// Archive creates the stream that keeps completion events for age, unless it stands. With dryRun
-// it only reads.
-func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, age time.Duration, dryRun bool) (Plan, error) {
+// Archive creates the stream that keeps completion events for age, in at most limit bytes (0 for any
+// number), unless it stands. With dryRun it only reads.
+func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, age time.Duration, limit jobs.Size, dryRun bool) (Plan, error) {
 	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, conn *bus.Conn, setup *bus.Setup) (plan Plan, err error) {
-		lacking, err := setup.Archive(ctx, age, dryRun)
+		lacking, err := setup.Archive(ctx, age, limit, dryRun)
 		object := "stream " + conn.History()
 		switch {
 		case lacking && dryRun:

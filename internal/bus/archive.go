@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
 )
 
 // StreamHistory keeps completion events for longer than DONE does, if somebody asked for it.
@@ -27,7 +29,7 @@ const (
 // HistoryFilter matches the archived events of a pool, of every pool for "*".
 func HistoryFilter(pool string) string { return "history." + pool + ".*" }
 
-func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
+func (s *Setup) historyConfig(age time.Duration, limit jobs.Size) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        s.conn.History(),
 		Description: describedAs + "completion events for longer than " + s.conn.Done() + " keeps them",
@@ -35,6 +37,7 @@ func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 		Storage:     jetstream.FileStorage,
 		Discard:     jetstream.DiscardOld,
 		MaxAge:      age,
+		MaxBytes:    maxBytes(limit),
 		Replicas:    s.streams.Replicas,
 		AllowDirect: true,
 		Sources: []*jetstream.StreamSource{{
@@ -44,19 +47,25 @@ func (s *Setup) historyConfig(age time.Duration) jetstream.StreamConfig {
 	}
 }
 
-// Archive makes the stream [Conn.History], which keeps events for age, and reports whether it
-// did, with dryRun whether it would. One that stands is left as it is.
-func (s *Setup) Archive(ctx context.Context, age time.Duration, dryRun bool) (created bool, err error) {
+// Archive makes the stream [Conn.History], which keeps events for age and in at most limit bytes,
+// 0 for any number, and reports whether it did, with dryRun whether it would. One that stands is
+// left as it is.
+func (s *Setup) Archive(ctx context.Context, age time.Duration, limit jobs.Size, dryRun bool) (created bool, err error) {
 	if age < s.streams.DoneAge {
 		return false, fmt.Errorf("an archive of %v is of no use: events live for %v anyway (ROLLCALL_DONE_AGE)", age, s.streams.DoneAge)
 	}
 	if _, err := s.conn.Stream(ctx, s.conn.History()); !errors.Is(err, ErrMissing) || dryRun {
 		return errors.Is(err, ErrMissing), unlessMissing(err)
 	}
-	if _, err := s.conn.js.CreateStream(ctx, s.historyConfig(age)); err != nil {
+	_, err = s.conn.js.CreateStream(ctx, s.historyConfig(age, limit))
+	switch {
+	case err == nil:
+		return true, nil
+	case beyondRoom(err):
+		return false, fmt.Errorf("create stream %s: %w; set --archive-bytes so that it fits what the account may store", s.conn.History(), err)
+	default:
 		return false, s.conn.Explain("create stream "+s.conn.History(), err)
 	}
-	return true, nil
 }
 
 // unlessMissing returns err, or nil if it says that something is missing.

@@ -114,8 +114,14 @@ func (c *Conn) Explain(attempt string, err error) error {
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others; for a DONE stream: ROLLCALL_DONE must be the same for all pools of an account"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):
 		hint = "; another pool already takes some of ROLLCALL_SUBJECTS: the subjects of pools on one stream must not overlap; if it is this pool under its old name, `worker setup --take-over OLD` carries on from it"
-	case errors.As(err, &api) && (api.ErrorCode == errMaxBytesRequired || api.ErrorCode == errStreamBytes || api.ErrorCode == errNoStorage):
+	case beyondRoom(err):
 		hint = "; set ROLLCALL_STREAM_BYTES, ROLLCALL_LATER_BYTES, ROLLCALL_DONE_BYTES and ROLLCALL_DEAD_BYTES so that together they fit what the account may store"
 	}
 	return fmt.Errorf("%s: %w%s", attempt, err, hint)
+}
+
+// beyondRoom reports whether an account refuses a stream for its size, or for having no limit.
+func beyondRoom(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == errMaxBytesRequired || api.ErrorCode == errStreamBytes || api.ErrorCode == errNoStorage)
 }

@@ -105,6 +105,7 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 		}
 		all = append(all, differences...)
 	}
+	s.foretell(ctx, objects, all)
 	return all, nil
 }
 

@@ -211,8 +211,9 @@ func (a *Admin) readStore(ctx context.Context, state *jobs.PoolState) {
 	if err != nil {
 		return
 	}
-	state.StoreUsed = account.Store
-	state.StoreLimit = uint64(max(account.Limits.MaxStore, 0))
+	tier := bus.Tier(account, a.streams.Replicas)
+	state.StoreUsed = tier.Store
+	state.StoreLimit = uint64(max(tier.Limits.MaxStore, 0))
 }
 
 // Pause keeps the broker from handing out jobs of the pool until then; jobs that were handed out are

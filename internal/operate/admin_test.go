@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -346,5 +347,24 @@ func TestDiscardRemovesOneLetter(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"jobs.b"}, letters(t, admin, operate.LetterFilter{})); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+// Hosted accounts have no common limit of storage, but one for each number of replicas.
+func TestTheStorageOfAHostedAccountHasALimit(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	if err := s.GlobalAccount().UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{
+		"R1": {MaxMemory: -1, MaxStore: 64 << 20, MaxStreams: -1, MaxConsumers: -1, MaxAckPending: -1, MemoryMaxStreamBytes: -1, StoreMaxStreamBytes: -1},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, s)
+	ensure(t, conn, streams())
+	if _, err := jetStream(t, conn).Publish(t.Context(), "jobs.mail", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(t, adminOf(conn)); got.StoreLimit != 64<<20 || got.StoreUsed == 0 {
+		t.Errorf("%d of %d bytes are used, want some of 64 MiB", got.StoreUsed, got.StoreLimit)
 	}
 }

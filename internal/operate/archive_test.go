@@ -23,11 +23,11 @@ func TestEventsSinceAreReadFromTheArchiveToo(t *testing.T) {
 	if _, _, err := setup.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := setup.Archive(t.Context(), time.Hour, false); err == nil {
+	if _, err := setup.Archive(t.Context(), time.Hour, 0, false); err == nil {
 		t.Error("an archive shorter than DONE was made")
 	}
 	for _, want := range []bool{true, false} {
-		if created, err := setup.Archive(t.Context(), 720*time.Hour, false); err != nil || created != want {
+		if created, err := setup.Archive(t.Context(), 720*time.Hour, 0, false); err != nil || created != want {
 			t.Fatalf("Archive() = %v, %v; want %v", created, err, want)
 		}
 	}

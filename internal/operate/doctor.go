@@ -122,7 +122,7 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	if !d.rights(ctx, admin) {
 		return // everything further would time out for want of a right
 	}
-	if d.differences(ctx, bus.NewSetup(conn, d.Streams, d.Pool)) {
+	if d.differences(ctx, admin, bus.NewSetup(conn, d.Streams, d.Pool)) {
 		d.bound(ctx, conn)
 		d.backlog(ctx, admin)
 		d.routes(ctx, conn)
@@ -216,7 +216,7 @@ func (d *doctor) rights(ctx context.Context, admin *Admin) bool {
 }
 
 // differences reports whether streams can be looked at.
-func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
+func (d *doctor) differences(ctx context.Context, admin *Admin, setup *bus.Setup) bool {
 	differences, err := setup.Check(ctx)
 	if err != nil {
 		d.find("streams", Broken, "This comes first: without streams there is no work.", "%v", err)
@@ -226,7 +226,8 @@ func (d *doctor) differences(ctx context.Context, setup *bus.Setup) bool {
 		switch {
 		case diff.Missing:
 			health, remedy := Broken, "Run worker setup as a user who may create it."
-			if d.Streams.Ensure {
+			stream, isStream := strings.CutPrefix(diff.Object, "stream ")
+			if d.Streams.Ensure && (!isStream || admin.MayCreate(ctx, stream)) {
 				health, remedy = Risky, "Run worker setup, or start a replica, which creates it."
 			}
 			d.find(diff.Object, health, remedy, "%s", strings.TrimSuffix("missing; "+diff.Harm, "; "))

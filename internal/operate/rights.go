@@ -57,20 +57,29 @@ func (a *Admin) MissingRights(ctx context.Context) ([]Right, error) {
 	if missing, err := a.missingInbox(ctx); err != nil || missing != nil {
 		return missing, err
 	}
-	trials := a.trials()
+	return a.missing(ctx, a.trials()), nil
+}
+
+// missing tries all at once, and returns the rights that are missing or unknown.
+func (a *Admin) missing(ctx context.Context, trials []trial) (missing []Right) {
 	outcomes := make([]*Right, len(trials))
 	var wg sync.WaitGroup
 	for i := range trials {
 		wg.Go(func() { outcomes[i] = a.try(ctx, &trials[i]) })
 	}
 	wg.Wait()
-	var missing []Right
 	for _, right := range outcomes {
 		if right != nil {
 			missing = append(missing, *right)
 		}
 	}
-	return missing, nil
+	return missing
+}
+
+// MayCreate reports whether this user may create a stream, as far as the server says.
+func (a *Admin) MayCreate(ctx context.Context, stream string) bool {
+	// Malformed, so that it makes nothing.
+	return len(a.missing(ctx, []trial{newTrial(a.conn.API("STREAM.CREATE."+stream), "", "{", "create stream "+stream)})) == 0
 }
 
 // missingInbox finds out whether answers can be received at all; without that every other trial
