@@ -88,8 +88,7 @@ func (h *heads) secrets(r *request, auth string) []string {
 // of returns the headers of one try.
 func (h *heads) of(r *request, auth string) http.Header {
 	call := r.call
-	var few [16]field
-	f := fields(few[:0])
+	f := newFields()
 	f.set(headerAuthorization, auth)
 	f.set(lowerIdempotencyKey, `"`+call.Key+`"`)
 	f.set(headerBatch, call.BatchID)
@@ -101,7 +100,7 @@ func (h *heads) of(r *request, auth string) http.Header {
 		f.ofJob(call.Jobs[0])
 	}
 	if h.cfg.Format != FormatBatch {
-		h.ofBody(call, &f)
+		h.ofBody(call, f)
 	}
 	if s := h.sign.get(); len(s.secrets) > 0 {
 		timestamp, signature := s.sign(call.Key, time.Now().Add(-r.age), h.cfg.bodyOf(call))

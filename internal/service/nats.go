@@ -148,8 +148,7 @@ func (t *natsTransport) errorReply(msg *nats.Msg, status int) *jobs.Failure {
 // other specifications are written as these have them.
 func (t *natsTransport) header(r *request) nats.Header {
 	call := r.call
-	var few [16]field
-	f := fields(few[:0])
+	f := newFields()
 	f.set("User-Agent", "rollcall/"+t.version)
 	f.set(headerIdempotencyKey, `"`+call.Key+`"`)
 	f.set(headerBatch, call.BatchID)

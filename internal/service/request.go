@@ -91,14 +91,14 @@ func traceOf(call *jobs.Call) (parent, state string) {
 	if call.Traceparent != "" {
 		return call.Traceparent, ""
 	}
-	for i, j := range call.Jobs {
-		if i > 0 && (j.Traceparent != parent || j.Tracestate != state) {
+	if len(call.Jobs) == 0 || !isTraceparent(call.Jobs[0].Traceparent) {
+		return "", ""
+	}
+	parent, state = call.Jobs[0].Traceparent, call.Jobs[0].Tracestate
+	for _, j := range call.Jobs[1:] {
+		if j.Traceparent != parent || j.Tracestate != state {
 			return "", ""
 		}
-		parent, state = j.Traceparent, j.Tracestate
-	}
-	if !isTraceparent(parent) {
-		return "", ""
 	}
 	if !isHeaderValue(state) {
 		state = ""

