@@ -74,6 +74,29 @@ func appendTime(b []byte, name string, t time.Time) []byte {
 	b = append(b, `,"`...)
 	b = append(b, name...)
 	b = append(b, `":"`...)
-	b = t.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = appendRFC3339(b, t.UTC())
 	return append(b, '"')
+}
+
+// appendRFC3339 appends what t has in the layout [time.RFC3339Nano], t being in UTC, in half the time:
+// each job of each call has two of these. A test holds the two against each other.
+func appendRFC3339(b []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, time.RFC3339Nano)
+	}
+	hour, minute, second := t.Clock()
+	b = append(b,
+		byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10),
+		'-', byte('0'+month/10), byte('0'+month%10), '-', byte('0'+day/10), byte('0'+day%10),
+		'T', byte('0'+hour/10), byte('0'+hour%10), ':', byte('0'+minute/10), byte('0'+minute%10),
+		':', byte('0'+second/10), byte('0'+second%10))
+	if nanos := t.Nanosecond(); nanos > 0 {
+		b = append(b, '.')
+		for unit := 100_000_000; nanos > 0; unit /= 10 {
+			b = append(b, byte('0'+nanos/unit))
+			nanos %= unit
+		}
+	}
+	return append(b, 'Z')
 }

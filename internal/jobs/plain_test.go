@@ -2,17 +2,20 @@ package jobs_test
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"rollcall/internal/jobs"
 )
 
-// Strings are looked at eight bytes at a time: every byte is tried at every place of a few words.
+// Strings are looked at 8 and 32 bytes at a time: every byte is tried at every place of more than two
+// such blocks.
 func TestEveryByteAtEveryPlaceOfAString(t *testing.T) {
 	t.Parallel()
-	const length = 20
+	const length = 75
 	for at := range length {
 		for c := range 256 {
 			text := strings.Repeat("x", at) + string([]byte{byte(c)}) + strings.Repeat("y", length-at-1)
@@ -28,6 +31,25 @@ func TestEveryByteAtEveryPlaceOfAString(t *testing.T) {
 			if want := strings.ToValidUTF8(text, "\ufffd"); read[0].Type != want {
 				t.Errorf("a job of type %q travels as %q", text, read[0].Type)
 			}
+		}
+	}
+}
+
+// Times are written by hand; they look as package time writes them.
+func TestTimesAreWrittenAsRFC3339(t *testing.T) {
+	t.Parallel()
+	times := []time.Time{
+		{}, time.Unix(0, 0), time.Unix(1, 1), time.Date(2024, 2, 29, 23, 59, 59, 999_999_999, time.UTC), time.Date(2026, 10, 5, 1, 2, 3, 120_000_000, time.UTC),
+		time.Date(9999, 12, 31, 23, 59, 59, 1000, time.UTC), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(2026, 3, 29, 2, 30, 0, 5_000, time.FixedZone("somewhere", -5*3600)),
+	}
+	for range 10_000 {
+		times = append(times, time.Unix(rand.Int64N(253_402_300_800), rand.Int64N(1e9)))
+	}
+	for _, at := range times {
+		call := jobs.AppendCall(nil, []*jobs.Job{{Delivery: jobs.Delivery{Published: at}}})
+		if want := `"time":"` + at.UTC().Format(time.RFC3339Nano) + `"`; !strings.Contains(string(call), want) {
+			t.Fatalf("%s has no %s", call, want)
 		}
 	}
 }
