@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -25,7 +26,7 @@ const maxKey = 256
 // EncodeEvent sets the outcome and the encoded completion event of s, a CloudEvent in
 // structured JSON. Where it would be longer than limit bytes it is cut, data first, and says
 // "truncated":true; counts and uids are never cut. limit is the server's max payload less the
-// headers.
+// headers. The event is written into the memory of s.Event where that is large enough.
 func (s *Settlement) EncodeEvent(limit int) {
 	counts := Count(s.Rulings)
 	s.Outcome = counts.Outcome()
@@ -34,9 +35,8 @@ func (s *Settlement) EncodeEvent(limit int) {
 		d = detailNoData
 	}
 	for ; ; d++ {
-		b := s.appendEvent(make([]byte, 0, s.eventSize()), counts, d)
-		if len(b) <= limit || d == detailUIDs {
-			s.Event = b
+		s.Event = s.appendEvent(slices.Grow(s.Event[:0], s.eventSize()), counts, d)
+		if len(s.Event) <= limit || d == detailUIDs {
 			return
 		}
 	}

@@ -49,7 +49,7 @@ type Settlement struct {
 	NoData bool
 	// Outcome of the whole batch: the word in the event's subject.
 	Outcome BatchOutcome
-	// Event is the encoded completion event.
+	// Event is the encoded completion event, nil once it is stored.
 	Event []byte
 }
 

@@ -46,7 +46,7 @@ func (b *bodies) free() {
 // maxBuffer is the largest buffer that is kept, in bytes.
 const maxBuffer = 4 << 20
 
-// buffers are the memory of bodies that nothing reads any more.
+// buffers are memory that nothing reads any more.
 type buffers struct{ free sync.Pool }
 
 // get returns an empty buffer with room for size bytes.

@@ -70,7 +70,7 @@ func (x *executor) encodeEvent(s *jobs.Settlement) {
 			}
 		}
 	}
-	s.NoData = x.noData
+	s.NoData, s.Event = x.noData, x.events.get(0)
 	s.EncodeEvent(x.maxEvent())
 }
 
@@ -89,6 +89,8 @@ func (x *executor) commit(ctx context.Context, f *flight, s *jobs.Settlement) (e
 		err := x.ledger.Commit(ctx, s)
 		if err == nil {
 			x.probe(pointAfterCommit)
+			x.events.put(s.Event)
+			s.Event = nil
 			x.acknowledge(f, s)
 			return jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: s}, nil, nil
 		}

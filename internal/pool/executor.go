@@ -28,10 +28,11 @@ type executor struct {
 	cancelled   *cancelled
 	maxPayload  func() int
 	// noData keeps what services return out of events.
-	noData  bool
-	now     func() time.Time
-	probe   func(point string)
-	buffers buffers
+	noData bool
+	now    func() time.Time
+	probe  func(point string)
+	// bodies and events are memory of encoded calls and events that can be used again.
+	bodies, events buffers
 }
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the

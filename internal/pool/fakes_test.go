@@ -250,7 +250,9 @@ func (l *ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	for i, j := range s.Batch.Jobs {
 		l.records[j.Ref] = l.records[j.Ref].Apply(&s.Rulings[i])
 	}
-	l.commits = append(l.commits, s)
+	stored := *s
+	stored.Event = slices.Clone(s.Event)
+	l.commits = append(l.commits, &stored)
 	l.log.add("commit %d", len(s.Batch.Jobs))
 	return nil
 }

@@ -43,7 +43,7 @@ type request struct {
 // under one WaitGroup, and returns their results in the order of the services.
 func (x *executor) fanOut(ctx context.Context, b *jobs.Batch) []serviceResult {
 	results := make([]serviceResult, len(x.services))
-	encoded := bodies{buffers: &x.buffers}
+	encoded := bodies{buffers: &x.bodies}
 	var wg sync.WaitGroup
 	for i, service := range x.services {
 		parts := divide(b.Jobs, x.missing(b.Jobs, i))

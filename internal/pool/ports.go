@@ -37,7 +37,8 @@ type Ledger interface {
 	// when that is confirmed. Neighbours' writes to the same pages are merged. A
 	// *[jobs.ConflictError] names the jobs that are already final: nothing was stored, and
 	// the settlement must be rebuilt without them. Other errors mean that ctx ended first
-	// and the outcome of the commit is unknown.
+	// and the outcome of the commit is unknown. Of a settlement that is stored nothing is kept:
+	// the memory of its event is used again.
 	Commit(ctx context.Context, s *jobs.Settlement) error
 	// Mark changes the records of jobs without an event, all or nothing. Errors are those of
 	// Commit.
