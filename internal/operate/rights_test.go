@@ -2,8 +2,8 @@ package operate_test
 
 import (
 	"context"
-	"slices"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,7 +152,7 @@ func serverState(t *testing.T, conn *bus.Conn) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, _, _ := strings.Cut(string(m.Data), `"ts":`) // the time of the reply itself
+		text, _, _ := strings.Cut(string(m.Data), `"ts":`)                               // the time of the reply itself
 		state[subject] = regexp.MustCompile(`"active":-?\d+`).ReplaceAllString(text, "") // how long ago a source was heard of
 	}
 	return state
