@@ -139,6 +139,31 @@ func TestAnEndedJobStandsInTheFileOfItsNeighbours(t *testing.T) {
 	}
 }
 
+// TestAnEventThatReachedItsAgeStandsInTheFile: the server removes what is old and overwrites nothing, and
+// what it has removed nobody can overwrite.
+func TestAnEventThatReachedItsAgeStandsInTheFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	env := []string{"NATS_URL=" + url}
+	wants(t, worker(t, env, "setup"), codeOK)
+	replica := start(t, url, []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}, "ROLLCALL_DONE_AGE=2s")
+	replica.logged("ready")
+	wants(t, worker(t, env, "publish", "jobs.mail", `{"secret":"payload-of-ann-1"}`, "--id", "ann-1", "--wait"), codeOK)
+	replica.stop()
+	replica.wait()
+	faulttest.Until(t, limit, "the event is gone", func() bool {
+		return worker(t, env, "events", "--all", "--follow=false", "-o", "jsonl").stdout == ""
+	})
+	wants(t, worker(t, env, "erase", "ann-1", "--yes"), codeNotFound, "ann-1")
+	if files := holds(t, dir, `"ann-1"`); len(files) == 0 || slices.ContainsFunc(files, func(file string) bool { return !strings.HasPrefix(file, "DONE/") }) {
+		t.Errorf("the id stands in %v, want the file of DONE alone", files)
+	}
+	if files := holds(t, dir, "payload-of-ann-1"); len(files) > 0 {
+		t.Errorf("the body stands in %v", files)
+	}
+}
+
 // TestErasedMembersLeaveTheirSets: neither the event of a set that has ended nor the tally of an open
 // one names an erased member, who counts all the same; the event that was replaced is overwritten.
 func TestErasedMembersLeaveTheirSets(t *testing.T) {
