@@ -40,6 +40,34 @@ func TestDocumentationHasTheSettings(t *testing.T) {
 	}
 }
 
+// A setting that nobody has a reason to change should go.
+func TestEverySettingHasAReasonToChangeIt(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, reasons, found := strings.Cut(string(page), "\n## When to change what\n")
+	if !found {
+		t.Fatal("docs/configuration.md does not say when to change what")
+	}
+	settings := 0
+	for line := range strings.Lines(app.Markdown()) {
+		name, ok := strings.CutPrefix(line, "| `")
+		if !ok {
+			continue
+		}
+		settings++
+		name, _, _ = strings.Cut(strings.TrimPrefix(name, "ROLLCALL_SVC_<NAME>"), "`")
+		if !strings.Contains(reasons, "`"+name+"`") {
+			t.Errorf("docs/configuration.md does not say when to change %s", name)
+		}
+	}
+	if settings < 60 {
+		t.Errorf("only %d settings were looked for", settings)
+	}
+}
+
 func TestTableHasARowForEverySetting(t *testing.T) {
 	t.Parallel()
 	table := app.Markdown()
