@@ -317,3 +317,22 @@ func TestCoreModeAnswersTheProducer(t *testing.T) {
 		t.Errorf("core mode made streams: %+v, %v", account, err)
 	}
 }
+
+// TestTheWorkerSaysWhenAStopMayCutOffCalls: 25 s are shorter than three tries of 10 s; who has fitted
+// them to each other reads nothing of it.
+func TestTheWorkerSaysWhenAStopMayCutOffCalls(t *testing.T) {
+	t.Parallel()
+	const warning = "a stop may cut off calls that take all their tries: their jobs are called for again elsewhere"
+	billing := []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}
+	url := broker(t)
+	defaults := start(t, url, billing)
+	said := defaults.logged(warning)
+	if said["ROLLCALL_DRAIN_TIMEOUT"] != "25s" || said["longest_call"] != "32s" || !strings.Contains(fmt.Sprint(said["calls"]), "ROLLCALL_SVC_BILLING_TIMEOUT") {
+		t.Errorf("the worker says %v", said)
+	}
+	fits := start(t, url, billing, "ROLLCALL_SVC_BILLING_TIMEOUT=5s")
+	fits.logged("ready") // comes after the warning
+	if strings.Contains(fits.log.String(), warning) {
+		t.Error("the worker warns though 17 s fit into 25 s")
+	}
+}

@@ -213,6 +213,28 @@ func TestRunbookCommandsWorkInTheImage(t *testing.T) {
 	}
 }
 
+// TestRunbooksSayWhoseLoginACommandTakes: under the shipped lock a worker's own user may do little
+// (docs/operations.md, On call).
+func TestRunbooksSayWhoseLoginACommandTakes(t *testing.T) {
+	t.Parallel()
+	ops := regexp.MustCompile("worker (?:dead|events|job|pause|resume|drain|cancel|erase|schedule|set (?:wait|cancel)|publish|setup(?: --archive)?)\\b")
+	pages := 0
+	for _, name := range runbook.Names() {
+		page, _ := runbook.Page(name)
+		command := ops.FindString(page)
+		if command == "" {
+			continue
+		}
+		pages++
+		if !strings.Contains(strings.Join(strings.Fields(page), " "), "[operators' login](../operations.md#on-call)") {
+			t.Errorf("%s: %q takes the operators' login, and the page does not say so", name, command)
+		}
+	}
+	if pages < 8 {
+		t.Errorf("only %d pages need it", pages)
+	}
+}
+
 // panel is what this test looks at in a panel of the dashboard.
 type panel struct {
 	ID      int    `json:"id"`
