@@ -8,6 +8,11 @@ var ofPool = []mutant{
 		"x.acknowledge(f, s)\n\t\terr := x.ledger.Commit(ctx, s)", sim,
 	},
 	{
+		"the memory of an event is used again before it is stored", "every job is final in exactly one event",
+		"internal/pool/commit.go", "err := x.ledger.Commit(ctx, s)",
+		"x.events.put(s.Event)\n\t\terr := x.ledger.Commit(ctx, s)", sim,
+	},
+	{
 		"ack although the commit failed", "every accepted job is final or still stored",
 		"internal/pool/commit.go", "if !errors.As(err, &conflict) {\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}",
 		"if !errors.As(err, &conflict) {\n\t\t\tx.acknowledge(f, s)\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}", sim,
