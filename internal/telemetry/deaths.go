@@ -25,6 +25,9 @@ type deaths struct {
 	// quiet is set while no line is to be written.
 	quiet  bool
 	counts jobs.Counts
+	// services counts the jobs by the service that decided; jobs that no service decided, as
+	// those that cannot be decoded, are in no count of it.
+	services map[string]int
 	// service and reason are those of the last.
 	service, reason string
 }
@@ -41,7 +44,7 @@ func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
 	d.counts.Invalid += counts.Invalid
 	for i := range s.Rulings {
 		if r := &s.Rulings[i]; r.Outcome == jobs.Failed || r.Outcome == jobs.Expired || r.Outcome == jobs.Invalid {
-			d.service, d.reason = r.Service, r.Reason
+			d.add(r)
 		}
 	}
 	if !d.quiet {
@@ -49,14 +52,28 @@ func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
 	}
 }
 
+func (d *deaths) add(r *jobs.Ruling) {
+	d.service, d.reason = r.Service, r.Reason
+	if r.Service == "" {
+		return
+	}
+	if d.services == nil {
+		d.services = map[string]int{}
+	}
+	d.services[r.Service]++
+}
+
 // write logs the line; it wants the lock held.
 func (d *deaths) write() {
 	line := d.log.Warn().Int("failed", d.counts.Failed).Int("expired", d.counts.Expired).Int("invalid", d.counts.Invalid)
-	if d.service != "" {
-		line.Str("service", d.service)
+	if len(d.services) > 0 {
+		line.Interface("services", d.services)
 	}
-	line.Str("reason", jobs.Clip(d.reason, maxReason)).Msg("jobs ended as dead letters")
-	d.counts, d.quiet = jobs.Counts{}, true
+	if d.service != "" {
+		line.Str("last_service", d.service)
+	}
+	line.Str("last_reason", jobs.Clip(d.reason, maxReason)).Msg("jobs ended as dead letters")
+	d.counts, d.services, d.quiet = jobs.Counts{}, nil, true
 	time.AfterFunc(deathsEvery, d.resume)
 }
 

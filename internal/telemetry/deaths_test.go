@@ -34,7 +34,7 @@ func TestTheLogSaysThatJobsDied(t *testing.T) {
 			t.Fatalf("nobody died, and the log says %s", got)
 		}
 		end(jobs.Failed, jobs.Succeeded)
-		if got := out.String(); !strings.Contains(got, `"level":"warn","failed":1,"expired":0,"invalid":0,"service":"billing","reason":"declined"`) {
+		if got := out.String(); !strings.Contains(got, `"level":"warn","failed":1,"expired":0,"invalid":0,"services":{"billing":1},"last_service":"billing","last_reason":"declined"`) {
 			t.Errorf("the first death: %s", got)
 		}
 		for range 1000 {
@@ -52,6 +52,40 @@ func TestTheLogSaysThatJobsDied(t *testing.T) {
 		synctest.Wait()
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Errorf("%d lines though nobody died since", n)
+		}
+	})
+}
+
+// Jobs that different services refuse stand in one line, and each is counted where it was refused.
+func TestTheLogSaysWhichServicesJobsDiedOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out lines
+		o := telemetry.NewLogObserver(zerolog.New(&out))
+		end := func(rulings ...jobs.Ruling) {
+			b := &jobs.Batch{ID: "b"}
+			for range rulings {
+				b.Jobs = append(b.Jobs, &jobs.Job{})
+			}
+			_, ended := o.Batch(t.Context(), b)
+			ended(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: &jobs.Settlement{Batch: b, Rulings: rulings}})
+		}
+		refused := func(service string) jobs.Ruling {
+			return jobs.Ruling{Outcome: jobs.Failed, Service: service, Reason: "refused by " + service}
+		}
+		end(refused("index"), refused("billing"), jobs.Ruling{Outcome: jobs.Succeeded},
+			jobs.Ruling{Outcome: jobs.Retrying, Service: "mail"}, refused("billing"))
+		want := `"failed":3,"expired":0,"invalid":0,"services":{"billing":2,"index":1},"last_service":"billing","last_reason":"refused by billing"`
+		if got := out.String(); !strings.Contains(got, want) {
+			t.Errorf("two services refused jobs: %s", got)
+		}
+		end(refused("billing"))
+		end(jobs.Ruling{Outcome: jobs.Invalid, Reason: "no service takes it"})
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		want = `"failed":1,"expired":0,"invalid":1,"services":{"billing":1},"last_reason":"no service takes it"`
+		if got := out.String(); !strings.Contains(got, want) {
+			t.Errorf("then one more, and a job that reached none: %s", got)
 		}
 	})
 }
