@@ -37,6 +37,33 @@ func TestTheEventSaysWhyItsBatchWasSealed(t *testing.T) {
 	}
 }
 
+// Jobs are gathered for longer than the lease of a job lasts, and are delivered and called for once.
+func TestABatchMayLingerLongerThanALease(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_BATCH_LINGER=5s", "ROLLCALL_ACK_WAIT=2s")
+	ids := []string{"first", "second", "third"}
+	for _, id := range ids {
+		r.send("jobs.test", id, "1")
+	}
+	r.start()
+	h := r.judge()
+	if len(h.Events) != 1 || h.Events[0].Data.Seal != jobs.SealLinger || h.Events[0].Data.Counts.Succeeded != len(ids) {
+		t.Errorf("events: %+v", h.Events)
+	}
+	for _, id := range ids {
+		if n := callsFor(r.services["billing"], id); n != 1 {
+			t.Errorf("billing was called %d times for job %s", n, id)
+		}
+	}
+	c, err := r.js.Consumer(t.Context(), "JOBS", "default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := c.CachedInfo().Delivered.Consumer; n != uint64(len(ids)) {
+		t.Errorf("%d deliveries of %d jobs: leases ran out while jobs were gathered", n, len(ids))
+	}
+}
+
 // A job that keeps coming back without a recorded end runs alone, and its event says so.
 func TestASuspectRunsAlone(t *testing.T) {
 	t.Parallel()

@@ -54,6 +54,10 @@ var ofPool = []mutant{
 		"internal/pool/leases.go", "sent = sent && d.pool.parts.Settler.Extend(&j.Delivery) == nil", "_ = j", poolPkg,
 	},
 	{
+		"leases of gathered jobs are not extended", "a batch may linger longer than a lease lasts",
+		"internal/pool/dispatcher.go", "for _, members := range d.batcher.Open() {\n\t\tvisit(members)\n\t}\n\tvisit(d.suspects.waiting)", "visit(d.suspects.waiting)", []string{"./internal/app", "-run", "LingerLonger"},
+	},
+	{
 		"a lost lease is not noticed", "a job that is worked on is not given to somebody else",
 		"internal/pool/leases.go", "return elapsed(since, now) >= l.length()", "return false", poolPkg,
 	},
