@@ -25,7 +25,8 @@ func batch() *jobs.Call {
 		{Data: []byte(`<a/>`), Header: map[string][]string{"Content-Type": {"application/xml"}}},
 		{Data: []byte(`{"n":1}`), Header: map[string][]string{"ce-id": {"event-7"}, "ce-type": {"com.example.order"}, "ce-time": {"2026-01-31T12:00:00.5Z"},
 			"ce-source": {"/shop/7"}, "ce-subject": {"order%20%E2%82%AC"}, "ce-tenant": {"acme"}, "ce-dataschema": {"https://example.com/schema"}}},
-		{Data: []byte(`{"specversion":"1.0","id":"s-1","source":"/shop","type":"com.example.cart","data":[1,2]}`),
+		{Data: []byte(`{"specversion":"1.0","id":"s-1","source":"/shop","type":"com.example.cart",
+			"tenant":123456789012,"score":1.5,"rank":-3,"urgent":true,"data":[1,2]}`),
 			Header: map[string][]string{"Content-Type": {"application/cloudevents+json"}}},
 	} {
 		d.Subject, d.Source, d.Published = "jobs.order", "/rollcall/JOBS/dk3x0q1z7f4w", time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,7 +19,8 @@ type Attribute struct {
 	Name string
 	// Value is the canonical text of the value.
 	Value string
-	// Literal means that the JSON format writes the value without quotes: a number or a boolean.
+	// Literal means that the JSON format writes the value without quotes: a boolean, or an
+	// integer of at most 32 bits, the only number that CloudEvents knows.
 	Literal bool
 }
 
@@ -220,12 +222,11 @@ func (e *structured) member(quoted, value []byte) bool {
 		e.base64 = value
 		return true
 	}
-	a := Attribute{Name: name, Value: string(value), Literal: true}
+	a := Attribute{Name: name, Value: string(value), Literal: isLiteral(name, value)}
 	switch value[0] {
 	case '{', '[':
 		return true // no value of an attribute
 	case '"':
-		a.Literal = false
 		if e.err = json.Unmarshal(value, &a.Value); e.err != nil {
 			return false
 		}
@@ -242,6 +243,21 @@ func (e *structured) member(quoted, value []byte) bool {
 	}
 	e.err = e.job.attribute(a)
 	return e.err == nil
+}
+
+// isLiteral reports whether the value of an attribute travels without quotes. One that libraries
+// cannot read (1.5, 2^40, a number for a dataschema) travels as text: one such job would have its
+// whole batch refused.
+func isLiteral(name string, value []byte) bool {
+	switch name {
+	case "dataschema", HeaderTraceparent, HeaderTracestate:
+		return false
+	}
+	if value[0] == 't' || value[0] == 'f' {
+		return true
+	}
+	_, err := strconv.ParseInt(string(value), 10, 32)
+	return err == nil
 }
 
 func (e *structured) check() error {

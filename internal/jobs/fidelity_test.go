@@ -57,6 +57,23 @@ func TestACloudEventKeepsItsAttributes(t *testing.T) {
 	}
 }
 
+// CloudEvents knows integers of 32 bits and strings for dataschema and traces; a library at a
+// service refuses the whole batch for another number.
+func TestNumbersThatCloudEventsDoesNotKnowTravelAsText(t *testing.T) {
+	t.Parallel()
+	got := sent(t, delivered(`{"specversion":"1.0","id":"1","source":"/s","type":"t","most":2147483647,"least":-2147483648,
+		"more":2147483648,"half":1.5,"round":1.0,"power":1e3,"dataschema":7,"traceparent":8,"tracestate":true}`,
+		map[string][]string{"Content-Type": {jobs.MediaEvent}}))
+	for name, want := range map[string]any{
+		"most": 2147483647.0, "least": -2147483648.0, "more": "2147483648", "half": "1.5", "round": "1.0", "power": "1e3",
+		"dataschema": "7", "traceparent": "8", "tracestate": "true",
+	} {
+		if got[name] != want {
+			t.Errorf("%s is sent as %#v, want %#v", name, got[name], want)
+		}
+	}
+}
+
 func TestAPlainJobBecomesACloudEvent(t *testing.T) {
 	t.Parallel()
 	d := delivered("1", map[string][]string{
