@@ -68,6 +68,11 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 	mate := decode[operate.JobReport](t, worker(t, env, "job", "bob-1", "-o", "json"))
 	uid := decode[operate.JobReport](t, worker(t, env, "job", "ann-1", "-o", "json")).UID
 
+	nc := faulttest.Connect(t, url)
+	ledger, err := nc.SubscribeSync("ledger.>") // where the server would republish a record of five tokens
+	if err != nil || nc.Flush() != nil {
+		t.Fatal(err)
+	}
 	wants(t, worker(t, env, "erase", "ann-1"), codeUsage, "--yes")
 	for id, want := range map[string]operate.Erasure{
 		"ann-1": {Letters: 1, Events: 1, Archived: 1}, "ann-2": {Jobs: 1, Events: 1}, "ann-3": {Jobs: 1, Events: 1},
@@ -84,6 +89,12 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 				t.Errorf("%s stands in %v", text, files)
 			}
 		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := ledger.Pending(); err != nil || n > 0 {
+		t.Errorf("%d records of the ledger are plain messages too, %v", n, err)
 	}
 	if after := decode[operate.JobReport](t, worker(t, env, "job", mate.UID, "-o", "json")); after.BatchID != mate.BatchID || after.ID != "bob-1" || after.Outcome != jobs.Succeeded {
 		t.Errorf("the record of a mate was %+v, is %+v", mate, after)
@@ -352,7 +363,7 @@ func TestAnErasureThatWasCutShortIsFinished(t *testing.T) {
 			env := []string{"NATS_URL=" + url}
 			wants(t, worker(t, env, "setup"), codeOK)
 			js := streams(t, url)
-			const subject, record = "done.batches.default.failed.b1", "done.ledger.default.erase.b1"
+			const subject, record = "done.batches.default.failed.b1", "done.ledger.default.erase.batch.b1"
 			old, err := js.Publish(t.Context(), subject, []byte("old"))
 			if err != nil {
 				t.Fatal(err)

@@ -268,14 +268,18 @@ func (a *Admin) mayPublish(ctx context.Context, subject string) error {
 	return a.conn.Explain("publish event "+subject+" anew", err)
 }
 
-// erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.<batch>,
-// for the event of a set done.ledger.<pool>.erase.set-<set>. event is its subject, or * for all.
+// erasures is where it is written down what an event is to become: done.ledger.<pool>.erase.batch.<batch>,
+// for the event of a set done.ledger.<pool>.erase.set.<set>. The server republishes what has five
+// tokens. event is its subject, or * for all.
 func (a *Admin) erasures(event string) string {
-	last := event[strings.LastIndexByte(event, '.')+1:]
-	if strings.HasPrefix(event, bus.SetEventPrefix) {
-		last = "set-" + last
+	kind, last := "batch", event[strings.LastIndexByte(event, '.')+1:]
+	switch {
+	case event == "*":
+		kind = "*"
+	case strings.HasPrefix(event, bus.SetEventPrefix):
+		kind = "set"
 	}
-	return "done.ledger." + a.pool + ".erase." + last
+	return "done.ledger." + a.pool + ".erase." + kind + "." + last
 }
 
 // restore publishes the event that a record holds, unless it is there, and removes the record.
