@@ -73,7 +73,7 @@ func channels(t *testing.T) map[string]contract {
 				c.payload = compile(t, strings.TrimPrefix(file, "./"), open(file))
 			}
 			if file, found := at(body, "headers", "schema", "$ref").(string); found {
-				c.headers = compile(t, strings.TrimPrefix(file, "./"), asItIs)
+				c.headers = compile(t, strings.TrimPrefix(file, "./"), closedLetter)
 			} else if at(body, "headers") != nil {
 				c.headers = compile(t, "asyncapi.yaml#/components/messages/"+key+"/headers", closedHeaders)
 			}
@@ -91,10 +91,20 @@ func open(file string) func(any) any {
 	return closed
 }
 
-// closedHeaders closes the headers of calls, which are all ours.
+// closedHeaders closes the headers that are all ours.
 func closedHeaders(doc any) any {
-	closed(at(doc, "components", "schemas", "callHeaders"))
+	for _, name := range []string{"callHeaders", "eventCallHeaders", "plainCallHeaders", "eventHeaders"} {
+		headers, _ := at(doc, "components", "schemas", name).(map[string]any)
+		headers["additionalProperties"] = false
+	}
 	return doc
+}
+
+// closedLetter closes the headers of a dead letter, whose others are those of its job.
+func closedLetter(schema any) any {
+	letter, _ := schema.(map[string]any)
+	letter["additionalProperties"] = false
+	return letter
 }
 
 // TestTheSubjectsAreThoseOfTheCode: each function and constant of internal/bus/subjects.go is either
@@ -109,7 +119,8 @@ func TestTheSubjectsAreThoseOfTheCode(t *testing.T) {
 		"later": bus.LaterSubject("x"), "schedule": bus.ScheduleSubject("x"), "debounce": bus.DebounceSubject("x"), "due": later,
 		"storedBatchEvents": bus.EventSubject("x", "x", "x"), "storedSetEvents": bus.SetEventSubject("x", jobs.SetOutcome("x"), "x"),
 		"batchEvents": bus.BatchSubject("x", "x", "x"), "deadLetters": bus.DeadSubject("x", "x"),
-		"setEvents": strings.ReplaceAll(bus.SetOf("x", "x"), "*", "x"), "jobs": delayed(t, later),
+		"archivedBatchEvents": strings.ReplaceAll(bus.HistoryFilter("x"), "*", "x"),
+		"setEvents":           strings.ReplaceAll(bus.SetOf("x", "x"), "*", "x"), "jobs": delayed(t, later),
 	}
 	got := map[string]string{}
 	for name, pattern := range addresses(t) {

@@ -3,6 +3,7 @@ package contracts_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,9 @@ import (
 
 // limit bounds everything that has to happen.
 const limit = time.Minute
+
+// trace is the context of a producer's span.
+const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 // traffic is what a pool and everybody around it sent, by the channels of the AsyncAPI document.
 type traffic struct {
@@ -50,6 +54,14 @@ func (tr *traffic) add(m *nats.Msg) {
 	select {
 	case tr.changed <- struct{}{}:
 	default:
+	}
+}
+
+// heard is add for a plain subscription. What that has of DONE is not committed, so watch reads it;
+// what the server delivers to consumers was published before.
+func (tr *traffic) heard(m *nats.Msg) {
+	if !strings.HasPrefix(m.Subject, "done.") && !strings.HasPrefix(m.Reply, "$JS.ACK.") {
+		tr.add(m)
 	}
 }
 
@@ -116,61 +128,93 @@ func stage(t *testing.T) *traffic {
 	}
 	t.Cleanup(nc.Close)
 	tr := &traffic{channels: addresses(t), messages: map[string][]*nats.Msg{}, changed: make(chan struct{}, 1)}
-	for subject, note := range map[string]nats.MsgHandler{">": tr.add, "svc.billing": tr.answer("results"), "svc.index": tr.answer("statuses"), "svc.mail": tr.answer("batchItemFailures")} {
+	for subject, note := range map[string]nats.MsgHandler{
+		">": tr.heard, "svc.billing": tr.answer("results"), "svc.index": tr.answer("statuses"), "svc.mail": tr.answer("batchItemFailures"), "svc.tax": tr.answer("results"),
+		"svc.events.*": tr.take("serviceOfEvents"), "svc.bodies": tr.take("serviceOfBodies"),
+	} {
 		if _, err := nc.Subscribe(subject, note); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cfg, err := app.LoadRun([]string{
-		"NATS_URL=" + server.URL(), "ROLLCALL_SERVICES=billing=nats://svc.billing,index=nats://svc.index,mail=nats://svc.mail", "ROLLCALL_HTTP_ADDR=127.0.0.1:0",
-		"ROLLCALL_SVC_BILLING_SECRET=whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "ROLLCALL_RETRY_MIN=10ms", "ROLLCALL_BATCH_KEY=subject",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+	cfg := load(t, "NATS_URL="+server.URL(), "ROLLCALL_RETRY_MIN=10ms", "ROLLCALL_BATCH_KEY=subject",
+		"ROLLCALL_SERVICES=billing=nats://svc.billing,index=nats://svc.index,mail=nats://svc.mail,events=nats://svc.events.{subject:2},bodies=nats://svc.bodies",
+		"ROLLCALL_SVC_EVENTS_FORMAT=event", "ROLLCALL_SVC_BODIES_FORMAT=plain",
+		"ROLLCALL_SVC_BILLING_SECRET="+secret, "ROLLCALL_SVC_EVENTS_SECRET="+secret, "ROLLCALL_SVC_BODIES_SECRET="+secret)
 	if _, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{}, false); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(ctx, cfg, zerolog.Nop(), app.Options{Replica: "r1"}) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	tr.watchDue(t, nc)
+	if _, err := app.Archive(t.Context(), cfg, zerolog.Nop(), app.Options{}, 30*24*time.Hour, false); err != nil {
+		t.Fatal(err)
+	}
+	run(t, cfg)
+	tr.watch(t, nc, bus.StreamLater, "due.>") // plain subscribers do not get what the server publishes there
+	tr.watch(t, nc, bus.StreamDone, "done.>")
+	tr.watch(t, nc, bus.StreamHistory, "history.>")
 	tr.produce(t, nc)
+	tr.request(t, nc, load(t, "NATS_URL="+server.URL(), "ROLLCALL_SOURCE=core", "ROLLCALL_POOL=quotes", "ROLLCALL_SUBJECTS=quotes.>",
+		"ROLLCALL_SERVICES=price=nats://svc.billing,tax=nats://svc.tax"))
 	tr.await(t, "an attempt of the job to cancel", func() bool { return tr.saw("batchEvents", `"id":"cancel-me"`) > 0 })
 	conn, err := bus.Connect(t.Context(), cfg.NATS, "contracts", zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	if _, err := operate.NewAdmin(conn, cfg.Streams, cfg.Pool).Cancel(t.Context(), "contracts", "cancel-me"); err != nil {
+	admin := operate.NewAdmin(conn, cfg.Streams, cfg.Pool)
+	if _, err := admin.Cancel(t.Context(), "contracts", "cancel-me"); err != nil {
 		t.Fatal(err)
 	}
 	for channel, texts := range map[string][]string{
 		"batchEvents": {`"outcome":"cancelled"`, `"outcome":"expired"`, `"outcome":"invalid"`, `"outcome":"failed"`, `"outcome":"retrying"`, `"outcome":"succeeded"`, `"invoice":7`},
 		"setEvents":   {"import-7"}, "storedSetEvents": {"import-7"}, "storedBatchEvents": {"done.batches"}, "deadLetters": {"bad-deadline"}, "due": {"due.mail"},
+		"archivedBatchEvents": {"history.default.partial"},
 	} {
 		for _, text := range texts {
 			tr.await(t, channel+" with "+text, func() bool { return tr.saw(channel, text) > 0 })
 		}
 	}
 	tr.await(t, "a dead letter of each", func() bool { return tr.saw("deadLetters", "") == 4 })
+	if _, err := admin.Erase(t.Context(), "contracts", "fail-me-too"); err != nil {
+		t.Fatal(err)
+	}
+	for _, channel := range []string{"batchEvents", "setEvents"} {
+		tr.await(t, channel+" after an erasure", func() bool { return tr.saw(channel, `"erased":true`) > 0 })
+	}
 	return tr
 }
 
-// watchDue reads what the server publishes on due.>, which plain subscribers do not get.
-func (tr *traffic) watchDue(t *testing.T, nc *nats.Conn) {
+// load reads settings.
+func load(t *testing.T, env ...string) app.Config {
+	t.Helper()
+	cfg, err := app.LoadRun(append(env, "ROLLCALL_HTTP_ADDR=127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// run runs a replica until the test ends.
+func run(t *testing.T, cfg app.Config) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(ctx, cfg, zerolog.Nop(), app.Options{Replica: "r-" + cfg.Pool}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// watch reads a part of a stream.
+func (tr *traffic) watch(t *testing.T, nc *nats.Conn, stream, subject string) {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	consumer, err := js.OrderedConsumer(t.Context(), bus.StreamLater, jetstream.OrderedConsumerConfig{FilterSubjects: []string{"due.>"}})
+	consumer, err := js.OrderedConsumer(t.Context(), stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,11 +233,12 @@ func (tr *traffic) produce(t *testing.T, nc *nats.Conn) {
 		subject, body string
 		headers       []string
 	}{
-		{"jobs.mail", `{"to":"ann"}`, []string{"Nats-Msg-Id", "order-1", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
+		{"jobs.traced", `{"to":"ann"}`, []string{"Nats-Msg-Id", "order-1", "traceparent", trace, "tracestate", "shop=1"}},
 		{"jobs.mail", "plain text", nil},
 		{"jobs.mail", "\xff\x00", []string{"Content-Type", "image/x"}},
 		{"jobs.mail", "", []string{"Rollcall-Services", "billing"}},
-		{"jobs.order.eu", `{"n":1}`, []string{"ce-specversion", "1.0", "ce-id", "event-7", "ce-source", "/shop", "ce-type", "com.example.order", "ce-tenant", "acme", "ce-dataschema", "https://example.com/s"}},
+		{"jobs.order.eu", `{"n":1}`, []string{"ce-specversion", "1.0", "ce-id", "event-7", "ce-source", "/shop", "ce-type", "com.example.order", "ce-tenant", "acme", "ce-dataschema", "https://example.com/s",
+			"ce-subject", "order/7", "ce-time", "2026-01-31T12:00:00Z", "ce-datacontenttype", "application/json"}},
 		{"jobs.order.eu", `{"specversion":"1.0","id":"s-1","source":"/shop","type":"cart","priority":3,"urgent":true,"data":[1]}`, []string{"Content-Type", "application/cloudevents+json"}},
 		{"jobs.mail", "{}", []string{"Nats-Msg-Id", "fail-me"}},
 		{"jobs.mail", "{}", []string{"Nats-Msg-Id", "retry-me"}},
@@ -203,6 +248,7 @@ func (tr *traffic) produce(t *testing.T, nc *nats.Conn) {
 		{"jobs.mail", "{}", []string{"Nats-Msg-Id", "row-1", "Rollcall-Set", "import-7", "Rollcall-Set-Size", "3"}},
 		{"jobs.mail", "{}", []string{"Nats-Msg-Id", "row-2", "Rollcall-Set", "import-7", "Rollcall-Deadline", at(time.Hour)}},
 		{"jobs.mail", "{}", []string{"Nats-Msg-Id", "fail-me-too", "Rollcall-Set", "import-7"}},
+		{"jobs.order.once", "{}", []string{"Nats-Expected-Last-Subject-Sequence", "0", "Rollcall-Replay-Of", "e.1"}},
 		{"later.order-9", "{}", []string{"Nats-Schedule", "@at " + at(time.Second), "Nats-Schedule-Target", "due.mail"}},
 		{"later.cron.nightly", "{}", []string{"Nats-Schedule", "0 0 3 * * *", "Nats-Schedule-Time-Zone", "Europe/Berlin", "Nats-Schedule-Target", "due.report"}},
 		{"later.debounce.tenant-4", "{}", []string{"Nats-Schedule", "@at " + at(time.Hour), "Nats-Schedule-Target", "due.reindex"}},
@@ -215,6 +261,45 @@ func (tr *traffic) produce(t *testing.T, nc *nats.Conn) {
 		if ack, err := nc.RequestMsg(m, limit); err != nil || strings.Contains(string(ack.Data), `"error"`) {
 			t.Fatalf("%s: %v, %+v", job.subject, err, ack)
 		}
+	}
+}
+
+// request asks a pool in core mode for one job after the other: one whose entry fits into a message,
+// and one whose entry does not.
+func (tr *traffic) request(t *testing.T, nc *nats.Conn, cfg app.Config) {
+	t.Helper()
+	run(t, cfg)
+	for _, id := range []string{"quote", "huge"} {
+		m := nats.NewMsg("quotes.eu")
+		m.Header.Set("Nats-Msg-Id", id)
+		for deadline := time.Now().Add(limit); ; {
+			reply, err := nc.RequestMsg(m, 2*time.Second)
+			if errors.Is(err, nats.ErrTimeout) && time.Now().Before(deadline) {
+				continue // the pool had not subscribed yet, and nobody keeps what is sent before
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr.note("coreJobs", m)
+			tr.note("coreReply", reply)
+			break
+		}
+	}
+}
+
+// note files a message under a channel that has no address.
+func (tr *traffic) note(channel string, m *nats.Msg) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.messages[channel] = append(tr.messages[channel], m)
+}
+
+// take is a service that gets one job per request.
+func (tr *traffic) take(channel string) nats.MsgHandler {
+	return func(m *nats.Msg) {
+		tr.note(channel, m)
+		tr.note("singleReply", &nats.Msg{Header: nats.Header{}})
+		_ = m.Respond(nil)
 	}
 }
 
@@ -242,7 +327,10 @@ func (tr *traffic) answer(dialect string) nats.MsgHandler {
 				entry := map[string]any{"id": c.RollcallUID, "status": []string{"ok", "retry", "fail"}[word]}
 				switch word {
 				case 0:
-					entry["data"] = map[string]int{"invoice": 7}
+					entry["data"] = map[string]any{"invoice": 7}
+					if c.ID == "huge" { // with another such answer, more than a message holds
+						entry["data"] = strings.Repeat("x", 600<<10)
+					}
 				case 1:
 					entry["error"], entry["retry_after"] = "busy", "10ms"
 				}
@@ -259,22 +347,31 @@ func (tr *traffic) answer(dialect string) nats.MsgHandler {
 			}
 		}
 		body, _ := json.Marshal(map[string]any{dialect: list}) // maps of strings and numbers
-		tr.mu.Lock()
-		tr.messages["service"] = append(tr.messages["service"], m)
-		tr.messages["serviceReply"] = append(tr.messages["serviceReply"], &nats.Msg{Header: nats.Header{}, Data: body})
-		tr.mu.Unlock()
+		tr.note("service", m)
+		tr.note("serviceReply", &nats.Msg{Header: nats.Header{}, Data: body})
 		_ = m.Respond(body)
 	}
 }
 
-// headers are names and first values, as the schemas have them.
-func headers(m *nats.Msg) map[string]any {
+// headers are names and first values, as the schemas have them, without those that are the
+// producer's own on their way through.
+func headers(channel string, m *nats.Msg) map[string]any {
 	all := map[string]any{}
 	for name, values := range m.Header {
-		all[name] = values[0]
+		if channel != "deadLetters" || !slices.Contains(producers, name) {
+			all[name] = values[0]
+		}
+	}
+	if channel == "serviceOfEvents" {
+		for _, name := range []string{"ce-tenant", "ce-priority", "ce-urgent"} {
+			delete(all, name)
+		}
 	}
 	return all
 }
+
+// producers are the headers that a dead letter has of the jobs that produce makes.
+var producers = []string{"Rollcall-Set", "Rollcall-Set-Size", "Rollcall-Deadline"}
 
 // TestLiveTrafficIsAsTheContractsSay lets a pool work and holds everything that is sent against the
 // documents, which must describe all of it. Then it changes one field after the other, and every
@@ -284,8 +381,8 @@ func TestLiveTrafficIsAsTheContractsSay(t *testing.T) {
 	tr := stage(t)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	// The services' own subjects are the people's.
-	tr.strange = slices.DeleteFunc(tr.strange, func(s string) bool { return strings.HasPrefix(s, "svc.") })
+	// The subjects of services, and those without a stream, are the people's.
+	tr.strange = slices.DeleteFunc(tr.strange, func(s string) bool { return strings.HasPrefix(s, "svc.") || strings.HasPrefix(s, "quotes.") })
 	if len(tr.strange) > 0 {
 		t.Errorf("subjects that asyncapi.yaml does not have: %v", tr.strange)
 	}
@@ -297,7 +394,7 @@ func TestLiveTrafficIsAsTheContractsSay(t *testing.T) {
 		for _, m := range seen {
 			if channel.headers != nil {
 				broken := name == "jobs" && string(m.Data) == "bad-deadline" // it became invalid for that
-				if err := channel.headers.Validate(headers(m)); (err != nil) != broken {
+				if err := channel.headers.Validate(headers(name, m)); (err != nil) != broken {
 					t.Errorf("headers on %s: %v", m.Subject, err)
 				}
 			}
@@ -315,15 +412,26 @@ func TestLiveTrafficIsAsTheContractsSay(t *testing.T) {
 			}
 		}
 	}
+	tr.everythingIsSent(t)
 }
 
-// free are fields that may hold anything, or have names that are not ours.
-var free = []string{"/data/jobs/#/data/", "/data/jobs/#/services/", "/#/data/", "/#/tenant", "/#/priority", "/#/urgent"}
+// free are fields, by channel, that have names which are not ours.
+var free = map[string][]string{
+	"service":   {"/#/data/", "/#/tenant", "/#/priority", "/#/urgent"},
+	"coreReply": {"/data/", "/services/"},
+}
+
+// freeOfEvents are those of every other channel.
+var freeOfEvents = []string{"/data/jobs/#/data/", "/data/jobs/#/services/"}
 
 // tryChanges renames each field of a document in turn; the schema must notice each.
 func tryChanges(t *testing.T, name string, schema interface{ Validate(any) error }, text []byte) {
 	t.Helper()
 	doc := decode(t, text)
+	others, found := free[name]
+	if !found {
+		others = freeOfEvents
+	}
 	var walk func(at string, v any)
 	walk = func(at string, v any) {
 		switch v := v.(type) {
@@ -334,7 +442,7 @@ func tryChanges(t *testing.T, name string, schema interface{ Validate(any) error
 		case map[string]any:
 			for key, inner := range v {
 				place := at + "/" + key
-				if slices.ContainsFunc(free, func(f string) bool { return strings.HasPrefix(place+"/", f) }) {
+				if slices.ContainsFunc(others, func(f string) bool { return strings.HasPrefix(place, f) }) {
 					continue
 				}
 				delete(v, key)
