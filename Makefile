@@ -50,7 +50,7 @@ examples: ## every example of a producer and a service, against a pool
 .PHONY: fault
 fault: ## real workers and nats-servers as processes, killed, paused, drained and cut off
 	@unshare --mount true 2>/dev/null || echo 'NOT TESTED: a really full disk; TestDiskFull needs root to mount a small tmpfs'
-	@git describe --tags --match 'v[0-9]*' >/dev/null 2>&1 || git cat-file -e 'fcec40c5932d2e2fa0b80be469c136840338047e^{commit}' 2>/dev/null || echo 'NOT TESTED: old and new replicas in one pool; this clone reaches back neither to a release nor to fcec40c'
+	@git describe --tags --match 'v[0-9]*' HEAD^ >/dev/null 2>&1 || git cat-file -e 'fcec40c5932d2e2fa0b80be469c136840338047e^{commit}' 2>/dev/null || echo 'NOT TESTED: old and new replicas in one pool; this clone reaches back neither to a release nor to fcec40c'
 	go test -tags fault -count=1 -parallel 6 -timeout 20m ./test/fault ./test/sizing
 
 .PHONY: power

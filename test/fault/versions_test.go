@@ -40,10 +40,10 @@ func TestOldAndNewReplicasInOnePool(t *testing.T) {
 	s.Judge(patience, history.History{})
 }
 
-// lastRelease builds the worker of the newest tag before this commit.
+// lastRelease builds the worker of the newest tag before this commit, which may be a release itself.
 func lastRelease(t *testing.T) (path string) {
 	t.Helper()
-	tag, err := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*").Output()
+	tag, err := exec.CommandContext(t.Context(), "git", "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^").Output()
 	if err != nil {
 		tag = []byte(unreleased)
 	}
