@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
 	"rollcall/internal/jobs"
@@ -392,35 +393,48 @@ func TestAnErasureThatWasCutShortIsFinished(t *testing.T) {
 	}
 }
 
-// TestWhatWasMadeOfAnErasedJobIsErased: one replay has ended, another one waits.
+// TestWhatWasMadeOfAnErasedJobIsErased: one replay has ended, another one waits. A replay has a message
+// id of its own, and the CloudEvents id of the job that it was made of.
 func TestWhatWasMadeOfAnErasedJobIsErased(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
-	env := []string{"NATS_URL=" + url}
-	billing := faulttest.StartRecorder(t, "billing")
-	billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
-	replica := start(t, url, []*faulttest.Recorder{billing})
-	replica.logged("ready")
-	wants(t, worker(t, env, "publish", "jobs.mail", `{"secret":"payload-of-ann"}`, "--id", "ann-1", "--wait"), codeFailed)
-	wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
-	faulttest.Until(t, limit, "the replay has failed too", func() bool {
-		return strings.Contains(worker(t, env, "dead", "ls", "-o", "jsonl").stdout, ".replay.")
-	})
-	if code := replica.stopped(); code != codeOK {
-		t.Errorf("the replica ended with %d", code)
-	}
-	wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
-	if got := decode[operate.Erasure](t, worker(t, env, "erase", "ann-1", "--yes", "-o", "json")); got != (operate.Erasure{Jobs: 1, Events: 3}) {
-		t.Errorf("erased: %+v, want the job that waits, and the events of all three", got)
-	}
-	for _, name := range []string{"JOBS", "DEAD"} {
-		stream, err := streams(t, url).Stream(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := stream.CachedInfo().State.Msgs; n != 0 {
-			t.Errorf("%d messages are left in %s", n, name)
-		}
+	for name, named := range map[string][]string{
+		"by its message id": {"--id", "ann-1"}, "by the uid of a CloudEvent": {"--header", "ce-id:ann-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+			env := []string{"NATS_URL=" + url}
+			billing := faulttest.StartRecorder(t, "billing")
+			billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
+			replica := start(t, url, []*faulttest.Recorder{billing})
+			replica.logged("ready")
+			publish := append([]string{"publish", "jobs.mail", `{"secret":"payload-of-ann"}`, "--wait", "-o", "json"}, named...)
+			wants(t, worker(t, env, publish...), codeFailed)
+			id := named[1]
+			if named[0] == "--header" {
+				id = decode[bus.Letter](t, worker(t, env, "dead", "ls", "-o", "jsonl")).UID
+			}
+			wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
+			faulttest.Until(t, limit, "the replay has failed too", func() bool {
+				return strings.Contains(worker(t, env, "dead", "ls", "-o", "jsonl").stdout, `"replay_of":`)
+			})
+			if code := replica.stopped(); code != codeOK {
+				t.Errorf("the replica ended with %d", code)
+			}
+			wants(t, worker(t, env, "dead", "replay", "--all"), codeOK)
+			if got := decode[operate.Erasure](t, worker(t, env, "erase", id, "--yes", "-o", "json")); got != (operate.Erasure{Jobs: 1, Events: 3}) {
+				t.Errorf("erased: %+v, want the job that waits, and the events of all three", got)
+			}
+			for _, name := range []string{"JOBS", "DEAD"} {
+				stream, err := streams(t, url).Stream(t.Context(), name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := stream.CachedInfo().State.Msgs; n != 0 {
+					t.Errorf("%d messages are left in %s", n, name)
+				}
+			}
+		})
 	}
 }

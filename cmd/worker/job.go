@@ -52,12 +52,19 @@ func (c *cli) printJob(r *operate.JobReport) error {
 	))
 }
 
-// stepReason is the reason, or for a replay the uid of the new job.
+// stepReason is the reason; for a replay, and for its dead letter, with the uid of the new job, and for
+// a cancelled job who did it.
 func stepReason(s operate.JobStep) string {
-	if s.What == operate.StepReplayed {
+	switch {
+	case s.What == operate.StepReplayed:
 		return strings.TrimSuffix("as "+s.UID+": "+s.Reason, ": ")
+	case s.UID != "":
+		return strings.TrimSuffix("of "+s.UID+": "+s.Reason, ": ")
+	case s.By != "":
+		return "by " + s.By
+	default:
+		return s.Reason
 	}
-	return s.Reason
 }
 
 // saidBy lists what services said, by their names.
@@ -73,7 +80,7 @@ func saidBy(services map[string]string) string {
 func jobColumns(r *operate.JobReport) []table.Column[operate.JobReport] {
 	all := []struct{ title, text string }{
 		{"uid", r.UID}, {"id", r.ID}, {"subject", r.Subject}, {"state", strings.ReplaceAll(string(r.State), "_", " ")},
-		{"published", table.Moment(r.Published)}, {"due", r.Due}, {"attempt", table.Positive(uint64(max(r.Attempt, 0)))},
+		{"published", table.Moment(r.Published)}, {"replay of", r.ReplayOf}, {"due", r.Due}, {"attempt", table.Positive(uint64(max(r.Attempt, 0)))},
 		{"next attempt", table.Moment(r.NextAttempt)}, {"done by", strings.Join(r.Succeeded, ", ")}, {"outcome", r.Outcome.String()}, {"reason", r.Reason}, {"settled", table.Moment(r.SettledAt)},
 		{"batch", r.BatchID}, {"event", table.Positive(r.EventSeq)}, {"dead letter", table.Positive(r.DeadLetter)},
 	}

@@ -10,9 +10,6 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// HeaderReplayOf names the job that a replayed one was made from.
-const HeaderReplayOf = "Rollcall-Replay-Of"
-
 // Letter is a stored dead letter.
 type Letter struct {
 	// Seq in the DEAD stream names the letter.
@@ -23,7 +20,9 @@ type Letter struct {
 	ID      string `json:"id,omitempty"`
 	Subject string `json:"subject"`
 	// Set is the set that the job is a member of, if it is one.
-	Set       string    `json:"set,omitempty"`
+	Set string `json:"set,omitempty"`
+	// ReplayOf is the uid of the job from whose dead letter the job was made, if it was.
+	ReplayOf  string    `json:"replay_of,omitempty"`
 	Outcome   string    `json:"outcome"`
 	Reason    string    `json:"reason"`
 	Service   string    `json:"service,omitempty"`
@@ -47,7 +46,7 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 	l := Letter{
 		Seq: seq, UID: header.Get(headerUID), ID: header.Get(headerID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
 		Reason: header.Get(headerReason), Service: header.Get(headerService), BatchID: header.Get(headerBatch),
-		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored,
+		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored, ReplayOf: header.Get(jobs.HeaderReplayOf),
 	}
 	l.Attempts, _ = strconv.Atoi(header.Get(headerAttempts))
 	l.Bytes, _ = strconv.Atoi(header.Get("Nats-Msg-Size"))
@@ -69,10 +68,10 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
 	ours := nats.Header{
 		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
-		headerUID: nil, headerSubject: nil, headerFailedAt: nil, HeaderReplayOf: nil,
+		headerUID: nil, headerSubject: nil, headerFailedAt: nil, jobs.HeaderReplayOf: nil,
 	}
 	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
-	job.Header[HeaderReplayOf] = []string{l.UID}
+	job.Header[jobs.HeaderReplayOf] = []string{l.UID}
 	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10)}
 	return job
 }

@@ -3,6 +3,7 @@ package jobs
 import (
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,7 +16,7 @@ type detail int
 const (
 	detailAll     detail = iota
 	detailNoData         // without the services' data and what is beyond maxKey of a key
-	detailNoTexts        // and without reasons and the replies of each service
+	detailNoTexts        // and without ages, reasons and the replies of each service
 	detailUIDs           // and without ids and subjects
 )
 
@@ -50,7 +51,7 @@ func (s *Settlement) eventSize() int {
 		perService += len(s.Services[i].Name) + 10
 	}
 	for _, j := range s.Batch.Jobs {
-		n += 96 + len(j.ID) + len(j.UID) + len(j.Subject) + perService
+		n += 112 + len(j.ID) + len(j.UID) + len(j.Subject) + perService
 	}
 	return n
 }
@@ -151,6 +152,12 @@ func (s *Settlement) appendEntry(b []byte, i int, d detail, data bool) []byte {
 		b = appendField(b, "set", j.Set)
 	}
 	if d < detailNoTexts {
+		if !j.Published.IsZero() {
+			b = appendNumber(b, "age_ms", int(max(s.SettledAt.Sub(j.Published), 0)/time.Millisecond))
+		}
+		if j.ReplayOf != "" {
+			b = appendField(b, "replay_of", j.ReplayOf)
+		}
 		b = appendField(b, "reason", r.Reason)
 		if r.Outcome == Retrying && r.Delay > 0 {
 			b = appendTime(b, "retry_at", s.SettledAt.Add(r.Delay))

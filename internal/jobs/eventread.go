@@ -43,7 +43,12 @@ type EventJob struct {
 	Outcome Outcome `json:"outcome"`
 	Attempt int     `json:"attempt"`
 	Set     string  `json:"set,omitempty"`
-	Reason  string  `json:"reason,omitempty"`
+	// AgeMS is how long ago the job had been published when its batch was settled, in
+	// milliseconds of the broker's clock; missing in an event that was cut.
+	AgeMS *int64 `json:"age_ms,omitempty"`
+	// ReplayOf is the uid of the job from whose dead letter this one was made.
+	ReplayOf string `json:"replay_of,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 	// RetryAt is when a job that is retrying becomes due again.
 	RetryAt  time.Time                  `json:"retry_at,omitzero"`
 	Services map[string]string          `json:"services,omitempty"`

@@ -12,11 +12,13 @@ import (
 // of the producer, and Java and Python clients write their own. Of a header that stands twice
 // in different spellings the one below counts, else the first in byte order.
 const (
-	HeaderMsgID       = "Nats-Msg-Id"
-	HeaderDeadline    = "Rollcall-Deadline"
-	HeaderServices    = "Rollcall-Services"
-	HeaderSet         = "Rollcall-Set"
-	HeaderSetSize     = "Rollcall-Set-Size"
+	HeaderMsgID    = "Nats-Msg-Id"
+	HeaderDeadline = "Rollcall-Deadline"
+	HeaderServices = "Rollcall-Services"
+	HeaderSet      = "Rollcall-Set"
+	HeaderSetSize  = "Rollcall-Set-Size"
+	// HeaderReplayOf names the job, by its uid, from whose dead letter this one was made.
+	HeaderReplayOf    = "Rollcall-Replay-Of"
 	HeaderTraceparent = "traceparent"
 	HeaderTracestate  = "tracestate"
 	HeaderContentType = "Content-Type"
@@ -24,7 +26,7 @@ const (
 
 // known are the headers that [Decode] reads by name, in the order of a [headers] value.
 var known = [...]string{
-	HeaderMsgID, HeaderDeadline, HeaderServices, HeaderSet, HeaderSetSize, HeaderTraceparent, HeaderTracestate, HeaderContentType,
+	HeaderMsgID, HeaderDeadline, HeaderServices, HeaderSet, HeaderSetSize, HeaderReplayOf, HeaderTraceparent, HeaderTracestate, HeaderContentType,
 }
 
 // attributePrefix begins the header of a CloudEvents attribute.
@@ -118,6 +120,11 @@ func (j *Job) readHeader(h *headers) error {
 	j.ContentType = h.of(HeaderContentType)
 	j.Traceparent, j.Tracestate = h.of(HeaderTraceparent), h.of(HeaderTracestate)
 	j.Services = readServices(h.of(HeaderServices))
+	if of := h.of(HeaderReplayOf); of != "" && len(of) <= maxReplayOf {
+		if _, err := ParseUID(of); err == nil {
+			j.ReplayOf = of
+		}
+	}
 	return errors.Join(j.name(h.of(HeaderMsgID)), j.readDeadline(h.of(HeaderDeadline)), j.readSet(h.of(HeaderSet), h.of(HeaderSetSize)))
 }
 
@@ -146,6 +153,9 @@ func (j *Job) readDeadline(value string) error {
 	}
 	return nil
 }
+
+// maxReplayOf is more than a uid is long.
+const maxReplayOf = 64
 
 // maxSet is how long the name of a set may be.
 const maxSet = 64

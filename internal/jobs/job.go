@@ -47,6 +47,8 @@ type Job struct {
 	// members it was said to have, 0 if that was not said here.
 	Set     string
 	SetSize int
+	// ReplayOf is the uid of the job from whose dead letter this one was made, empty for none.
+	ReplayOf string
 	// Services are those that the producer wants the job to go to; nil = all that take it.
 	Services []string
 	// Route says for each service of the pool whether the job is for it; nil = for all.

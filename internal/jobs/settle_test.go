@@ -187,7 +187,11 @@ func settlement() *jobs.Settlement {
 		},
 	}
 	for seq := range uint64(3) {
-		d := delivered("1", nil)
+		var header map[string][]string
+		if seq == 1 {
+			header = map[string][]string{"rollcall-replay-of": {"abc.0"}}
+		}
+		d := delivered("1", header)
 		d.Ref.Seq = seq + 1
 		j := jobs.Decode(d, 0)
 		batch.Jobs = append(batch.Jobs, &j)
@@ -204,6 +208,7 @@ func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, s.Event)
 	}
+	age := int64(42)
 	want := jobs.Event{
 		SpecVersion: "1.0", ID: "0198c5a0", Source: "/rollcall/default", Type: jobs.EventType, Subject: "partial", Time: s.SettledAt,
 		Data: jobs.EventData{
@@ -215,9 +220,9 @@ func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
 				{Name: "search", Required: true, OK: 3, Tries: 1, Duration: jobs.Millis(time.Millisecond)},
 			},
 			Jobs: []jobs.EventJob{
-				{ID: "abc.1", UID: "abc.1", Subject: "jobs.mail", Outcome: "succeeded", Attempt: 2, Services: map[string]string{"billing": "ok", "search": "ok"}, Data: map[string]json.RawMessage{"billing": json.RawMessage(`{"invoice": 9}`)}},
-				{ID: "abc.2", UID: "abc.2", Subject: "jobs.mail", Outcome: "failed", Attempt: 1, Reason: `no "account"`, Services: map[string]string{"billing": "fail", "search": "ok"}},
-				{ID: "abc.3", UID: "abc.3", Subject: "jobs.mail", Outcome: "retrying", Attempt: 1, Reason: "busy", Services: map[string]string{"billing": "retry", "search": "ok"}},
+				{ID: "abc.1", UID: "abc.1", Subject: "jobs.mail", Outcome: "succeeded", Attempt: 2, AgeMS: &age, Services: map[string]string{"billing": "ok", "search": "ok"}, Data: map[string]json.RawMessage{"billing": json.RawMessage(`{"invoice": 9}`)}},
+				{ID: "abc.2", UID: "abc.2", Subject: "jobs.mail", Outcome: "failed", Attempt: 1, AgeMS: &age, ReplayOf: "abc.0", Reason: `no "account"`, Services: map[string]string{"billing": "fail", "search": "ok"}},
+				{ID: "abc.3", UID: "abc.3", Subject: "jobs.mail", Outcome: "retrying", Attempt: 1, AgeMS: &age, Reason: "busy", Services: map[string]string{"billing": "retry", "search": "ok"}},
 			},
 		},
 	}

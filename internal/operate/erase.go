@@ -38,13 +38,14 @@ type erasing struct {
 	uids, replays map[string]bool
 }
 
-// takes reports whether a job is one of those, and notes it, or that it was made of one of them.
-func (e *erasing) takes(uid, id string) bool {
+// takes reports whether a job is one of those, and notes it, or that it was made of one of them:
+// replayOf is the uid that it was made of, empty for none.
+func (e *erasing) takes(uid, id, replayOf string) bool {
 	if e.uids[uid] || id == e.id {
 		e.uids[uid] = true
 		return true
 	}
-	if of, _, replayed := strings.Cut(id, replayMark); replayed && e.uids[of] {
+	if e.uids[replayOf] {
 		e.replays[uid] = true
 	}
 	return false
@@ -124,7 +125,7 @@ func (a *Admin) openReplays(ctx context.Context, e *erasing) error {
 	epoch := jobs.Epoch(stream.CachedInfo().Created)
 	for _, filter := range a.streams.Subjects {
 		err := a.scan(ctx, stream, filter, maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
-			if e.uids[m.Header.Get(bus.HeaderReplayOf)] {
+			if e.uids[m.Header.Get(jobs.HeaderReplayOf)] {
 				e.replays[jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()] = true
 			}
 			return true
@@ -139,7 +140,7 @@ func (a *Admin) openReplays(ctx context.Context, e *erasing) error {
 // lettersOf returns the dead letters of the jobs, and notes the uids of these.
 func (a *Admin) lettersOf(ctx context.Context, e *erasing) (letters []uint64, err error) {
 	err = a.letters(ctx, LetterFilter{}, func(l bus.Letter) error {
-		if e.takes(l.UID, l.ID) {
+		if e.takes(l.UID, l.ID, l.ReplayOf) {
 			letters = append(letters, l.Seq)
 		}
 		return nil
@@ -216,7 +217,7 @@ func (e *erasing) speaksOf(data []byte) (found bool) {
 		return false // not an event of ours
 	}
 	for i := range event.Data.Jobs {
-		if j := &event.Data.Jobs[i]; !j.Erased && e.takes(j.UID, j.ID) {
+		if j := &event.Data.Jobs[i]; !j.Erased && e.takes(j.UID, j.ID, j.ReplayOf) {
 			found = true
 		}
 	}

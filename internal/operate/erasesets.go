@@ -11,7 +11,7 @@ import (
 // eraseMembers takes what names the jobs out of the tallies and the events of sets, and notes the
 // uids of these. The tallies come first: the set may end meanwhile.
 func (a *Admin) eraseMembers(ctx context.Context, e *erasing, done *Erasure) error {
-	named := func(f *jobs.SetFailure) bool { return !f.Erased && e.takes(f.UID, f.ID) }
+	named := func(f *jobs.SetFailure) bool { return !f.Erased && e.takes(f.UID, f.ID, "") }
 	n, err := ledger.EraseMembers(ctx, a.upkeep(), a.ledger(), named, a.streams.TallyTTL())
 	if done.Sets += n; err != nil {
 		return a.conn.Explain("erase job "+e.id+" in the tallies of sets", err)

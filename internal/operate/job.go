@@ -34,6 +34,8 @@ type JobReport struct {
 	Subject   string      `json:"subject,omitempty"`
 	State     Whereabouts `json:"state"`
 	Published time.Time   `json:"published,omitzero"`
+	// ReplayOf is the uid of the job from whose dead letter this one was made.
+	ReplayOf string `json:"replay_of,omitempty"`
 	// Due is when a delayed job is to be published.
 	Due string `json:"due,omitempty"`
 	// Attempt under way or next for a job that is not final, else the last.
@@ -166,7 +168,7 @@ func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {
 // open reports on a job that is in the stream.
 func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.RawStreamMsg) (JobReport, error) {
 	j := decodeStored(m, jobs.Epoch(stream.CachedInfo().Created))
-	report := JobReport{UID: j.UID, ID: j.ID, Subject: j.Subject, Published: m.Time, State: JobWaiting, Attempt: 1}
+	report := JobReport{UID: j.UID, ID: j.ID, Subject: j.Subject, Published: m.Time, ReplayOf: j.ReplayOf, State: JobWaiting, Attempt: 1}
 	report.History = []JobStep{{At: m.Time, What: StepPublished}}
 	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
 	if err != nil {

@@ -2,9 +2,14 @@ package operate_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -108,8 +113,11 @@ func TestTheHistoryOfAJobIsATimeLine(t *testing.T) {
 	if got = report(t, admin, uid); got.DeadLetter != 1 || got.Outcome != jobs.Failed {
 		t.Errorf("at its end: %+v", got)
 	}
-	if s := steps(got); s != "attempt dead_letter final" && s != "attempt final dead_letter" {
+	if s := steps(got); s != "published attempt dead_letter final" && s != "published attempt final dead_letter" {
 		t.Errorf("at its end the history is %q", s)
+	}
+	if late := got.Published.Sub(held[0].Published).Abs(); late > time.Millisecond {
+		t.Errorf("published %v, want %v", got.Published, held[0].Published)
 	}
 	ref, err := admin.Replay(t.Context(), 1, false)
 	if err != nil {
@@ -122,5 +130,51 @@ func TestTheHistoryOfAJobIsATimeLine(t *testing.T) {
 	}
 	if got.Outcome != jobs.Failed {
 		t.Errorf("the replay changed the outcome of the job: %+v", got)
+	}
+}
+
+// TestEveryReplayIsInTheTimeLine: a replay that fails is replayed again, of a job with a name of its
+// producer's, which its replays have too.
+func TestEveryReplayIsInTheTimeLine(t *testing.T) {
+	t.Parallel()
+	conn, setup, admin := administer(t)
+	l := runLedger(t, conn)
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), &nats.Msg{Subject: "jobs.mail", Header: nats.Header{"ce-id": {"invoice-1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	source, intake, _ := openSource(t, setup, conn)
+	failed := jobs.Ruling{Outcome: jobs.Failed, Reason: "declined", Attempt: 1}
+	var uids []string
+	for n := range uint64(3) {
+		held := receive(t, intake, source, 1)
+		j := jobs.Decode(held[0], 0)
+		uids = append(uids, j.UID)
+		batch := fmt.Sprint("batch-", n)
+		bury(t, conn, jobs.DeadLetter{Job: &j, Ruling: &failed, BatchID: batch})
+		settle(t, l, batch, failed, held[0])
+		if err := source.Ack(&held[0]); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the job has left the stream", func() bool { return state(t, admin).Streams[0].Messages == 0 })
+		if n < 2 {
+			if _, err := admin.Replay(t.Context(), n+1, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, id := range []string{uids[0], "invoice-1"} {
+		got := report(t, admin, id)
+		var all []string
+		for _, s := range got.History {
+			all = append(all, strings.TrimSpace(string(s.What)+" "+s.UID))
+		}
+		slices.Sort(all)
+		want := []string{"dead_letter " + uids[2], "final", "published", "replayed " + uids[1], "replayed " + uids[2]}
+		if diff := cmp.Diff(want, all); diff != "" || got.UID != uids[0] || got.ReplayOf != "" {
+			t.Errorf("%s: %+v (-want +got):\n%s", id, got, diff)
+		}
+	}
+	if got := report(t, admin, uids[2]); got.ReplayOf != uids[1] || got.DeadLetter != 3 {
+		t.Errorf("the last replay: %+v", got)
 	}
 }
