@@ -56,9 +56,10 @@ func (c *commit) add(ref jobs.Ref) {
 	c.jobs = append(c.jobs, position{i, offset})
 }
 
-// count adds a job to its set, if it has one and became final.
+// count adds a job to its set, if it has one and became final. A replay is not counted: the job that
+// it was made of has been.
 func (c *commit) count(j *jobs.Job, ruling *jobs.Ruling) {
-	if j.Set == "" || !ruling.Outcome.Final() {
+	if j.Set == "" || j.ReplayOf != "" || !ruling.Outcome.Final() {
 		return
 	}
 	i := slices.Index(c.sets, j.Set)

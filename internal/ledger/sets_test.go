@@ -136,6 +136,40 @@ func TestSets_ARetriedMemberDoesNotCount(t *testing.T) {
 
 // TestSets_WhatACrashLeavesIsEnded: the replica that counted the last member is gone before it
 // looked, and any other ends the set.
+// TestSets_AReplayedMemberDoesNotCountAgain: the letter of a member is replayed while its set is open,
+// and again when the set has ended and nothing is left of it.
+func TestSets_AReplayedMemberDoesNotCountAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSets(t, store, "a")
+		defer a.stop()
+		replay := func(seq uint64) {
+			s := memberBatch(fmt.Sprint("b", seq), "import", 3, jobs.Succeeded, seq)
+			s.Batch.Jobs[0].ReplayOf = "abc.1"
+			mustCommit(t, a, s)
+		}
+		mustCommit(t, a, memberBatch("b1", "import", 3, jobs.Failed, 1, 2))
+		replay(3)
+		time.Sleep(20 * time.Second)
+		if got := setEvents(t, store); len(got) != 0 {
+			t.Fatalf("a replay ended the set: %v", got)
+		}
+		mustCommit(t, a, memberBatch("b4", "import", 0, jobs.Succeeded, 4))
+		time.Sleep(time.Second)
+		want := jobs.SetCounts{Total: 3, Succeeded: 1, Failed: 2}
+		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Counts != want {
+			t.Errorf("%+v, want one event with %+v", got, want)
+		}
+		time.Sleep(25 * time.Hour)
+		replay(5)
+		time.Sleep(2 * setMaxAge)
+		if left := store.Stored("done.ledger.test.set.>"); len(left) != 0 || len(setEvents(t, store)) != 0 {
+			t.Errorf("a late replay began a new set: %v", left)
+		}
+	})
+}
+
 func TestSets_WhatACrashLeavesIsEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

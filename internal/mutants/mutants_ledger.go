@@ -17,7 +17,7 @@ var ofLedger = []mutant{
 	},
 	{
 		"a member that is retried counts", "each member of a set is counted once",
-		"internal/ledger/group.go", "if j.Set == \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" {", ledgerPkg,
+		"internal/ledger/group.go", "if j.Set == \"\" || j.ReplayOf != \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" || j.ReplayOf != \"\" {", ledgerPkg,
 	},
 	{
 		"tallies are not fenced", "each member of a set is counted once",

@@ -16,7 +16,11 @@ var ofSets = []mutant{
 	},
 	{
 		"only members that succeeded count", "whatever a member's outcome, it counts",
-		"internal/ledger/group.go", "if j.Set == \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" || ruling.Outcome != jobs.Succeeded {", ledgerPkg,
+		"internal/ledger/group.go", "if j.Set == \"\" || j.ReplayOf != \"\" || !ruling.Outcome.Final() {", "if j.Set == \"\" || j.ReplayOf != \"\" || ruling.Outcome != jobs.Succeeded {", ledgerPkg,
+	},
+	{
+		"a replayed member counts again", "each member of a set is counted once",
+		"internal/ledger/group.go", "if j.Set == \"\" || j.ReplayOf != \"\" || !ruling", "if j.Set == \"\" || !ruling", ledgerPkg,
 	},
 	{
 		"nobody looks after a commit", "a set ends within a second of its last member",
