@@ -26,6 +26,10 @@ type poolStatus struct {
 	// State is nil in core mode.
 	State    *jobs.PoolState     `json:"state"`
 	Replicas []jobs.ReplicaState `json:"replicas"`
+	// Held jobs of those in flight are with the replicas that answered; the others wait for their
+	// next attempt.
+	Held            int `json:"held"`
+	WaitingForRetry int `json:"waiting_for_retry"`
 	// Mixed are the settings in which the replicas differ.
 	Mixed []jobs.Difference `json:"mixed,omitempty"`
 }
@@ -141,6 +145,7 @@ func (c *cli) status(ctx context.Context, cl *client, a *operate.Admin) error {
 	s.Replicas = append(s.Replicas, replicas...)
 	slices.SortFunc(s.Replicas, func(a, b jobs.ReplicaState) int { return strings.Compare(a.Replica, b.Replica) })
 	s.Mixed = jobs.Differences(s.Replicas)
+	s.separate()
 	if c.output != table.Table {
 		return c.printer().Value(s)
 	}
@@ -176,14 +181,13 @@ func stateColumns() []table.Column[poolStatus] {
 	return []table.Column[poolStatus]{
 		table.Col("pool", func(s poolStatus) string { return s.State.Pool }),
 		table.Col("waiting", func(s poolStatus) string { return fmt.Sprint(s.State.Waiting) }),
-		table.Col("in flight", inFlight),
+		table.Col("in flight", func(s poolStatus) string { return fmt.Sprint(s.Held) }),
+		table.Col("waiting for retry", func(s poolStatus) string { return fmt.Sprint(s.WaitingForRetry) }),
 		table.Col("delayed", func(s poolStatus) string {
-			for _, stream := range s.State.Streams {
-				if stream.Name == bus.StreamLater {
-					return fmt.Sprintf("%d, of all pools", stream.Messages)
-				}
+			if s.State.Delayed < 0 {
+				return "unknown"
 			}
-			return "unknown"
+			return fmt.Sprintf("%d, of all pools", s.State.Delayed)
 		}),
 		table.Col("oldest job", func(s poolStatus) string {
 			if s.State.Oldest.IsZero() {
@@ -207,15 +211,17 @@ func stateColumns() []table.Column[poolStatus] {
 	}
 }
 
-// inFlight separates jobs that replicas hold from those that wait for their next attempt. Both were
+// separate tells jobs that replicas hold from those that wait for their next attempt. Both were
 // counted at about the same time; replicas that did not answer hold some of the others.
-func inFlight(s poolStatus) string {
-	held := 0
-	for i := range s.Replicas {
-		held += s.Replicas[i].HeldJobs
+func (s *poolStatus) separate() {
+	if s.State == nil {
+		return
 	}
-	held = min(held, s.State.InFlight)
-	return fmt.Sprintf("%d (%d with replicas, %d waiting for their next attempt)", s.State.InFlight, held, s.State.InFlight-held)
+	for i := range s.Replicas {
+		s.Held += s.Replicas[i].HeldJobs
+	}
+	s.Held = min(s.Held, s.State.InFlight)
+	s.WaitingForRetry = s.State.InFlight - s.Held
 }
 
 func streamColumns() []table.Column[jobs.StreamState] {

@@ -11,6 +11,9 @@ type PoolState struct {
 	// InFlight jobs were handed out and are not settled: a replica works on them, or they wait
 	// out a back-off.
 	InFlight int `json:"in_flight"`
+	// Delayed jobs of all pools wait in LATER until they are due; schedules do not count. -1 = not
+	// known.
+	Delayed int64 `json:"delayed"`
 	// Redelivered of those in flight were handed out more than once.
 	Redelivered int `json:"redelivered"`
 	// Pulls are requests for jobs that wait at the broker: 0 means that no replica has room.

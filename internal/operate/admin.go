@@ -42,7 +42,7 @@ func (a *Admin) ledger() ledger.Names { return ledger.Names{Pool: a.pool, Stream
 // State reads what the broker knows of the pool. The error wraps [bus.ErrMissing] if a stream or
 // the consumer is missing. Fields that the user has no right to ask for stay zero.
 func (a *Admin) State(ctx context.Context) (jobs.PoolState, error) {
-	a.conn.Tolerate(a.conn.API("STREAM.INFO."+bus.StreamLater), a.conn.API("STREAM.MSG.GET."+a.streams.Stream), a.conn.API("INFO"))
+	a.conn.Tolerate(a.conn.API("STREAM.MSG.GET."+a.streams.Stream), a.conn.API("INFO"))
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return jobs.PoolState{}, err
@@ -101,14 +101,32 @@ func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
 
 // readLater adds the stream of delayed jobs, if there is one and the user may look at it.
 func (a *Admin) readLater(ctx context.Context, state *jobs.PoolState) {
+	state.Delayed = -1
+	a.conn.Tolerate(a.conn.API("STREAM.INFO." + bus.StreamLater))
 	if !a.streams.Delays(a.conn) || a.conn.WasDenied("publish "+a.conn.API("STREAM.INFO."+bus.StreamLater)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, optionalTimeout)
 	defer cancel()
-	if stream, err := a.conn.Stream(ctx, bus.StreamLater); err == nil {
-		state.Streams = append(state.Streams, streamState(stream.CachedInfo()))
+	stream, err := a.conn.Stream(ctx, bus.StreamLater)
+	if err != nil {
+		return
 	}
+	state.Streams = append(state.Streams, streamState(stream.CachedInfo()))
+	if n, err := a.countDelayed(ctx, stream); err == nil {
+		state.Delayed = int64(n)
+	}
+}
+
+// countDelayed counts what is in LATER and is no schedule: the jobs that wait, and for a moment those
+// that have just become due.
+func (a *Admin) countDelayed(ctx context.Context, later jetstream.Stream) (uint64, error) {
+	stored := later.CachedInfo().State.Msgs
+	if stored == 0 {
+		return 0, nil
+	}
+	schedules, err := a.matching(ctx, later, bus.ScheduleSubject("*"))
+	return stored - min(schedules, stored), err
 }
 
 func streamState(info *jetstream.StreamInfo) jobs.StreamState {

@@ -47,6 +47,13 @@ func TestStateOfAPool(t *testing.T) {
 	if _, err := jetStream(t, conn).PublishMsg(t.Context(), later); err != nil {
 		t.Fatal(err)
 	}
+	nightly, err := operate.NewSchedule("nightly", "jobs.a", "@daily", 0, time.Time{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.SetSchedule(t.Context(), nightly, nil, nil); err != nil {
+		t.Fatal(err)
+	}
 	source, intake, _ := openSource(t, setup, conn)
 	held := receive(t, intake, source, 10)
 	// The server signals new messages to its consumers one after the other, behind the PubAck.
@@ -61,8 +68,11 @@ func TestStateOfAPool(t *testing.T) {
 	if got.Streams[0].Name != "JOBS" || got.Streams[0].Messages != 30 || got.Streams[0].Bytes == 0 || got.Streams[0].Replicas != 1 {
 		t.Errorf("stream: %+v", got.Streams[0])
 	}
-	if got.Streams[3].Name != bus.StreamLater || got.Streams[3].Messages != 1 {
-		t.Errorf("delayed jobs: %+v", got.Streams[3])
+	if got.Streams[3].Name != bus.StreamLater || got.Streams[3].Messages != 2 || got.Delayed != 1 {
+		t.Errorf("%d delayed jobs, want 1 beside a schedule: %+v", got.Delayed, got.Streams[3])
+	}
+	if backlog, err := admin.Backlog(t.Context()); err != nil || backlog.Delayed != 1 || backlog.Stored != 30 {
+		t.Errorf("backlog %+v, %v; want 1 delayed job and 30 stored", backlog, err)
 	}
 	for i := range held {
 		if err := source.Ack(&held[i]); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -268,8 +269,12 @@ func (d *doctor) backlog(ctx context.Context, admin *Admin) {
 	case err != nil:
 		d.find("backlog", Unsure, lookAgain, "%v", err)
 	default:
-		d.find("backlog", Well, "", "%d jobs of this pool wait, %d are out with replicas or wait for their next attempt; %d jobs stored in all",
-			backlog.Pending, backlog.Unsettled, backlog.Stored)
+		delayed := "an unknown number"
+		if backlog.Delayed >= 0 {
+			delayed = strconv.FormatInt(backlog.Delayed, 10)
+		}
+		d.find("backlog", Well, "", "%d jobs of this pool wait, %d are out with replicas or wait for their next attempt; %d jobs stored in all, and %s delayed",
+			backlog.Pending, backlog.Unsettled, backlog.Stored, delayed)
 	}
 }
 

@@ -5,16 +5,19 @@ import (
 	"time"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // Backlog is what waits in the job stream.
 type Backlog struct {
-	// Stored jobs of all pools, those delayed until later included.
+	// Stored jobs of all pools; without those that are delayed.
 	Stored uint64
 	// Pending jobs of this pool wait to be delivered for the first time.
 	Pending uint64
 	// Unsettled jobs of this pool are out with replicas or wait for their next attempt.
 	Unsettled int
+	// Delayed jobs of all pools wait in LATER; -1 = not known.
+	Delayed int64
 }
 
 // Backlog reads what waits. The error wraps [bus.ErrMissing] if stream or consumer is missing.
@@ -27,8 +30,10 @@ func (a *Admin) Backlog(ctx context.Context) (Backlog, error) {
 	if err != nil {
 		return Backlog{}, err
 	}
+	var later jobs.PoolState
+	a.readLater(ctx, &later)
 	return Backlog{
-		Stored: stream.CachedInfo().State.Msgs, Pending: info.NumPending, Unsettled: info.NumAckPending,
+		Stored: stream.CachedInfo().State.Msgs, Pending: info.NumPending, Unsettled: info.NumAckPending, Delayed: later.Delayed,
 	}, nil
 }
 

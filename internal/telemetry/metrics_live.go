@@ -48,6 +48,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		name, help string
 		labels     []string
 	}{
+		{"jobs_delayed", "Jobs of all pools that wait until they are due; missing where that is not known.", nil},
 		{"jobs_prefetched", "Jobs held by this replica that are not in a batch at work yet.", nil},
 		{"prefetched_bytes", "Bytes of the jobs held by this replica that are not in a batch at work yet.", nil},
 		{"worker_ready", "Whether this replica takes jobs.", nil},
@@ -148,6 +149,9 @@ func (s scrape) counter(name string, v uint64) {
 func (s scrape) pool(state *jobs.PoolState) {
 	s.gauge("consumer_pending", float64(state.Waiting))
 	s.gauge("consumer_ack_pending", float64(state.InFlight))
+	if state.Delayed >= 0 {
+		s.gauge("jobs_delayed", float64(state.Delayed))
+	}
 	s.gauge("consumer_redelivered", float64(state.Redelivered))
 	s.gauge("consumer_waiting_pulls", float64(state.Pulls))
 	s.gauge("consumer_paused", truth(state.PausedUntil.After(time.Now())))

@@ -37,7 +37,7 @@ func live() telemetry.Live {
 		Broker: func() (jobs.PoolState, error) {
 			at := time.Unix(1_700_000_000, 0)
 			return jobs.PoolState{
-				At: at, Oldest: at.Add(-90 * time.Second), Waiting: 11, InFlight: 5, DeadLetters: 4,
+				At: at, Oldest: at.Add(-90 * time.Second), Waiting: 11, InFlight: 5, Delayed: 3, DeadLetters: 4,
 				StoreUsed: 1, StoreLimit: 4,
 				Streams: []jobs.StreamState{{Name: "JOBS", Messages: 16, Bytes: 160}, {Name: "DONE", Bytes: 30, MaxBytes: 300}},
 			}, nil
@@ -189,6 +189,7 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_service_misconfigured{pool="mail",service="billing"} 1`,
 		`rollcall_broker_up{pool="mail"} 1`,
 		`rollcall_consumer_pending{pool="mail"} 11`,
+		`rollcall_jobs_delayed{pool="mail"} 3`,
 		`rollcall_consumer_oldest_age_seconds{pool="mail"} 90`,
 		`rollcall_dlq_messages{pool="mail"} 4`,
 		`rollcall_stream_messages{pool="mail",stream="JOBS"} 16`,
