@@ -80,6 +80,45 @@ func TestCancel_AJobThatIsWorkedOn(t *testing.T) {
 	}
 }
 
+// TestCancel_AJobInItsBackOff: nobody holds it, and it is not called for again.
+func TestCancel_AJobInItsBackOff(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	env := []string{"NATS_URL=" + url}
+	service := faulttest.StartRecorder(t, "mail")
+	service.Answer(faulttest.Each(func(a faulttest.Asked) string {
+		if a.ID == "mail-1" {
+			return "retry"
+		}
+		return "ok"
+	}))
+	replica := start(t, url, []*faulttest.Recorder{service}, "ROLLCALL_RETRY_MIN=2s", "ROLLCALL_RETRY_MAX=2s")
+	replica.until("/readyz", 200)
+	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "mail-1"), codeOK)
+	var found operate.JobReport
+	faulttest.Until(t, limit, "the job waits for its next attempt", func() bool {
+		found = decode[operate.JobReport](t, worker(t, env, "job", "mail-1", "-o", "json"))
+		return found.State == operate.JobRetrying
+	})
+	if found.Attempt < 2 || found.Reason == "" || found.NextAttempt.IsZero() || len(found.History) < 2 || found.History[1].Services["mail"] != "retry" {
+		t.Errorf("between two attempts: %+v", found)
+	}
+	wants(t, worker(t, env, "cancel", "mail-1"), codeOK, "cancelled")
+	confirmed := time.Now()
+	if n := waitingJobs(t, url); n != 0 {
+		t.Errorf("%d jobs wait, want none", n)
+	}
+	wants(t, worker(t, env, "publish", "jobs.mail", "{}", "--id", "mail-2", "--delay", "3s", "--wait"), codeOK, "succeeded")
+	for _, call := range service.Calls() {
+		if call.ID == "mail-1" && call.Received.After(confirmed.Add(time.Second)) {
+			t.Errorf("called %v after the confirmation", call.Received.Sub(confirmed))
+		}
+	}
+	if code := replica.stopped(); code != codeOK {
+		t.Errorf("exit %d", code)
+	}
+}
+
 func TestCancel_ADelayedJob(t *testing.T) {
 	t.Parallel()
 	url := broker(t)

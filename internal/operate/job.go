@@ -193,6 +193,7 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 	report.History = append(report.History, steps...)
 	if last := len(steps) - 1; last >= 0 {
 		report.Reason = steps[last].Reason
+		report.Attempt = max(report.Attempt, steps[last].Attempt+1) // it may have been committed since the page was read
 		if at := steps[last].RetryAt; at.After(consumer.TimeStamp) {
 			report.State, report.NextAttempt = JobRetrying, at
 		}
