@@ -95,7 +95,7 @@ func TestPublish_UniqueIsRefusedWhileOneIsOpen(t *testing.T) {
 	env := prepared(t)
 	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-4"), codeOK, "jobs.sync.tenant-4")
 	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-4"), codeOK, "a job of the key tenant-4 is open")
-	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-4", "--wait"), codeOK, "is open")
+	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-4", "--wait", "--timeout", limit.String()), codeOK, "is open")
 	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-4", "--strict"), codeFailed, "a job of this key is open")
 	wants(t, worker(t, env, "publish", "jobs.sync", "{}", "--unique", "tenant-5"), codeOK, "jobs.sync.tenant-5")
 	if n := len(stored(t, env)); n != 2 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -44,6 +45,37 @@ func TestSet_FromItsFirstMemberToItsEnd(t *testing.T) {
 
 	wants(t, worker(t, env, "publish", "jobs.row", "{}", "--header", "Rollcall-Set:one", "--header", "Rollcall-Set-Size:1", "--wait"), codeOK)
 	wants(t, worker(t, env, "set", "wait", "one", "--timeout", limit.String()), codeOK, "succeeded", "1 of 1")
+	if code := replica.stopped(); code != codeOK {
+		t.Errorf("the replica ended with %d", code)
+	}
+}
+
+// TestSet_WaitExitsByTheOutcome: 0 if every member succeeded, else 1, and the outcome is printed.
+func TestSet_WaitExitsByTheOutcome(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	env := []string{"NATS_URL=" + url}
+	service := faulttest.StartRecorder(t, "mail")
+	service.Answer(faulttest.Each(func(a faulttest.Asked) string {
+		if strings.HasPrefix(a.ID, "bad") {
+			return "fail"
+		}
+		return "ok"
+	}))
+	replica := start(t, url, []*faulttest.Recorder{service}, "ROLLCALL_SET_MAX_AGE=3s")
+	replica.until("/readyz", 200)
+	for outcome, members := range map[jobs.SetOutcome][]string{
+		jobs.SetSucceeded: {"good", "good"}, jobs.SetPartial: {"good", "bad"}, jobs.SetFailed: {"bad", "bad"}, jobs.SetAbandoned: {"good"},
+	} {
+		set, code := string(outcome), codeFailed
+		if outcome == jobs.SetSucceeded {
+			code = codeOK
+		}
+		for n, id := range members {
+			wants(t, worker(t, env, "publish", "jobs.row", "{}", "--id", fmt.Sprint(id, "-", set, n), "--set", set, "--set-size", "2"), codeOK)
+		}
+		wants(t, worker(t, env, "set", "wait", set, "--timeout", limit.String()), code, "state      "+set)
+	}
 	if code := replica.stopped(); code != codeOK {
 		t.Errorf("the replica ended with %d", code)
 	}

@@ -136,6 +136,51 @@ func TestSets_ARetriedMemberDoesNotCount(t *testing.T) {
 
 // TestSets_WhatACrashLeavesIsEnded: the replica that counted the last member is gone before it
 // looked, and any other ends the set.
+// deafToSets is a store that does not answer who reads the tallies of sets.
+type deafToSets struct{ *ledgertest.Store }
+
+func (s deafToSets) Read(ctx context.Context, subjects []string) ([]ledger.Entry, error) {
+	for _, subject := range subjects {
+		if strings.HasPrefix(subject, "done.ledger.test.set.") && strings.HasSuffix(subject, ".*") {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+	}
+	return s.Store.Read(ctx, subjects)
+}
+
+// TestSets_NoCommitWaitsForALookAtASet: the jobs of a commit are acked whatever their sets' end takes.
+func TestSets_NoCommitWaitsForALookAtASet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := startSets(t, deafToSets{&ledgertest.Store{}}, "a")
+		defer a.stop()
+		begun := time.Now()
+		for n := range uint64(20) {
+			mustCommit(t, a, memberBatch(fmt.Sprint("b", n), fmt.Sprint("import-", n), 1, jobs.Succeeded, n+1))
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("20 commits took %v beside looks that get no answer", took)
+		}
+	})
+}
+
+// TestSets_EachReplicaHasALaneOfItsOwn: one record of all would be a conflict at every commit.
+func TestSets_EachReplicaHasALaneOfItsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		for n, name := range []string{"a", "b", "c"} {
+			replica := startSets(t, store, name)
+			mustCommit(t, replica, memberBatch(name, "import", 9, jobs.Succeeded, uint64(100*n+1)))
+			replica.stop()
+		}
+		if lanes := store.Stored("done.ledger.test.set.import.*"); len(lanes) != 3 {
+			t.Errorf("%d lanes of three replicas: %v", len(lanes), lanes)
+		}
+	})
+}
+
 // TestSets_AReplayedMemberDoesNotCountAgain: the letter of a member is replayed while its set is open,
 // and again when the set has ended and nothing is left of it.
 func TestSets_AReplayedMemberDoesNotCountAgain(t *testing.T) {

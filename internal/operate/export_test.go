@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"time"
 )
 
 // MaxEarly is maxEarly.
@@ -43,6 +44,9 @@ func (w Awaiter) Done() bool {
 // Forecast judges the room for events, see [Doctor].
 var Forecast = forecast
 
+// ScheduleTimes is Schedule.times.
+func ScheduleTimes(s *Schedule, now time.Time) { s.times(now) }
+
 // Redacted is redacted.
 var Redacted = redacted
 
@@ -55,5 +59,18 @@ func (a *Admin) EndWithoutRemoving(ctx context.Context, id string) error {
 		}
 		j := decodeStored(m, c.epoch)
 		return c.commit(ctx, &j)
+	})
+}
+
+// CancelAfter cancels a job that is open, after meanwhile: as a command does that is slower than a
+// replica.
+func (a *Admin) CancelAfter(ctx context.Context, id string, meanwhile func()) error {
+	return a.cancelling(ctx, "late", func(ctx context.Context, c *canceller) error {
+		m, err := a.stored(ctx, c.stream, id)
+		if err != nil {
+			return err
+		}
+		meanwhile()
+		return c.cancel(ctx, m)
 	})
 }
