@@ -69,7 +69,7 @@ func (t *timeline) last() mention {
 	return slices.MaxFunc(t.ends, func(a, b mention) int { return a.data.SettledAt.Compare(b.data.SettledAt) })
 }
 
-// steps returns what happened, in no order, and the uids of the jobs that replays made of the job,
+// steps returns what happened, beginning with the publishing, and the uids of the jobs that replays made of the job,
 // or of each other.
 func (t *timeline) steps() (steps []JobStep, replayed map[string]bool) {
 	family := map[string]bool{}
@@ -89,7 +89,8 @@ func (t *timeline) steps() (steps []JobStep, replayed map[string]bool) {
 		}
 	}
 	if len(published) > 0 {
-		steps = append(steps, JobStep{At: slices.MinFunc(published, time.Time.Compare), What: StepPublished})
+		first := JobStep{At: slices.MinFunc(published, time.Time.Compare), What: StepPublished}
+		steps = slices.Insert(steps, 0, first) // before what happened in the same millisecond
 	}
 	replayed = map[string]bool{}
 	slices.SortStableFunc(t.replays, func(a, b mention) int { return a.data.SettledAt.Compare(b.data.SettledAt) })
