@@ -217,7 +217,7 @@ func TestRunbookCommandsWorkInTheImage(t *testing.T) {
 // (docs/operations.md, On call).
 func TestRunbooksSayWhoseLoginACommandTakes(t *testing.T) {
 	t.Parallel()
-	ops := regexp.MustCompile("worker (?:dead|events|job|pause|resume|drain|cancel|erase|schedule|set (?:wait|cancel)|publish|setup(?: --archive)?)\\b")
+	ops := regexp.MustCompile(`worker (?:dead|events|job|pause|resume|drain|cancel|erase|schedule|set (?:wait|cancel)|publish|setup(?: --archive)?)\b`)
 	pages := 0
 	for _, name := range runbook.Names() {
 		page, _ := runbook.Page(name)
