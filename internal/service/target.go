@@ -42,11 +42,11 @@ func parseTarget(raw string) (*target, error) {
 		plain.WriteString(stand)
 	}
 	u, err := parsePlainURL(plain.String())
-	if err != nil {
-		return nil, asWritten(err, holes)
-	}
-	if strings.Contains(u.Scheme+u.Host+u.User.String(), stand) || strings.Contains(u.Host, strings.ToLower(stand)) {
+	switch {
+	case strings.Contains(origin(plain.String()), stand), err == nil && strings.Contains(strings.ToLower(u.Scheme+u.Host+u.User.String()), strings.ToLower(stand)):
 		return nil, fmt.Errorf("the hole %s stands in scheme, host or port; holes are for path and query", holes[0].hole.text)
+	case err != nil:
+		return nil, asWritten(err, holes)
 	}
 	out := &target{base: *u}
 	if len(holes) == 0 {
@@ -62,6 +62,19 @@ func parseTarget(raw string) (*target, error) {
 		return nil, fmt.Errorf("the hole %s stands in no path and no query", holes[0].hole.text)
 	}
 	return out, nil
+}
+
+// origin returns what stands before path, query and fragment, also of what is no URL.
+func origin(raw string) string {
+	from := strings.Index(raw, "://")
+	if from < 0 {
+		return ""
+	}
+	from += len("://")
+	if n := strings.IndexAny(raw[from:], "/?#"); n >= 0 {
+		return raw[:from+n]
+	}
+	return raw
 }
 
 // asWritten puts holes back where they stood in the text of an error.
