@@ -15,6 +15,35 @@ type extraHeader struct {
 	value template
 }
 
+// size is what it takes of a message where it has no holes, in bytes.
+func (h *extraHeader) size() int {
+	n := len(h.name) + len(": \r\n")
+	for i := range h.value {
+		n += len(h.value[i].text)
+	}
+	return n
+}
+
+// newExtra reads _HEADERS, and reads them again when their file changes.
+func newExtra(name string, cfg *Config, deps Deps) (*watched[[]extraHeader], error) {
+	return newWatched(Variable(name, "HEADERS"), cfg.Headers, deps.Log, func(list jobs.Secret) ([]extraHeader, error) { return cfg.extra(name, list) })
+}
+
+// extra reads the further headers of a service, and refuses what does not fit its other settings.
+func (c *Config) extra(name string, list jobs.Secret) ([]extraHeader, error) {
+	all, err := parseHeaders(list)
+	faults := []error{err}
+	for i := range all {
+		if h := &all[i]; c.Format == FormatBatch && h.value.holes() {
+			faults = append(faults, fmt.Errorf("%s has a hole; one request for many jobs cannot fill it (see %s)", h.name, Variable(name, "FORMAT")))
+		}
+		if all[i].name == headerAuthorization && (!c.Token.IsZero() || c.OAuthURL != "") {
+			faults = append(faults, fmt.Errorf("%s is also set by %s or _OAUTH_URL: keep one", headerAuthorization, Variable(name, "TOKEN")))
+		}
+	}
+	return all, errors.Join(faults...)
+}
+
 // reservedHeaders are set by Rollcall or by the protocol itself.
 var reservedHeaders = [...]string{
 	"Host", "Content-Length", "Transfer-Encoding", "Connection", "Keep-Alive", "Te", "Trailer", "Upgrade", "Expect", "Accept-Encoding",

@@ -36,21 +36,17 @@ const lowerIdempotencyKey = "idempotency-key"
 type heads struct {
 	cfg   *Config
 	fixed http.Header
-	names []string // of _HEADERS
 	sign  *watched[signer]
 	token *watched[string]
 	oauth *oauth // nil where there is none
 }
 
-func newHeads(name string, cfg *Config, extra []extraHeader, deps Deps) (h heads, err error) {
+func newHeads(name string, cfg *Config, deps Deps) (h heads, err error) {
 	h.cfg = cfg
 	h.fixed = http.Header{"Accept": {"*/*"}, "User-Agent": {"rollcall/" + deps.Version}}
 	if cfg.Format == FormatBatch {
 		h.fixed.Set("Accept", "application/json")
 		h.fixed.Set(headerContentType, jobs.MediaBatch)
-	}
-	for i := range extra {
-		h.names = append(h.names, extra[i].name)
 	}
 	if h.sign, err = newWatched(Variable(name, "SECRET"), cfg.Secret, deps.Log, parseSecrets); err != nil {
 		return h, err
@@ -108,9 +104,7 @@ func (h *heads) of(r *request, auth string) http.Header {
 		f.set(headerWebhookTime, timestamp)
 		f.set(headerWebhookSign, signature)
 	}
-	for i, name := range h.names {
-		f.set(name, r.extra[i])
-	}
+	r.setExtra(f)
 	return f.over(h.fixed)
 }
 

@@ -35,7 +35,7 @@ const (
 type httpTransport struct {
 	cfg    *Config
 	target *target
-	extra  []extraHeader
+	extra  *watched[[]extraHeader]
 	conns  *connections
 	heads  heads
 	// blank is what all requests have in common.
@@ -53,10 +53,10 @@ func newHTTP(name, rawURL string, cfg *Config, deps Deps) (*httpTransport, error
 	if t.target, err = parseTarget(rawURL); err != nil {
 		return nil, err
 	}
-	if t.extra, err = parseHeaders(cfg.Headers); err != nil {
+	if t.extra, err = newExtra(name, cfg, deps); err != nil {
 		return nil, err
 	}
-	if t.heads, err = newHeads(name, cfg, t.extra, deps); err != nil {
+	if t.heads, err = newHeads(name, cfg, deps); err != nil {
 		return nil, err
 	}
 	t.conns, err = newConnections(name, t.target.base.Scheme, cfg, deps)
@@ -76,7 +76,7 @@ func (t *httpTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
 			return nil, unfilled(err)
 		}
 	}
-	if r.extra, err = fillExtra(t.extra, call); err != nil {
+	if err = r.fillExtra(t.extra.get()); err != nil {
 		return nil, unfilled(err)
 	}
 	return r, nil

@@ -20,7 +20,7 @@ type natsTransport struct {
 	cfg     *Config
 	conn    *nats.Conn
 	target  subject
-	extra   []extraHeader
+	extra   *watched[[]extraHeader]
 	version string
 	sign    *watched[signer]
 	reading reading
@@ -37,7 +37,7 @@ func newNATS(name, rawURL string, cfg *Config, deps Deps) (*natsTransport, error
 	if t.target, err = parseSubject(strings.TrimPrefix(rawURL, natsScheme)); err != nil {
 		return nil, err
 	}
-	if t.extra, err = parseHeaders(cfg.Headers); err != nil {
+	if t.extra, err = newExtra(name, cfg, deps); err != nil {
 		return nil, err
 	}
 	t.sign, err = newWatched(Variable(name, "SECRET"), cfg.Secret, deps.Log, parseSecrets)
@@ -58,7 +58,7 @@ func (t *natsTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
 	if r.subject, err = t.target.fill(job); err != nil {
 		return nil, unfilled(err)
 	}
-	if r.extra, err = fillExtra(t.extra, call); err != nil {
+	if err = r.fillExtra(t.extra.get()); err != nil {
 		return nil, unfilled(err)
 	}
 	if t.cfg.Format != FormatBatch {
@@ -78,7 +78,10 @@ func (t *natsTransport) fits(call *jobs.Call) bool {
 func (t *natsTransport) headerSize(call *jobs.Call) int {
 	const names, signature, timestamp, ofJob = 320, 50, 20, 200
 	size := names + len(t.version) + len(call.Key)*2 + partSuffix + len(call.BatchID) + len(call.Pool) +
-		len(call.Traceparent) + timestamp + ofJob + len(t.sign.get().secrets)*signature + len(t.cfg.Headers.Reveal())
+		len(call.Traceparent) + timestamp + ofJob + len(t.sign.get().secrets)*signature
+	for _, h := range t.extra.get() {
+		size += h.size()
+	}
 	if parent, state := traceOf(call); call.Traceparent == "" {
 		size += len(parent) + len(state)
 	}
@@ -177,9 +180,7 @@ func (t *natsTransport) header(r *request) nats.Header {
 		f.set("webhook-timestamp", timestamp)
 		f.set("webhook-signature", signature)
 	}
-	for i := range t.extra {
-		f.set(t.extra[i].name, r.extra[i])
-	}
+	r.setExtra(f)
 	return f.over(nil)
 }
 

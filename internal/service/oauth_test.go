@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
 )
@@ -194,5 +196,50 @@ func TestFilesOfSecretsAreReadAgain(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("still %s", last.Load().Get("Authorization"))
 		}
+	}
+}
+
+// TestTheFileOfHeadersIsReadAgain: the key of a service that wants one in a header of its own is
+// rotated like any other, over HTTP and NATS.
+func TestTheFileOfHeadersIsReadAgain(t *testing.T) {
+	t.Parallel()
+	var last atomic.Value
+	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+		last.Store(r.Header.Get("X-Api-Key") + " " + r.Header.Get("X-For"))
+	})
+	nc, svc := connect(t, 1<<20)
+	if _, err := svc.Subscribe("svc.keyed", func(m *nats.Msg) {
+		last.Store(m.Header.Get("X-Api-Key") + " " + m.Header.Get("X-For"))
+		_ = m.Respond(nil)
+	}); err != nil || svc.Flush() != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{url, "nats://svc.keyed"} {
+		headers, rotate := secretFile(t, "X-Api-Key:first,X-For:{uid}\n")
+		cfg := config()
+		cfg.Format, cfg.Headers = service.FormatPlain, headers
+		s := newService(t, target, cfg, service.Deps{Conn: nc})
+		job := call(1)
+		await := func(want string) {
+			for deadline := time.Now().Add(10 * time.Second); ; {
+				if r := s.Call(t.Context(), job); r.Failure != nil {
+					t.Fatal(r.Failure)
+				}
+				if last.Load() == want {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%s got %q, want %q", target, last.Load(), want)
+				}
+			}
+		}
+		uid := job.Jobs[0].UID
+		await("first " + uid)
+		rotate("X-Api-Key:second,Host:evil,X-For:{uid}\n") // not allowed: all stays as it was
+		for begun := time.Now(); time.Since(begun) < 1500*time.Millisecond; {
+			await("first " + uid)
+		}
+		rotate("X-For:{subject:1},X-Api-Key:third\n")
+		await("third jobs")
 	}
 }

@@ -17,8 +17,9 @@ type request struct {
 	// url is where it goes over HTTP, subject over NATS.
 	url     *url.URL
 	subject string
-	// extra are the values of _HEADERS, in their order.
-	extra []string
+	// headers are those of _HEADERS, as they stood when the request was made; extra are their values.
+	headers []extraHeader
+	extra   []string
 	// age is how long ago the request pretends to have been signed; 0 but in a conformance check.
 	age time.Duration
 	// reading counts what may still be reading call.Body.
@@ -60,24 +61,30 @@ type transport interface {
 	close()
 }
 
-// fillExtra writes the values of _HEADERS for a call. In the format batch they have no holes.
-func fillExtra(extra []extraHeader, call *jobs.Call) ([]string, error) {
-	if len(extra) == 0 {
-		return nil, nil
+// fillExtra writes the values of _HEADERS. In the format batch they have no holes.
+func (r *request) fillExtra(headers []extraHeader) error {
+	if len(headers) == 0 {
+		return nil
 	}
 	var job *jobs.Job
-	if len(call.Jobs) > 0 {
-		job = call.Jobs[0]
+	if len(r.call.Jobs) > 0 {
+		job = r.call.Jobs[0]
 	}
-	values := make([]string, len(extra))
-	for i := range extra {
-		value, err := extra[i].value.fill(job, encodeHeader)
+	r.headers, r.extra = headers, make([]string, len(headers))
+	for i := range headers {
+		value, err := headers[i].value.fill(job, encodeHeader)
 		if err != nil {
-			return nil, fmt.Errorf("header %s: %w", extra[i].name, err)
+			return fmt.Errorf("header %s: %w", headers[i].name, err)
 		}
-		values[i] = value
+		r.extra[i] = value
 	}
-	return values, nil
+	return nil
+}
+
+func (r *request) setExtra(f *fields) {
+	for i := range r.headers {
+		f.set(r.headers[i].name, r.extra[i])
+	}
 }
 
 // unfilled is the failure of a job that a request cannot be made for.

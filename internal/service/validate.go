@@ -106,12 +106,8 @@ func (c *Config) validateOAuth(f *faults) {
 }
 
 func (c *Config) validateHeaders(f *faults) {
-	extra, err := parseHeaders(c.Headers)
+	_, err := c.extra(f.name, c.Headers)
 	f.none(err, "HEADERS")
-	for i := range extra {
-		f.want(c.Format != FormatBatch || !extra[i].value.holes(), "HEADERS", "%s has a hole; one request for many jobs cannot fill it (see %s)", extra[i].name, Variable(f.name, "FORMAT"))
-		f.want(extra[i].name != headerAuthorization || c.Token.IsZero() && c.OAuthURL == "", "HEADERS", "Authorization is also set by %s or _OAUTH_URL: keep one", Variable(f.name, "TOKEN"))
-	}
 }
 
 // validateTarget checks what depends on the URL.
