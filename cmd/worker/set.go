@@ -221,10 +221,14 @@ first. Of different sizes the largest counts. The set ends once so many members 
 				return usageError(errors.New("--size: want how many members the set has, 1 or more"))
 			}
 			return c.administer(cmd.Context(), "set close", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
-				if err := a.CloseSet(ctx, args[0], size); err != nil {
+				counts, err := a.CloseSet(ctx, args[0], size)
+				if err != nil {
 					return setFault(err)
 				}
-				return table.One(c.printer(), closed{args[0], size},
+				if counts > size {
+					fmt.Fprintf(c.stderr, "The set was said to have %d members; of different sizes the largest counts.\n", counts)
+				}
+				return table.One(c.printer(), closed{args[0], counts},
 					table.Col("set", func(r closed) string { return r.Set }),
 					table.Col("size", func(r closed) string { return strconv.Itoa(r.Size) }))
 			})

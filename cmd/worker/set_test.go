@@ -94,6 +94,7 @@ func TestSet_WaitShowsHowFarItIsAndGivesUp(t *testing.T) {
 	env := []string{"NATS_URL=" + url}
 	wants(t, worker(t, env, "setup"), codeOK)
 	wants(t, worker(t, env, "set", "close", "nightly", "--size", "3"), codeOK)
+	wants(t, worker(t, env, "set", "close", "nightly", "--size", "2"), codeOK, "said to have 3 members", "size  3")
 	got := worker(t, env, "set", "wait", "nightly", "--timeout", "50ms")
 	wants(t, got, codeFailed, "nightly: 0 of 3", "has not ended within 50ms")
 	wants(t, worker(t, env, "set", "wait", "nightly", "--timeout", "1ms"), codeFailed, "has not ended within 1ms")

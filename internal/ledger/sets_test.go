@@ -313,14 +313,14 @@ func TestSets_ASetIsClosedByItsSize(t *testing.T) {
 		a := startSets(t, store, "a")
 		defer a.stop()
 		mustCommit(t, a, memberBatch("b1", "import", 0, jobs.Succeeded, 1, 2))
-		if err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 2, time.Hour); err != nil {
+		if _, err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 2, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(15 * time.Second)
 		if got := setEvents(t, store)["import"]; len(got) != 1 || got[0].Data.Size != 2 {
 			t.Errorf("%+v, want one event of size 2", got)
 		}
-		if err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 3, time.Hour); err == nil {
+		if _, err := ledger.CloseSet(t.Context(), store, ledgertest.Names(), "import", 3, time.Hour); err == nil {
 			t.Error("a set that has ended can be closed")
 		}
 		state, err := ledger.ReadSet(t.Context(), store, ledgertest.Names(), "import")

@@ -170,18 +170,17 @@ var ErrSetEnded = errors.New("the set has ended")
 // writeTries is how often what a person asked for is written that others keep refusing.
 const writeTries = 10
 
-// CloseSet declares how many members a set has; of different sizes the largest counts. Some
-// replica of the pool ends the set once so many have ended. The error wraps [ErrSetEnded] where
-// the set has.
-func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size int, ttl time.Duration) error {
-	var err error
+// CloseSet declares how many members a set has, and returns the size that counts: of different ones the
+// largest that was declared so far. Some replica of the pool ends the set once so many have ended. The
+// error wraps [ErrSetEnded] where the set has.
+func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size int, ttl time.Duration) (counts int, err error) {
 	for range writeTries {
 		var state SetState
 		if state, err = ReadSet(ctx, store, names, set); err != nil {
-			return err
+			return 0, err
 		}
 		if state.Ended {
-			return ErrSetEnded
+			return 0, ErrSetEnded
 		}
 		w := Write{Subject: names.set(set, closing), TTL: ttl}
 		tally := jobs.SetTally{Size: size}
@@ -191,14 +190,14 @@ func CloseSet(ctx context.Context, store Upkeep, names Names, set string, size i
 			}
 		}
 		if w.Data, err = tally.Encode(); err != nil {
-			return err
+			return 0, err
 		}
 		if _, err = store.Apply(ctx, []Write{w}); err == nil {
-			return nil
+			return max(size, state.Tally.Size), nil
 		}
 		if !errors.Is(err, ErrStale) && !errors.Is(err, ErrBusy) {
-			break
+			return 0, err
 		}
 	}
-	return err
+	return 0, err
 }

@@ -163,19 +163,19 @@ func (a *Admin) WaitSet(ctx context.Context, set string, progress func(SetReport
 }
 
 // CloseSet declares how many members a set has, for a producer that did not know when it sent
-// them. The largest size that anybody declared counts. The error wraps [ledger.ErrSetEnded] if the
+// them, and returns the largest size that anybody declared, which counts. The error wraps [ledger.ErrSetEnded] if the
 // set has ended.
-func (a *Admin) CloseSet(ctx context.Context, set string, size int) error {
+func (a *Admin) CloseSet(ctx context.Context, set string, size int) (counts int, err error) {
 	if !jobs.ValidSet(set) {
-		return fmt.Errorf("%q: %w", set, ErrSetName)
+		return 0, fmt.Errorf("%q: %w", set, ErrSetName)
 	}
-	if err := ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
-		return a.explainDone(ctx, "close set "+set, err)
+	if counts, err = ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
+		return 0, a.explainDone(ctx, "close set "+set, err)
 	}
 	if clock, err := a.Clock(ctx); err == nil {
 		a.endSet(ctx, set, clock.Now)
 	}
-	return nil
+	return counts, nil
 }
 
 // endSet ends a set if it is complete. Where that fails, the replicas' sweep ends it: they also
