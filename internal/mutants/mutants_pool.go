@@ -31,7 +31,7 @@ var ofPool = []mutant{
 	},
 	{
 		"a cancelled job is called for", "a job is cancelled or otherwise final, never both",
-		"internal/pool/executor.go", "batch = x.dropCancelled(batch)", "", poolPkg,
+		"internal/pool/fanout.go", "marked := c.executor.cancelled.mark(c.jobs(p))", "marked := []bool(nil)", poolPkg,
 	},
 	{
 		"a cancelled job gets a dead letter", "a job is cancelled or otherwise final, never both",
