@@ -11,7 +11,6 @@ var (
 	pure      = []string{"./internal/jobs"}
 	renamed   = []string{"./internal/app", "-run", "Renamed"}
 	setBack   = []string{"./internal/bus", "-run", "SetBack|FurtherAgain"}
-	wired     = []string{"./internal/app"}
 	asked     = []string{"./internal/operate"}
 	printed   = []string{"./internal/table"}
 	erased    = []string{"./cmd/worker", "-run", "Erased"}

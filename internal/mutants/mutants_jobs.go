@@ -62,11 +62,11 @@ var ofJobs = []mutant{
 	},
 	{
 		"a call names jobs by another id", "every call for a job has the same source and id",
-		"internal/jobs/cloudevent.go", `b = appendField(b, "id", j.ID)`, `b = appendField(b, "id", j.UID)`, wired,
+		"internal/jobs/cloudevent.go", `b = appendField(b, "id", j.ID)`, `b = appendField(b, "id", j.UID)`, []string{"./internal/app", "-run", "WhyItsBatch"},
 	},
 	{
 		"a call names jobs by another source", "every call for a job has the same source and id",
-		"internal/jobs/cloudevent.go", `b = appendField(b, "source", j.Source)`, `b = appendField(b, "source", j.Source+j.UID)`, wired,
+		"internal/jobs/cloudevent.go", `b = appendField(b, "source", j.Source)`, `b = appendField(b, "source", j.Source+j.UID)`, []string{"./internal/app", "-run", "WhyItsBatch"},
 	},
 	{
 		"a backslash is taken for a plain byte", "a job's text reaches the services byte for byte",

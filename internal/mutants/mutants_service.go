@@ -76,7 +76,7 @@ var ofService = []mutant{
 	},
 	{
 		"a permit is not given back", "a slow service costs no more than its own calls",
-		"internal/service/run.go", "\tdefer release()\n", "\t_ = release\n", service,
+		"internal/service/run.go", "\tdefer release()\n", "\t_ = release\n", []string{"./internal/service", "-run", "BreakerIsNotClosed", "-timeout", "60s"},
 	},
 	{
 		"a call is tried once more than it may be", "a service is not called more often than the settings say",
