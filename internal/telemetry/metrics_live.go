@@ -64,6 +64,7 @@ func newLiveCollector(m *Metrics) *liveCollector {
 		{"service_inflight_limit", "Calls to a service that may be under way at once.", []string{"service"}},
 		{"service_breaker_state", "Breaker of a service: 0 closed, 1 half-open, 2 open.", []string{"service"}},
 		{"service_misconfigured", "Whether the breaker of a service is not closed because the service, or its settings here, are set up wrongly.", []string{"service"}},
+		{"service_last_error_timestamp_seconds", "When the latest request to a service failed; 0 = none since the start.", []string{"service"}},
 		{"broker_up", "Whether the broker could be asked for the state of the pool.", nil},
 		{"consumer_pending", "Jobs of the pool that were never delivered.", nil},
 		{"consumer_ack_pending", "Jobs of the pool that were delivered and are not settled, those waiting out a back-off included.", nil},
@@ -120,6 +121,7 @@ func (c *liveCollector) Collect(out chan<- prometheus.Metric) {
 		s.gauge("service_inflight", float64(service.InFlight), service.Name)
 		s.gauge("service_inflight_limit", float64(service.Limit), service.Name)
 		s.gauge("service_misconfigured", truth(service.Misconfigured), service.Name)
+		s.gauge("service_last_error_timestamp_seconds", seconds(service.LastErrorAt), service.Name)
 		s.gauge("service_breaker_state", float64(service.Breaker.Level()), service.Name)
 	}
 	if live.Broker == nil {
@@ -179,4 +181,12 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// seconds is a time as Prometheus has it; 0 for none.
+func seconds(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return float64(at.UnixMilli()) / 1000
 }

@@ -32,7 +32,7 @@ func live() telemetry.Live {
 		},
 		Mixed: func() bool { return true },
 		Services: func() []jobs.ServiceState {
-			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32, Misconfigured: true}}
+			return []jobs.ServiceState{{Name: "billing", Breaker: jobs.BreakerOpen, InFlight: 3, Limit: 32, Misconfigured: true, LastErrorAt: time.Unix(1700000000, 0)}, {Name: "index"}}
 		},
 		Broker: func() (jobs.PoolState, error) {
 			at := time.Unix(1_700_000_000, 0)
@@ -187,6 +187,8 @@ func TestLiveGaugesComeWithTheParts(t *testing.T) {
 		`rollcall_service_breaker_state{pool="mail",service="billing"} 2`,
 		`rollcall_service_inflight_limit{pool="mail",service="billing"} 32`,
 		`rollcall_service_misconfigured{pool="mail",service="billing"} 1`,
+		`rollcall_service_last_error_timestamp_seconds{pool="mail",service="billing"} 1.7e+09`,
+		`rollcall_service_last_error_timestamp_seconds{pool="mail",service="index"} 0`,
 		`rollcall_broker_up{pool="mail"} 1`,
 		`rollcall_consumer_pending{pool="mail"} 11`,
 		`rollcall_jobs_delayed{pool="mail"} 3`,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"rollcall/internal/jobs"
 )
@@ -82,7 +83,11 @@ func (r Report) text() string {
 	for _, s := range r.Services {
 		fmt.Fprintf(&b, "service %s: breaker %s, %d of %d in flight", s.Name, s.Breaker, s.InFlight, s.Limit)
 		if s.LastError != "" {
-			b.WriteString(", last error: " + strings.ReplaceAll(s.LastError, "\n", " "))
+			b.WriteString(", last error")
+			if !s.LastErrorAt.IsZero() {
+				b.WriteString(" " + ago(time.Now(), s.LastErrorAt))
+			}
+			b.WriteString(": " + strings.ReplaceAll(s.LastError, "\n", " "))
 		}
 		b.WriteByte('\n')
 	}

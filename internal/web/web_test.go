@@ -63,7 +63,7 @@ func TestReadyz(t *testing.T) {
 	t.Parallel()
 	away := web.Report{
 		Checks:   []web.Check{{Name: "started", OK: true}, {Name: "broker", Detail: "reconnecting"}},
-		Services: []jobs.ServiceState{{Name: "billing", Breaker: "open", InFlight: 2, Limit: 32, LastError: "refused:\nnobody listens"}},
+		Services: []jobs.ServiceState{{Name: "billing", Breaker: "open", InFlight: 2, Limit: 32, LastError: "refused:\nnobody listens", LastErrorAt: time.Now().Add(-90*time.Second - 10*time.Millisecond)}},
 	}
 	terse := get(t, fixed{report: away}, "/readyz", "")
 	if got := body(t, terse); terse.StatusCode != http.StatusServiceUnavailable || got != "not ready\n" {
@@ -77,7 +77,7 @@ func TestReadyz(t *testing.T) {
 	}
 
 	verbose := get(t, fixed{report: away}, "/readyz?verbose", "*/*")
-	want := "[+]started\n[-]broker reconnecting\nservice billing: breaker open, 2 of 32 in flight, last error: refused: nobody listens\nnot ready\n"
+	want := "[+]started\n[-]broker reconnecting\nservice billing: breaker open, 2 of 32 in flight, last error 1 min 30 s ago: refused: nobody listens\nnot ready\n"
 	if got := body(t, verbose); got != want || verbose.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("got %d %q, want 503 %q", verbose.StatusCode, got, want)
 	}
