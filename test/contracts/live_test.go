@@ -144,7 +144,7 @@ func stage(t *testing.T) *traffic {
 	if _, err := app.Setup(t.Context(), cfg, zerolog.Nop(), app.Options{}, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.Archive(t.Context(), cfg, zerolog.Nop(), app.Options{}, 30*24*time.Hour, false); err != nil {
+	if _, err := app.Archive(t.Context(), cfg, zerolog.Nop(), app.Options{}, 30*24*time.Hour, 0, false); err != nil {
 		t.Fatal(err)
 	}
 	run(t, cfg)
