@@ -14,6 +14,7 @@ SUBJECTS    := 93dfe85
 SEEDS       ?= 100000
 FIRST       ?= 1
 MINUTES     ?= 20
+OUTAGE      ?= 1h
 
 .PHONY: help
 help: ## list the targets
@@ -61,6 +62,10 @@ power: ## brokers lose their power: their stores are on a file system that forge
 .PHONY: soak
 soak: ## load and random faults on real processes for MINUTES (default 20)
 	go test -tags fault -count=1 -v -timeout 24h -run '^TestSoak$$' ./test/fault -minutes $(MINUTES)
+
+.PHONY: outage
+outage: ## a service refuses connections for OUTAGE (default 1h), with 20 and with 5,000 jobs waiting
+	go test -tags fault -count=1 -v -timeout 24h -run '^TestOutage$$' ./test/fault -outage $(OUTAGE)
 
 .PHONY: browser
 browser: ## the pages in a real Chromium: what they show when things are gone, widths, keyboard, axe-core

@@ -11,7 +11,6 @@ import (
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
-	"rollcall/internal/jobs"
 )
 
 // minutes is how long TestSoak runs.
@@ -24,8 +23,6 @@ const (
 	replicas = 3
 	// worstPause is the longest that the nemesis stops or cuts off a worker.
 	worstPause = 8 * time.Second
-	// outageShare of the whole is how long a service is away at the end: MINUTES=240 makes it an hour.
-	outageShare = 4
 	// soakRSS is what a worker may have resident at most, with the settings of the scenarios.
 	soakRSS = 100 << 20
 )
@@ -71,56 +68,6 @@ func TestSoak(t *testing.T) {
 			return
 		}
 	}
-	s.outage(min(time.Duration(*minutes)*time.Minute/outageShare, time.Hour))
-}
-
-// outage lets a service refuse connections, half of the time with 20 jobs waiting and half with
-// 5,000. No job may end meanwhile, and the outage may burn no attempt: each ends at its second, the
-// first being what the other service has answered.
-func (s *soak) outage(length time.Duration) {
-	for _, service := range s.Services {
-		service.Answer(func(faulttest.Request) faulttest.Answer { return faulttest.Answer{} })
-	}
-	down := s.Services[0]
-	for _, n := range []int{20, 5000} {
-		before, dead := len(s.Load.Accepted()), s.letters()
-		down.Down()
-		s.Load.Publish(n, time.Minute)
-		s.during(length / 2)
-		if s.letters() != dead {
-			s.t.Errorf("%d dead letters during the outage", s.letters()-dead)
-		}
-		down.Up()
-		h := s.Judge(10*time.Minute, history.History{Grace: worstPause + 20*time.Second})
-		waited := map[string]bool{}
-		for _, job := range h.Accepted[before:] {
-			waited[job.UID] = true
-		}
-		worst, done := 0, 0
-		for _, e := range h.Events {
-			for _, j := range e.Data.Jobs {
-				if waited[j.UID] && j.Outcome == jobs.Succeeded {
-					worst, done = max(worst, j.Attempt), done+1
-				}
-			}
-		}
-		s.t.Logf("a service was away for %v: %d of %d jobs succeeded, after at most %d attempts", length/2, done, n, worst)
-		if done != n || worst > 2 || s.letters() != dead {
-			s.t.Errorf("the outage cost attempts or jobs: %d dead letters", s.letters()-dead)
-		}
-		if s.t.Failed() {
-			return
-		}
-	}
-}
-
-func (s *soak) letters() int {
-	s.t.Helper()
-	letters, err := faulttest.DeadLetters(s.t.Context(), s.JS)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return len(letters)
 }
 
 // moody is a service with a bad day: of a hundred calls one fails, two are refused, one hangs,
