@@ -134,8 +134,6 @@ func TestSets_ARetriedMemberDoesNotCount(t *testing.T) {
 	})
 }
 
-// TestSets_WhatACrashLeavesIsEnded: the replica that counted the last member is gone before it
-// looked, and any other ends the set.
 // deafToSets is a store that does not answer who reads the tallies of sets.
 type deafToSets struct{ *ledgertest.Store }
 
@@ -215,6 +213,8 @@ func TestSets_AReplayedMemberDoesNotCountAgain(t *testing.T) {
 	})
 }
 
+// TestSets_WhatACrashLeavesIsEnded: the replica that counted the last member is gone before it
+// looked, and any other ends the set.
 func TestSets_WhatACrashLeavesIsEnded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
