@@ -62,7 +62,7 @@ var ofJobs = []mutant{
 	},
 	{
 		"a call names jobs by another id", "every call for a job has the same source and id",
-		"internal/jobs/cloudevent.go", `b = appendField(b, "id", j.ID)`, `b = appendField(b, "id", j.UID)`, []string{"./internal/app", "-run", "WhyItsBatch"},
+		"internal/jobs/cloudevent.go", `b = appendField(b, "id", j.ID)`, `b = appendField(b, "id", j.UID)`, []string{"./internal/app", "-run", "LingerLonger"},
 	},
 	{
 		"a call names jobs by another source", "every call for a job has the same source and id",
