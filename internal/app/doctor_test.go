@@ -242,6 +242,41 @@ func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
 	expect(t, found, "service index", operate.Unsure, "calling")
 }
 
+// TestDoctorSaysWhatReplicasSeeOfAServiceItCannotCall: it has no job for a service of the format plain,
+// which refuses the secret of those that have.
+func TestDoctorSaysWhatReplicasSeeOfAServiceItCannotCall(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing", "search"}, "ROLLCALL_SVC_BILLING_FORMAT=plain", "ROLLCALL_SVC_SEARCH_FORMAT=plain")
+	r.services["billing"].Answer(func(faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Status: http.StatusUnauthorized, Body: "no such key"}
+	})
+	r.start()
+	r.send("jobs.test", "a", "{}")
+	faulttest.Until(t, limit, "a refusal seen by the doctor", func() bool {
+		findings, err := app.Doctor(t.Context(), r.config(), zerolog.Nop(), app.Options{NATS: []nats.Option{r.inProcess}}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		health := map[string]operate.Health{}
+		for _, f := range findings {
+			health[f.Check] = f.Health
+			if f.Check == "service billing" && f.Health == operate.Broken {
+				for _, want := range []string{"takes connections", "replica r1", "401", "no such key"} {
+					if !strings.Contains(f.Detail, want) {
+						t.Errorf("%q does not name %q", f.Detail, want)
+					}
+				}
+			}
+		}
+		if health["service search"] != operate.Well {
+			t.Errorf("the other service is %v", health["service search"])
+		}
+		return health["service billing"] == operate.Broken
+	})
+	r.services["billing"].Answer(func(faulttest.Request) faulttest.Answer { return faulttest.Answer{} })
+	r.judge()
+}
+
 // TestDoctorComparesTheLimitOfOpenFiles: short of files, no connection to a healthy service can be
 // made.
 func TestDoctorComparesTheLimitOfOpenFiles(t *testing.T) {

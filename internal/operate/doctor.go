@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // Health is how a finding is to be taken.
@@ -72,6 +74,8 @@ type Patient struct {
 type doctor struct {
 	Patient
 	findings []Finding
+	// troubled are the services whose calls a replica of the pool holds back.
+	troubled map[string]trouble
 }
 
 func (d *doctor) find(check string, h Health, remedy, format string, args ...any) {
@@ -80,7 +84,7 @@ func (d *doctor) find(check string, h Health, remedy, format string, args ...any
 }
 
 // Doctor looks at everything that a replica depends on and says what is wrong and how to fix it.
-// It changes nothing; services are asked with a batch without jobs. The error wraps [bus.ErrUnreachable] if there is no
+// It changes nothing; services are asked with a batch without jobs, and replicas what they see of them. The error wraps [bus.ErrUnreachable] if there is no
 // server; the findings are complete all the same.
 func Doctor(ctx context.Context, p Patient) ([]Finding, error) {
 	d := &doctor{Patient: p}
@@ -115,14 +119,16 @@ func (d *doctor) examine(ctx context.Context, conn *bus.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, examineTimeout)
 	defer cancel()
 	d.connection(ctx, conn)
+	admin := NewAdmin(conn, d.Streams, d.Pool)
 	if d.Streams.Source == bus.SourceCore {
 		d.find("streams", Well, "", "not used in core mode; jobs are delivered at most once")
+		d.replicas(ctx, admin)
 		return
 	}
-	admin := NewAdmin(conn, d.Streams, d.Pool)
 	if !d.rights(ctx, admin) {
 		return // everything further would time out for want of a right
 	}
+	d.replicas(ctx, admin)
 	if d.differences(ctx, admin, bus.NewSetup(conn, d.Streams, d.Pool)) {
 		d.bound(ctx, conn)
 		d.backlog(ctx, admin)
@@ -316,6 +322,29 @@ func (d *doctor) files() {
 	}
 }
 
+// trouble is what a replica says of a service whose calls it holds back.
+type trouble struct {
+	replica string
+	jobs.ServiceState
+}
+
+// replicas asks the replicas of the pool for services in trouble: some cannot be called without a job,
+// and the doctor itself would see nothing.
+func (d *doctor) replicas(ctx context.Context, admin *Admin) {
+	replicas, err := admin.Replicas(ctx)
+	if err != nil {
+		d.find("replicas", Unsure, lookAgain, "%v", err)
+	}
+	d.troubled = map[string]trouble{}
+	for i := range replicas {
+		for _, s := range replicas[i].Services {
+			if s.Breaker != jobs.BreakerClosed && !d.troubled[s.Name].Misconfigured {
+				d.troubled[s.Name] = trouble{replicas[i].Replica, s}
+			}
+		}
+	}
+}
+
 // services asks all services at once.
 func (d *doctor) services(ctx context.Context) {
 	said, errs := make([]string, len(d.Dependencies)), make([]error, len(d.Dependencies))
@@ -326,7 +355,15 @@ func (d *doctor) services(ctx context.Context) {
 	wg.Wait()
 	for i, err := range errs {
 		name := "service " + d.Dependencies[i].Name
+		seen, troubled := d.troubled[d.Dependencies[i].Name]
 		switch {
+		case (err == nil || errors.Is(err, ErrNotTried)) && troubled:
+			health, remedy := Risky, "Look at the service; 'worker status' shows what the replicas see."
+			if seen.Misconfigured {
+				health, remedy = Broken, "Correct its ROLLCALL_SVC_… settings, or the service. Its jobs wait."
+			}
+			d.find(name, health, remedy, "%s; replica %s holds its calls back, last error at %s: %s",
+				cmp.Or(said[i], "was not called"), seen.replica, seen.LastErrorAt.UTC().Format(time.RFC3339), seen.LastError)
 		case err == nil:
 			d.find(name, Well, "", "%s", said[i])
 		case errors.Is(err, ErrNotTried):
