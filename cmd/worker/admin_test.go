@@ -139,7 +139,7 @@ func TestJobIsFoundAndWhatNeverWasExitsFour(t *testing.T) {
 		t.Errorf("b-fail: %+v", got)
 	}
 	wants(t, worker(t, env, "job", got.UID), codeOK, "id           b-fail", "state        final", "outcome      failed", "reason       as told", "dead letter  1")
-	wants(t, worker(t, env, "job", "a-ok"), codeOK, "outcome  succeeded")
+	wants(t, worker(t, env, "job", "a-ok"), codeOK, "outcome    succeeded")
 	wants(t, worker(t, env, "job", "nobody"), codeNotFound, "not found")
 	wants(t, worker(t, env, "job"), codeUsage)
 	wants(t, worker(t, append(env, "ROLLCALL_SOURCE=core"), "job", "a-ok"), codeFailed, "ROLLCALL_SOURCE=core")
@@ -331,7 +331,7 @@ func TestReplayedLettersBecomeNewJobs(t *testing.T) {
 		return strings.Contains(worker(t, env, "job", one[0].Job).stdout, "succeeded")
 	})
 	// The old job keeps its end.
-	wants(t, worker(t, env, "job", old[1].UID), codeOK, "outcome  failed")
+	wants(t, worker(t, env, "job", old[1].UID), codeOK, "outcome    failed")
 	wants(t, worker(t, env, "dead", "replay", "2"), codeNotFound)
 }
 
