@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
@@ -100,5 +101,44 @@ func TestEventsAreFollowedAndHeard(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Errorf("ended with %v, want nil", err)
 		}
+	}
+}
+
+// TestWhatIsDeletedWhileItIsReadIsNotWaitedFor: nats.go asks for 500 messages at once, so those behind
+// them go while the reader is told that they are there.
+func TestWhatIsDeletedWhileItIsReadIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	const pulled, stored = 500, 600
+	for n := range stored {
+		publish(t, conn, bus.EventSubject(pool, jobs.BatchSucceeded, fmt.Sprint("b", n)), []byte("{}"))
+	}
+	read := 0
+	err := operate.NewEvents(conn).Stored(patient(t), pool, 0, false, func(operate.Event) error {
+		if read++; read > 1 {
+			return nil
+		}
+		stream, err := jetStream(t, conn).Stream(t.Context(), "DONE")
+		if err != nil {
+			return err
+		}
+		eventually(t, "all that was asked for is delivered", func() bool {
+			for c := range stream.ListConsumers(t.Context()).Info() {
+				if c.Delivered.Stream == pulled {
+					return true
+				}
+			}
+			return false
+		})
+		for seq := uint64(pulled + 1); seq <= stored; seq++ {
+			if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || read != pulled {
+		t.Errorf("%d events were read, %v; want %d", read, err, pulled)
 	}
 }
