@@ -43,12 +43,29 @@ func readAll(ctx context.Context, js jetstream.JetStream, stream, filter string,
 	return nil
 }
 
-func readOnce(ctx context.Context, js jetstream.JetStream, stream, filter string) ([]jetstream.Msg, error) {
-	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, InactiveThreshold: readAgain})
+// readOnce reads what the stream's leader has. The consumer may stand on another node, which may lag
+// behind: that is an error.
+func readOnce(ctx context.Context, js jetstream.JetStream, name, filter string) ([]jetstream.Msg, error) {
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	leader, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, err
+	}
+	want := uint64(0)
+	for _, n := range leader.State.Subjects {
+		want += n
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, InactiveThreshold: readAgain})
 	if err != nil {
 		return nil, err
 	}
 	info, err := consumer.Info(ctx)
+	if err == nil && info.NumPending < want {
+		err = fmt.Errorf("the consumer sees %d messages of %d", info.NumPending, want)
+	}
 	if err != nil || info.NumPending == 0 {
 		return nil, err
 	}
