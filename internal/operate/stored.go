@@ -27,58 +27,66 @@ const stall = 5 * time.Second
 // done. what names the work in errors; an error is the last thing it yields.
 func readStored(ctx context.Context, conn *bus.Conn, stream jetstream.Stream, config jetstream.OrderedConsumerConfig, what string, follow bool) iter.Seq2[storedMessage, error] {
 	return func(yield func(storedMessage, error) bool) {
+		r := storedReader{conn, stream, config, what, follow}
 		for again := true; again; {
-			again = readOn(ctx, conn, stream, &config, what, follow, yield)
+			var err error
+			if again, err = r.read(ctx, yield); err != nil {
+				yield(storedMessage{}, err)
+			}
 		}
 	}
 }
 
-// readOn is [readStored] until all is read, or until nothing comes although something should: then it
-// reports that the rest has to be asked for again, and leaves the beginning of that in config.
-func readOn(ctx context.Context, conn *bus.Conn, stream jetstream.Stream, config *jetstream.OrderedConsumerConfig, what string, follow bool, yield func(storedMessage, error) bool) (again bool) {
-	consumer, err := stream.OrderedConsumer(ctx, *config)
+// storedReader is a reading of [readStored]. Its config begins behind what was read.
+type storedReader struct {
+	conn   *bus.Conn
+	stream jetstream.Stream
+	config jetstream.OrderedConsumerConfig
+	what   string
+	follow bool
+}
+
+// read yields until all is read, or until nothing comes although something should: then the rest has
+// to be read again.
+func (r *storedReader) read(ctx context.Context, yield func(storedMessage, error) bool) (again bool, err error) {
+	consumer, err := r.stream.OrderedConsumer(ctx, r.config)
 	if err != nil {
-		yield(storedMessage{}, conn.Explain(what, err))
-		return false
+		return false, r.conn.Explain(r.what, err)
 	}
-	if !follow && consumer.CachedInfo().NumPending == 0 {
-		return false
+	if !r.follow && consumer.CachedInfo().NumPending == 0 {
+		return false, nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		yield(storedMessage{}, conn.Explain(what, err))
-		return false
+		return false, r.conn.Explain(r.what, err)
 	}
 	defer messages.Stop()
 	for {
-		m, err := nextStored(ctx, messages, follow)
-		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			return true
-		}
-		if err != nil {
-			if !follow || ctx.Err() == nil {
-				yield(storedMessage{}, fmt.Errorf("%s: %w", what, err))
-			}
-			return false
+		m, err := r.next(ctx, messages)
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			return true, nil
+		case r.follow && ctx.Err() != nil:
+			return false, nil
+		default:
+			return false, fmt.Errorf("%s: %w", r.what, err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			yield(storedMessage{}, fmt.Errorf("%s: %w", what, err))
-			return false
+			return false, fmt.Errorf("%s: %w", r.what, err)
 		}
-		config.DeliverPolicy, config.OptStartSeq, config.OptStartTime = jetstream.DeliverByStartSequencePolicy, meta.Sequence.Stream+1, nil
-		if !yield(storedMessage{m, meta}, nil) {
-			return false
-		}
-		if !follow && (meta.NumPending == 0 || meta.Sequence.Stream >= stream.CachedInfo().State.LastSeq) {
-			return false
+		r.config.DeliverPolicy, r.config.OptStartSeq, r.config.OptStartTime = jetstream.DeliverByStartSequencePolicy, meta.Sequence.Stream+1, nil
+		last := !r.follow && (meta.NumPending == 0 || meta.Sequence.Stream >= r.stream.CachedInfo().State.LastSeq)
+		if !yield(storedMessage{m, meta}, nil) || last {
+			return false, nil
 		}
 	}
 }
 
-// nextStored waits for a message, at most for [stall] where it is stored already.
-func nextStored(ctx context.Context, messages jetstream.MessagesContext, follow bool) (jetstream.Msg, error) {
-	if !follow {
+// next waits for a message, at most for [stall] where it is stored already.
+func (r *storedReader) next(ctx context.Context, messages jetstream.MessagesContext) (jetstream.Msg, error) {
+	if !r.follow {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, stall)
 		defer cancel()

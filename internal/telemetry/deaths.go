@@ -43,7 +43,7 @@ func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
 	d.counts.Expired += counts.Expired
 	d.counts.Invalid += counts.Invalid
 	for i := range s.Rulings {
-		if r := &s.Rulings[i]; r.Outcome == jobs.Failed || r.Outcome == jobs.Expired || r.Outcome == jobs.Invalid {
+		if r := &s.Rulings[i]; r.Outcome.Dead() {
 			d.add(r)
 		}
 	}
