@@ -21,6 +21,13 @@ import (
 	"rollcall/internal/operate"
 )
 
+// onDisk starts a server and returns its URL, and the folder that its files are in.
+func onDisk(t *testing.T) (url, dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	return faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL(), dir
+}
+
 // holds counts the files below dir that contain text.
 func holds(t *testing.T, dir, text string) (files []string) {
 	t.Helper()
@@ -44,8 +51,7 @@ func holds(t *testing.T, dir, text string) (files []string) {
 // is delayed, the broker's disk holds neither body nor id, and the others' record stays whole.
 func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	billing := faulttest.StartRecorder(t, "billing")
 	billing.Answer(faulttest.Each(func(j faulttest.Asked) string {
 		if strings.HasPrefix(j.ID, "ann") {
@@ -123,8 +129,7 @@ func TestErasedJobsLeaveNothingOnDisk(t *testing.T) {
 // overwrite it then. The server frees the bytes with the block, once no open job stands in it.
 func TestAnEndedJobStandsInTheFileOfItsNeighbours(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	billing := faulttest.StartRecorder(t, "billing")
 	billing.Answer(faulttest.Each(func(j faulttest.Asked) string {
 		if j.ID == "bob-1" {
@@ -155,15 +160,15 @@ func TestAnEndedJobStandsInTheFileOfItsNeighbours(t *testing.T) {
 // what it has removed nobody can overwrite.
 func TestAnEventThatReachedItsAgeStandsInTheFile(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	env := []string{"NATS_URL=" + url}
 	wants(t, worker(t, env, "setup"), codeOK)
 	replica := start(t, url, []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}, "ROLLCALL_DONE_AGE=2s")
 	replica.logged("ready")
 	wants(t, worker(t, env, "publish", "jobs.mail", `{"secret":"payload-of-ann-1"}`, "--id", "ann-1", "--wait"), codeOK)
-	replica.stop()
-	replica.wait()
+	if code := replica.stopped(); code != codeOK {
+		t.Errorf("the replica ended with %d", code)
+	}
 	faulttest.Until(t, limit, "the event is gone", func() bool {
 		return worker(t, env, "events", "--all", "--follow=false", "-o", "jsonl").stdout == ""
 	})
@@ -180,8 +185,7 @@ func TestAnEventThatReachedItsAgeStandsInTheFile(t *testing.T) {
 // one names an erased member, who counts all the same; the event that was replaced is overwritten.
 func TestErasedMembersLeaveTheirSets(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	billing := faulttest.StartRecorder(t, "billing")
 	billing.Answer(faulttest.Each(func(j faulttest.Asked) string {
 		if strings.HasPrefix(j.ID, "ann") || j.ID == "carl" {
@@ -265,8 +269,7 @@ func TestErasedMembersLeaveTheirSets(t *testing.T) {
 // erased no more than its uid, at no time.
 func TestAWaitingMemberIsErasedWithoutANameInItsSet(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	env := []string{"NATS_URL=" + url}
 	wants(t, worker(t, env, "setup"), codeOK)
 	wants(t, worker(t, env, "publish", "jobs.row", "{}", "--id", "ann-1", "--header", "Rollcall-Set:open", "--header", "Rollcall-Set-Size:2"), codeOK)
@@ -313,8 +316,7 @@ func TestADeadLetterIsErasedByItsIDWhenItsEventIsGone(t *testing.T) {
 // says of the job's mates.
 func TestAnArchivedEventKeepsTheRecordOfOthers(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+	url, dir := onDisk(t)
 	env := []string{"NATS_URL=" + url}
 	wants(t, worker(t, env, "setup", "--archive", "30d"), codeOK)
 	for _, id := range []string{"ann-1", "bob-1"} {
@@ -402,8 +404,7 @@ func TestWhatWasMadeOfAnErasedJobIsErased(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			url := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir}).ClientURL()
+			url, _ := onDisk(t)
 			env := []string{"NATS_URL=" + url}
 			billing := faulttest.StartRecorder(t, "billing")
 			billing.Answer(faulttest.Each(func(faulttest.Asked) string { return "fail" }))
