@@ -51,7 +51,5 @@ func TestWhatIsDoneIsNeitherOldNorStuckInAStreamOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := state(t, admin).Oldest; !got.Equal(last.Time) {
-		t.Errorf("the oldest that is not done is of %v, want %v, that of the only one", got, last.Time)
-	}
+	eventually(t, "the oldest that is not done is the only one", func() bool { return state(t, admin).Oldest.Equal(last.Time) })
 }
