@@ -23,12 +23,13 @@ const (
 	// pages the larger groups waste the least of the broker's disk.
 	togetherRefused = 8
 
-	// An atomic publish costs the broker about the same whatever it holds. Where so many jobs
-	// share one that throughput counts and not the latency of a single batch, the next group
-	// gathers for as long as the last one took, but no longer than maxGather: with twice the
-	// batches in each, half as many are needed.
-	gatherFrom = 512
-	maxGather  = 20 * time.Millisecond
+	// An atomic publish costs the broker about the same whatever it holds. Where so many jobs or
+	// batches share one that throughput counts and not the latency of a single batch, the next
+	// group gathers for as long as the last one took, but no longer than maxGather: with twice
+	// the batches in each, half as many are needed.
+	gatherJobs    = 512
+	gatherBatches = 16
+	maxGather     = 20 * time.Millisecond
 )
 
 // committer is a queue of commits and the goroutine that stores them, group by group.
@@ -100,7 +101,7 @@ func (r *committer) run(ctx context.Context) error {
 				n += len(c.jobs)
 			}
 			r.commit(ctx, group)
-			if n >= gatherFrom && !more {
+			if (n >= gatherJobs || len(group) >= gatherBatches) && !more {
 				_ = retry.Wait(ctx, min(time.Since(begun), maxGather)) // the end of ctx is seen below
 			}
 			continue

@@ -18,14 +18,17 @@ import (
 func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		jobs       int // in each of 8 batches
+		batches    int
+		jobs       int // in each
 		takes      time.Duration
 		next       time.Duration // when the next publish begins, after the last one's end
 		groupsThen int
 	}{
-		{jobs: 63, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
-		{jobs: 64, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
-		{jobs: 64, takes: time.Second, next: 20 * time.Millisecond, groupsThen: 2}, // a slow disk gathers enough by itself
+		{batches: 8, jobs: 63, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
+		{batches: 8, jobs: 64, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
+		{batches: 8, jobs: 64, takes: time.Second, next: 20 * time.Millisecond, groupsThen: 2}, // a slow disk gathers enough by itself
+		{batches: 15, jobs: 1, takes: 10 * time.Millisecond, next: 0, groupsThen: 3},
+		{batches: 16, jobs: 1, takes: 10 * time.Millisecond, next: 10 * time.Millisecond, groupsThen: 2},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var begun []time.Duration
@@ -44,7 +47,7 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 					}
 				})
 			}
-			for b := range 8 {
+			for b := range tc.batches {
 				commit(b)
 			}
 			synctest.Wait()
@@ -61,10 +64,10 @@ func TestALargeGroupMakesTheNextOneGather(t *testing.T) {
 				t.Error(err)
 			}
 			if len(begun) != tc.groupsThen {
-				t.Fatalf("batches of %d: publishes at %v, want %d", tc.jobs, begun, tc.groupsThen)
+				t.Fatalf("%d batches of %d: publishes at %v, want %d", tc.batches, tc.jobs, begun, tc.groupsThen)
 			}
 			if waited := begun[1] - tc.takes; tc.next > 0 && waited != tc.next {
-				t.Errorf("batches of %d in %v: the next publish began %v after the end, want %v", tc.jobs, tc.takes, waited, tc.next)
+				t.Errorf("%d batches of %d in %v: the next publish began %v after the end, want %v", tc.batches, tc.jobs, tc.takes, waited, tc.next)
 			}
 		})
 	}
