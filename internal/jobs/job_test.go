@@ -209,9 +209,9 @@ func FuzzValidJSON(f *testing.F) {
 
 func TestJobsGetTheirUIDsTogether(t *testing.T) {
 	t.Parallel()
-	members := make([]jobs.Job, 4)
+	members := make([]*jobs.Job, 4)
 	for i := range members {
-		members[i].Ref = jobs.Ref{Epoch: "dk3x0q1z7f4w", Seq: uint64(i) * 1_000_000_007}
+		members[i] = &jobs.Job{Delivery: jobs.Delivery{Ref: jobs.Ref{Epoch: "dk3x0q1z7f4w", Seq: uint64(i) * 1_000_000_007}}}
 	}
 	members[2].UID = "core.x"
 	jobs.SetUIDs(members)

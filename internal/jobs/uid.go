@@ -34,13 +34,13 @@ func (r Ref) appendUID(b []byte) []byte {
 }
 
 // SetUIDs gives those of some jobs that have no UID theirs, all in one piece of memory.
-func SetUIDs(members []Job) {
+func SetUIDs(members []*Job) {
 	const usual = 24 // about the length of most
 	var text strings.Builder
 	text.Grow(len(members) * usual)
 	var room [64]byte // on the stack, see [Ref.UID]
-	for i := range members {
-		if j := &members[i]; j.UID == "" {
+	for _, j := range members {
+		if j.UID == "" {
 			begin := text.Len()
 			text.Write(j.Ref.appendUID(room[:0]))
 			j.UID = text.String()[begin:]

@@ -13,6 +13,14 @@ var ofPool = []mutant{
 		"x.events.put(s.Event)\n\t\terr := x.ledger.Commit(ctx, s)", sim,
 	},
 	{
+		"the memory of jobs is used again before they are acked", "every accepted job is final or still stored",
+		"internal/pool/commit.go", "x.events.put(s.Event)\n\t\t\ts.Event = nil", "x.events.put(s.Event)\n\t\t\ts.Event = nil\n\t\t\tx.memory.free(s.Batch.Jobs, &sheet{})", sim,
+	},
+	{
+		"the memory of rulings is used again before the commit", "every job is final in exactly one event",
+		"internal/pool/executor.go", "if err := x.bury(settling, s); err != nil {", "x.memory.free(nil, on)\n\tif err := x.bury(settling, s); err != nil {", sim,
+	},
+	{
 		"ack although the commit failed", "every accepted job is final or still stored",
 		"internal/pool/commit.go", "if !errors.As(err, &conflict) {\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}",
 		"if !errors.As(err, &conflict) {\n\t\t\tx.acknowledge(f, s)\n\t\t\treturn end, s.Batch.Jobs, err\n\t\t}", sim,

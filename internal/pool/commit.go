@@ -8,20 +8,19 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// rule decides on every job of the batch.
-func (x *executor) rule(b *jobs.Batch, results []serviceResult) *jobs.Settlement {
+// rule decides on every job of the batch, on an empty sheet for it.
+func (x *executor) rule(b *jobs.Batch, results []serviceResult, on *sheet) *jobs.Settlement {
 	now := x.now()
 	s := &jobs.Settlement{
 		Batch:     b,
-		Rulings:   make([]jobs.Ruling, len(b.Jobs)),
-		Replies:   make([]jobs.Replies, len(b.Jobs)),
+		Rulings:   on.rulings,
+		Replies:   on.replies,
 		SettledAt: now,
 		Took:      time.Since(b.SealedAt),
 	}
 	skipped := &jobs.Reply{Status: jobs.StatusSkipped}
-	cells := make(jobs.Replies, len(b.Jobs)*len(results))
 	for i, j := range b.Jobs {
-		replies := cells[i*len(results) : (i+1)*len(results) : (i+1)*len(results)]
+		replies := s.Replies[i]
 		for k := range results {
 			if results[k].replies != nil {
 				replies[k] = results[k].replies[i]
@@ -30,7 +29,6 @@ func (x *executor) rule(b *jobs.Batch, results []serviceResult) *jobs.Settlement
 				replies[k] = skipped
 			}
 		}
-		s.Replies[i] = replies
 		s.Rulings[i] = x.policy.Rule(j, x.specs, replies, now)
 	}
 	for k := range results {

@@ -259,6 +259,9 @@ func (d *dispatcher) advance(s step) {
 		delete(d.flying, f)
 		f.end()
 		d.pool.gate.ended(f.room, f.kept)
+		if f.sheet != nil {
+			d.pool.memory.free(f.spent, f.sheet)
+		}
 	}
 	d.start()
 }

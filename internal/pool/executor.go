@@ -33,6 +33,7 @@ type executor struct {
 	probe  func(point string)
 	// bodies and events are memory of encoded calls and events that can be used again.
 	bodies, events buffers
+	memory         *memory
 }
 
 // run takes a flight from its slot to its end. work is cancelled at the hard deadline, the
@@ -70,7 +71,8 @@ func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 		f.called(0)
 		return x.giveUp(work, settling, f, batch.Jobs, context.Cause(ctx))
 	}
-	s := x.rule(batch, results)
+	on := x.memory.sheet(len(batch.Jobs), len(results))
+	s := x.rule(batch, results, on)
 	f.called(s.DataSize())
 	if s = x.withoutCancelled(s); len(s.Batch.Jobs) == 0 {
 		f.move(stateSettled)
@@ -88,6 +90,9 @@ func (x *executor) run(work context.Context, f *flight) (cutOff bool) {
 	var rest []*jobs.Job
 	if end, rest, err = x.commit(settling, f, s); err != nil {
 		return x.giveUp(work, settling, f, rest, err)
+	}
+	if end.Result == jobs.BatchCommitted {
+		f.spent, f.sheet = end.Settlement.Batch.Jobs, on
 	}
 	return false
 }

@@ -250,11 +250,25 @@ func (l *ledger) Commit(ctx context.Context, s *jobs.Settlement) error {
 	for i, j := range s.Batch.Jobs {
 		l.records[j.Ref] = l.records[j.Ref].Apply(&s.Rulings[i])
 	}
-	stored := *s
-	stored.Event = slices.Clone(s.Event)
-	l.commits = append(l.commits, &stored)
+	l.commits = append(l.commits, copied(s))
 	l.log.add("commit %d", len(s.Batch.Jobs))
 	return nil
+}
+
+// copied returns a settlement whose memory is its own.
+func copied(s *jobs.Settlement) *jobs.Settlement {
+	c, batch := *s, *s.Batch
+	batch.Jobs = make([]*jobs.Job, len(s.Batch.Jobs))
+	for i, j := range s.Batch.Jobs {
+		own := *j
+		batch.Jobs[i] = &own
+	}
+	c.Batch, c.Rulings, c.Event = &batch, slices.Clone(s.Rulings), slices.Clone(s.Event)
+	c.Replies = make([]jobs.Replies, len(s.Replies))
+	for i := range s.Replies {
+		c.Replies[i] = slices.Clone(s.Replies[i])
+	}
+	return &c
 }
 
 func (l *ledger) Mark(_ context.Context, marks []jobs.Mark) error {

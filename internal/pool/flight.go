@@ -64,6 +64,10 @@ type flight struct {
 	begun time.Time
 	// kept are the bytes beyond room that its settlement takes.
 	kept int64
+	// spent are the jobs of a committed batch, and sheet is what they were settled on: set by the
+	// executor before its end, for the dispatcher to have them used again.
+	spent []*jobs.Job
+	sheet *sheet
 
 	mu    sync.Mutex
 	state state

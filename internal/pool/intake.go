@@ -68,14 +68,14 @@ func (p *Pool) intake(ctx, work context.Context, arrivals chan<- []arrival) erro
 
 // admit decodes deliveries and separates first deliveries from redeliveries.
 func (p *Pool) admit(deliveries []jobs.Delivery) (admitted []arrival, again []*jobs.Job) {
-	decoded := make([]jobs.Job, len(deliveries))
+	decoded := make([]*jobs.Job, len(deliveries))
 	admitted = make([]arrival, 0, len(deliveries))
 	for i := range deliveries {
+		decoded[i] = p.memory.job()
 		decoded[i].Delivery = deliveries[i]
 	}
 	jobs.SetUIDs(decoded)
-	for i := range decoded {
-		j := &decoded[i]
+	for _, j := range decoded {
 		j.Decode(p.cfg.JobMaxAge)
 		if j.First() {
 			admitted = append(admitted, arrival{job: j})

@@ -56,6 +56,7 @@ type Pool struct {
 	gate      *gate
 	leases    *leases
 	cancelled *cancelled
+	memory    memory
 }
 
 // New returns a pool that is not running yet. The error lists every fault of cfg.
@@ -72,7 +73,7 @@ func New(cfg Config, parts Parts) (*Pool, error) {
 	p.executor = &executor{
 		services: parts.Services, settler: parts.Settler, ledger: parts.Ledger,
 		noData: cfg.Results == ResultsNone, deadLetters: parts.DeadLetters, observer: parts.Observer, log: parts.Log,
-		leases: p.leases, cancelled: p.cancelled, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
+		leases: p.leases, cancelled: p.cancelled, memory: &p.memory, maxPayload: parts.MaxPayload, now: parts.Now, probe: parts.Probe,
 		policy: jobs.Policy{
 			MaxAttempts: cfg.MaxAttempts, RetryMin: cfg.RetryMin, RetryMax: cfg.RetryMax,
 			AtMostOnce: cfg.AtMostOnce, Random: rand.Int64N,

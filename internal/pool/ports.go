@@ -19,7 +19,8 @@ type Source interface {
 }
 
 // Settler takes settlements of deliveries. They are fire and forget: an error means that the
-// connection is gone, and the broker will deliver again.
+// connection is gone, and the broker will deliver again. It keeps no delivery: their memory is
+// used again.
 type Settler interface {
 	// Ack removes jobs from their stream. Only after their end is durable.
 	Ack(done ...*jobs.Delivery) error
@@ -38,7 +39,7 @@ type Ledger interface {
 	// *[jobs.ConflictError] names the jobs that are already final: nothing was stored, and
 	// the settlement must be rebuilt without them. Other errors mean that ctx ended first
 	// and the outcome of the commit is unknown. Of a settlement that is stored nothing is kept:
-	// the memory of its event is used again.
+	// the memory of its event, its rulings and its jobs is used again.
 	Commit(ctx context.Context, s *jobs.Settlement) error
 	// Mark changes the records of jobs without an event, all or nothing. Errors are those of
 	// Commit.
@@ -63,12 +64,14 @@ type Service interface {
 	// each job alone makes its own requests of the jobs.
 	Batched() bool
 	// Call sends the call, with the tries and policies of the service, and reads the reply.
-	// It returns when ctx is done at the latest.
+	// It returns when ctx is done at the latest, and keeps nothing of the call then but what
+	// still reads its body: the jobs' memory is used again.
 	Call(ctx context.Context, call *jobs.Call) jobs.CallResult
 }
 
 // Observer gets what happens in a pool, for metrics, traces and logs. Its methods are called from
-// many goroutines and must not block.
+// many goroutines and must not block. Of jobs and settlements it keeps nothing: their memory is used
+// again once a batch has ended.
 type Observer interface {
 	// Batch begins the life of a batch; the returned function ends it. The returned context is
 	// that of everything done for the batch. It may set b.Traceparent.

@@ -228,18 +228,19 @@ func (r *replica) Receive(ctx context.Context, room jobs.Room) ([]jobs.Delivery,
 	}
 }
 
-// settle passes a settlement on, unless it gets lost; sometimes it arrives late.
-func (r *replica) settle(d *jobs.Delivery, send func()) error {
+// settle passes a settlement on, unless it gets lost; sometimes it arrives late, when the delivery
+// is no longer to be read.
+func (r *replica) settle(d *jobs.Delivery, send func(jobs.Ref)) error {
 	if err := r.step(); err != nil {
 		return err
 	}
 	if err := r.mayBeSent(d.Received); err != nil {
 		return err
 	}
-	generation := r.generation.Load()
+	generation, ref := r.generation.Load(), d.Ref
 	effect := func() {
 		if generation == r.world.generation.Load() { // else the connection has broken meanwhile
-			send()
+			send(ref)
 		}
 	}
 	switch {
@@ -257,17 +258,17 @@ func (r *replica) settle(d *jobs.Delivery, send func()) error {
 func (r *replica) Ack(done ...*jobs.Delivery) error {
 	var errs []error
 	for _, d := range done {
-		errs = append(errs, r.settle(d, func() { r.world.ack(d.Ref) }))
+		errs = append(errs, r.settle(d, r.world.ack))
 	}
 	return errors.Join(errs...)
 }
 
 func (r *replica) Nak(d *jobs.Delivery, delay time.Duration) error {
-	return r.settle(d, func() { r.world.postpone(d.Ref, delay) })
+	return r.settle(d, func(ref jobs.Ref) { r.world.postpone(ref, delay) })
 }
 
 func (r *replica) Extend(d *jobs.Delivery) error {
-	return r.settle(d, func() { r.world.postpone(d.Ref, ackWait) })
+	return r.settle(d, func(ref jobs.Ref) { r.world.postpone(ref, ackWait) })
 }
 
 // Apply implements ledger.Store: it may be late, be refused, get lost, or be done with its
