@@ -92,11 +92,16 @@ func appendRFC3339(b []byte, t time.Time) []byte {
 		'T', byte('0'+hour/10), byte('0'+hour%10), ':', byte('0'+minute/10), byte('0'+minute%10),
 		':', byte('0'+second/10), byte('0'+second%10))
 	if nanos := t.Nanosecond(); nanos > 0 {
-		b = append(b, '.')
-		for unit := 100_000_000; nanos > 0; unit /= 10 {
-			b = append(b, byte('0'+nanos/unit))
-			nanos %= unit
+		var digits [9]byte
+		for i := len(digits) - 1; i >= 0; i-- {
+			digits[i] = byte('0' + nanos%10)
+			nanos /= 10
 		}
+		n := len(digits)
+		for digits[n-1] == '0' {
+			n--
+		}
+		b = append(append(b, '.'), digits[:n]...)
 	}
 	return append(b, 'Z')
 }

@@ -105,13 +105,14 @@ func (d *dispatcher) admit(arrivals *<-chan []arrival, chunk []arrival, open boo
 		return
 	}
 	now := time.Now()
+	stale := d.pool.leases.over(oldest(chunk), now)
 	for _, a := range chunk {
 		d.inHand++
 		switch {
 		case d.holds(a.job):
 			d.pool.parts.Observer.Event(jobs.DuplicateHeld, 1)
 			d.forget([]*jobs.Job{a.job})
-		case d.pool.leases.over(a.job.Received, now):
+		case stale && d.pool.leases.over(a.job.Received, now):
 			d.lose([]*jobs.Job{a.job})
 		case a.suspect:
 			d.suspects.add(a.job)

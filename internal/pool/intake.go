@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"rollcall/internal/jobs"
 )
@@ -12,6 +13,17 @@ import (
 type arrival struct {
 	job     *jobs.Job
 	suspect bool
+}
+
+// oldest returns when the first of some arrivals, at least one, was received.
+func oldest(chunk []arrival) time.Time {
+	first := chunk[0].job.Received
+	for _, a := range chunk {
+		if a.job.Received.Before(first) {
+			first = a.job.Received
+		}
+	}
+	return first
 }
 
 // intake takes deliveries as long as there is room, decodes them and hands them to the
