@@ -19,7 +19,8 @@ import (
 const (
 	maxHeader = 64 << 10
 	// writeBuffer takes a call of usual size in one write to the kernel: 96 jobs of 256 bytes
-	// are 41 KiB. A longer call costs net/http a buffer of its own for each request.
+	// are 41 KiB. The rest of a longer one goes as direct has it; over TLS net/http takes a
+	// buffer for it, for each request.
 	writeBuffer = 64 << 10
 	readBuffer  = 8 << 10
 	// maxKept is the largest read buffer that goes back to the pool.

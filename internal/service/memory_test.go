@@ -3,6 +3,8 @@ package service_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
+	"io"
 	"net/http"
 	"runtime"
 	"testing"
@@ -60,5 +62,45 @@ func TestHostileRepliesCostBoundedMemory(t *testing.T) {
 		if perCall := (after.TotalAlloc - before.TotalAlloc) / calls; perCall > 6<<20 {
 			t.Errorf("%s: a call allocated %d KiB", name, perCall>>10)
 		}
+	}
+}
+
+// TestALongCallIsSentFromWhereItStands has a call that is longer than net/http's buffer: it arrives
+// as it is, and no part of it is copied on its way to the kernel. It is not parallel: it counts
+// every byte that the process allocates.
+func TestALongCallIsSentFromWhereItStands(t *testing.T) {
+	c := call(8)
+	for _, j := range c.Jobs {
+		j.Body = bytes.Repeat([]byte("[1,22,333]"), 20_000)
+	}
+	c.Body = jobs.AppendCall(nil, c.Jobs)
+	sum := sha256.Sum256(c.Body)
+	room := make([]byte, 64<<10) // requests come one after the other
+	s := newService(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.New()
+		if _, err := io.CopyBuffer(got, r.Body, room); err != nil {
+			t.Error(err)
+		}
+		if [sha256.Size]byte(got.Sum(nil)) != sum {
+			t.Error("the body is not the call's")
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}), config(), service.Deps{})
+	send := func() {
+		if r := s.Call(t.Context(), c); r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+	}
+	send()
+	const calls = 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range calls {
+		send()
+	}
+	runtime.ReadMemStats(&after)
+	const copied = 32 << 10 // what io.Copy takes
+	if perCall := (after.TotalAlloc - before.TotalAlloc) / calls; perCall >= copied {
+		t.Errorf("%d KiB allocated a call of %d KiB", perCall>>10, len(c.Body)>>10)
 	}
 }
