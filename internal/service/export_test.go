@@ -36,6 +36,11 @@ func ErrorReply(code, text, after string) *jobs.Failure {
 // AllOK is the recognizer in front of the decoder.
 func AllOK(call *jobs.Call, body []byte) bool { return allOK(call.Jobs, body) }
 
+// PlainEntry is the recognizer in front of the decoder of an entry.
+func PlainEntry(entry []byte, key, second string) (id, status string, ok bool) {
+	return plainEntry(entry, key, second)
+}
+
 // Send is one try of a fake transport.
 type Send func(ctx context.Context, call *jobs.Call) ([]jobs.Reply, *jobs.Failure)
 

@@ -297,6 +297,26 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// FuzzPlainEntry holds the recognizer of entries against encoding/json.
+func FuzzPlainEntry(f *testing.F) {
+	for _, entry := range []string{`{"id":"a","status":"ok"}`, ` { "id" : "ä.1" , "status":"retry" } `, `{"id":"a"}`, `{"id":"a\u0062"}`, `{"id":"a","id":"b"}`, `{"id":1}`, `{"id":"a","status":"ok","error":"x"}`, `{"ID":"a"}`} {
+		f.Add([]byte(entry))
+	}
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		if !jobs.ValidJSON(entry) {
+			return
+		}
+		type read struct{ ID, Status string }
+		for _, second := range []string{"", `"status"`} {
+			id, status, ok := service.PlainEntry(entry, `"id"`, second)
+			var want read
+			if err := json.Unmarshal(entry, &want); ok && (err != nil || want != read{id, status}) {
+				t.Errorf("%s is read as %q, %q; encoding/json: %+v, %v", entry, id, status, want, err)
+			}
+		}
+	})
+}
+
 func FuzzRetryAfter(f *testing.F) {
 	for _, value := range []string{"7", "-1", "1e3", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", ""} {
 		f.Add(value, int64(784111777))

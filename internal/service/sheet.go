@@ -152,7 +152,9 @@ func (s *sheet) restIsOK() {
 
 func (s *sheet) result(entry []byte) error {
 	var e resultEntry
-	if err := json.Unmarshal(entry, &e); err != nil {
+	if id, status, plain := plainEntry(entry, `"id"`, `"status"`); plain {
+		e.ID, e.Status = name(id), status
+	} else if err := json.Unmarshal(entry, &e); err != nil {
 		return err
 	}
 	r, err := s.find(string(e.ID))
@@ -180,7 +182,9 @@ func (s *sheet) result(entry []byte) error {
 // failure reads an entry of a job that is to be retried.
 func (s *sheet) failure(entry []byte) error {
 	var e itemEntry
-	if err := json.Unmarshal(entry, &e); err != nil {
+	if id, _, plain := plainEntry(entry, `"itemIdentifier"`, ""); plain {
+		e.ItemIdentifier = name(id)
+	} else if err := json.Unmarshal(entry, &e); err != nil {
 		return err
 	}
 	_, err := s.find(string(e.ItemIdentifier))
@@ -189,7 +193,9 @@ func (s *sheet) failure(entry []byte) error {
 
 func (s *sheet) status(entry []byte) error {
 	var e statusEntry
-	if err := json.Unmarshal(entry, &e); err != nil {
+	if id, status, plain := plainEntry(entry, `"entryId"`, `"status"`); plain {
+		e.EntryID, e.Status = name(id), status
+	} else if err := json.Unmarshal(entry, &e); err != nil {
 		return err
 	}
 	r, err := s.find(string(e.EntryID))
