@@ -35,7 +35,11 @@ var ofPool = []mutant{
 	},
 	{
 		"a held job is taken twice", "each job final in exactly one event",
-		"internal/pool/dispatcher.go", "case d.holds(a.job):", "case false:", sim,
+		"internal/pool/dispatcher.go", "case known:", "case known && false:", sim,
+	},
+	{
+		"held jobs are not counted", "each job final in exactly one event",
+		"internal/pool/dispatcher.go", "d.held.add(a.job)", "d.held.add(a.job)\n\t\td.held.remove([]*jobs.Job{a.job})", sim,
 	},
 	{
 		"a cancelled job is called for", "a job is cancelled or otherwise final, never both",

@@ -37,6 +37,8 @@ type dispatcher struct {
 	group *flight
 	// inHand counts the jobs that are still to be called for.
 	inHand int
+	// held are all jobs up to the end of their flights.
+	held held
 	// callTime is how long the calls for a batch take, a moving average; 0 = not known.
 	callTime time.Duration
 	steps    chan step
@@ -108,8 +110,10 @@ func (d *dispatcher) admit(arrivals *<-chan []arrival, chunk []arrival, open boo
 	stale := d.pool.leases.over(oldest(chunk), now)
 	for _, a := range chunk {
 		d.inHand++
+		known := d.holds(a.job)
+		d.held.add(a.job)
 		switch {
-		case d.holds(a.job):
+		case known:
 			d.pool.parts.Observer.Event(jobs.DuplicateHeld, 1)
 			d.forget([]*jobs.Job{a.job})
 		case stale && d.pool.leases.over(a.job.Received, now):
@@ -152,7 +156,7 @@ func (d *dispatcher) sealFull() {
 // holds reports whether another delivery of the same job is held. A first delivery never has
 // a predecessor, so only the others are looked for.
 func (d *dispatcher) holds(j *jobs.Job) bool {
-	if j.First() {
+	if j.First() || d.held.none(j) {
 		return false
 	}
 	found := false
@@ -258,6 +262,7 @@ func (d *dispatcher) advance(s step) {
 			d.group = nil
 		}
 		delete(d.flying, f)
+		d.held.remove(f.batch.Jobs)
 		f.end()
 		d.pool.gate.ended(f.room, f.kept)
 		if f.sheet != nil {

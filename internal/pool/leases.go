@@ -111,5 +111,6 @@ func (d *dispatcher) account(lost []*jobs.Job) {
 
 func (d *dispatcher) forget(members []*jobs.Job) {
 	d.inHand -= len(members)
+	d.held.remove(members)
 	d.pool.gate.release(members)
 }
