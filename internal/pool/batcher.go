@@ -52,9 +52,10 @@ func (g *gathering) messagesOf(j *jobs.Job) int {
 	return 3
 }
 
-// fits reports whether a further job stays within the limits, but for the number of jobs.
-func (g *gathering) fits(j *jobs.Job, limits Limits) bool {
-	return g.bytes+int64(len(j.Body)) <= limits.Bytes && g.weight+jobs.EntryWeight(j) <= limits.Weight() &&
+// fits reports whether a further job stays within the limits, but for the number of jobs; weight is
+// the bound of weights.
+func (g *gathering) fits(j *jobs.Job, limits *Limits, weight int) bool {
+	return g.bytes+int64(len(j.Body)) <= limits.Bytes && g.weight+jobs.EntryWeight(j) <= weight &&
 		g.messages+g.messagesOf(j) < limits.Messages
 }
 
@@ -80,8 +81,8 @@ func NewBatcher(limits Limits, key Key, seal func(members []*jobs.Job, key strin
 // the one before it, where the job would not have fitted, and its own, where it is now full.
 func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 	key := b.key.Of(j)
-	g := b.open[key]
-	if g != nil && !g.fits(j, b.limits) {
+	g, weight := b.open[key], b.limits.Weight()
+	if g != nil && !g.fits(j, &b.limits, weight) {
 		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
 		g = nil
 	}
@@ -97,7 +98,7 @@ func (b *Batcher) Add(j *jobs.Job, now time.Time) (sealed []*jobs.Batch) {
 	switch {
 	case len(g.jobs) >= b.limits.Jobs:
 		sealed = append(sealed, b.close(g, jobs.SealSize, now))
-	case g.bytes >= b.limits.Bytes || g.weight >= b.limits.Weight():
+	case g.bytes >= b.limits.Bytes || g.weight >= weight:
 		sealed = append(sealed, b.close(g, jobs.SealBytes, now))
 	}
 	return sealed

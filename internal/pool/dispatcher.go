@@ -183,6 +183,9 @@ func (d *dispatcher) everything(visit func(members []*jobs.Job)) {
 }
 
 func (d *dispatcher) enqueue(sealed []*jobs.Batch) {
+	if len(sealed) == 0 {
+		return
+	}
 	for _, b := range sealed {
 		d.ready = append(d.ready, newFlight(b))
 	}

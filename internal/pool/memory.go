@@ -9,7 +9,15 @@ import (
 
 // memory is what batches are made of and that is used again: jobs, and the sheets that they are
 // settled on. Most of what this package would leave to the garbage collector is that.
-type memory struct{ jobs, sheets sync.Pool }
+type memory struct {
+	// spent are the jobs of batches, empty.
+	spent, sheets sync.Pool
+	// stock are empty jobs that only the intake touches.
+	stock []*jobs.Job
+}
+
+// slab is how many jobs are made at once.
+const slab = 16
 
 // sheet is the memory of a settlement.
 type sheet struct {
@@ -20,10 +28,20 @@ type sheet struct {
 
 // job returns an empty job.
 func (m *memory) job() *jobs.Job {
-	if j, _ := m.jobs.Get().(*jobs.Job); j != nil {
-		return j
+	if len(m.stock) == 0 {
+		if kept, _ := m.spent.Get().(*[]*jobs.Job); kept != nil && len(*kept) > 0 {
+			m.stock = *kept
+		} else {
+			made := make([]jobs.Job, slab)
+			for i := range made {
+				m.stock = append(m.stock, &made[i])
+			}
+		}
 	}
-	return new(jobs.Job)
+	last := len(m.stock) - 1
+	j := m.stock[last]
+	m.stock = m.stock[:last]
+	return j
 }
 
 // sheet returns an empty sheet for so many jobs and services.
@@ -47,8 +65,8 @@ func (m *memory) sheet(members, services int) *sheet {
 func (m *memory) free(spent []*jobs.Job, s *sheet) {
 	for _, j := range spent {
 		*j = jobs.Job{}
-		m.jobs.Put(j)
 	}
+	m.spent.Put(&spent)
 	clear(s.rulings)
 	clear(s.cells)
 	s.rulings, s.replies, s.cells = s.rulings[:0], s.replies[:0], s.cells[:0]

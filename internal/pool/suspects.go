@@ -38,10 +38,10 @@ func (s *suspects) alone() bool {
 func (s *suspects) next() (group []*jobs.Job) {
 	first := s.waiting[0]
 	bound, key := s.bound(first), s.key.Of(first)
-	g := gathering{}
+	g, weight := gathering{}, s.limits.Weight()
 	rest := s.waiting[:0:0]
 	for _, j := range s.waiting {
-		if len(g.jobs) < bound && s.bound(j) == bound && s.key.Of(j) == key && (len(g.jobs) == 0 || g.fits(j, s.limits)) {
+		if len(g.jobs) < bound && s.bound(j) == bound && s.key.Of(j) == key && (len(g.jobs) == 0 || g.fits(j, &s.limits, weight)) {
 			g.add(j)
 		} else {
 			rest = append(rest, j)

@@ -37,18 +37,21 @@ func (m *Metrics) Ack(kind Ack, n int, err error) error {
 	return nil
 }
 
-// Commit times a commit, in a span of tracer, and returns its error. A conflict is no error of
-// the span: another replica did the work.
+// Commit times a commit, in a span of tracer where its batch has one, and returns its error. A
+// conflict is no error of the span: another replica did the work.
 func (m *Metrics) Commit(ctx context.Context, tracer trace.Tracer, s *jobs.Settlement, commit func(context.Context, *jobs.Settlement) error) error {
-	ctx, span := tracer.Start(ctx, "publish done", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		attribute.String("messaging.system", "nats"),
-		attribute.String("messaging.operation.name", "publish"),
-		attribute.String("messaging.operation.type", "send"),
-		attribute.String("messaging.destination.name", "done"),
-		attribute.Int("messaging.message.body.size", len(s.Event)),
-		attribute.String("rollcall.batch.id", s.Batch.ID),
-	))
-	defer span.End()
+	span := trace.SpanFromContext(ctx)
+	if span.IsRecording() {
+		ctx, span = tracer.Start(ctx, "publish done", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
+			attribute.String("messaging.system", "nats"),
+			attribute.String("messaging.operation.name", "publish"),
+			attribute.String("messaging.operation.type", "send"),
+			attribute.String("messaging.destination.name", "done"),
+			attribute.Int("messaging.message.body.size", len(s.Event)),
+			attribute.String("rollcall.batch.id", s.Batch.ID),
+		))
+		defer span.End()
+	}
 	begun := time.Now()
 	err := commit(ctx, s)
 	m.batchCommit.Observe(time.Since(begun).Seconds())
