@@ -90,23 +90,25 @@ func build(ctx context.Context, path string, flags ...string) (string, error) {
 	return path, nil
 }
 
-// report measures workloads and prints what they showed, in the format of printReports.
+// report measures workloads and prints what they showed, in the format of printReports. Where one
+// cannot be measured it prints what those before it showed.
 func (s *session) report(ctx context.Context, stdout io.Writer, format string, chosen []workload) error {
 	return s.with(ctx, func() error {
 		reports, err := s.measureAll(ctx, chosen)
-		if err != nil {
+		if len(reports) == 0 {
 			return err
 		}
-		return printReports(stdout, format, reports)
+		return errors.Join(err, printReports(stdout, format, reports))
 	})
 }
 
+// measureAll returns what it could measure, with the error that ended it.
 func (s *session) measureAll(ctx context.Context, chosen []workload) ([]report, error) {
 	var reports []report
 	for _, w := range chosen {
 		r, err := s.measure(ctx, w)
 		if err != nil {
-			return nil, fmt.Errorf("measure %s: %w", w.name, err)
+			return reports, fmt.Errorf("measure %s: %w", w.name, err)
 		}
 		reports = append(reports, r)
 	}

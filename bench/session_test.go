@@ -68,3 +68,21 @@ func TestASessionEndsWithItsContext(t *testing.T) {
 		t.Errorf("left behind: %v %v", left, err)
 	}
 }
+
+func TestWhatWasMeasuredIsPrintedWhereTheRestCannotBe(t *testing.T) {
+	t.Parallel()
+	var talk, out bytes.Buffer
+	s := newSession(t, &talk)
+	s.worker, s.runs = "/nowhere/worker", 1
+	spec := lab.Spec{Payload: 128, Batch: 20, InFlight: 2, Linger: time.Millisecond, Replicas: 1, Services: 1}
+	err := s.report(t.Context(), &out, "table", []workload{
+		{name: "W8", scale: 0.5, cases: []benchCase{{label: "one", who: floor, spec: spec}}},
+		{name: "W9", scale: 0.5, cases: []benchCase{{label: "other", spec: spec}}},
+	})
+	if err == nil || !strings.Contains(err.Error(), "measure W9") {
+		t.Errorf("error %v, want one that names W9", err)
+	}
+	if !strings.HasPrefix(out.String(), "W8 ") || strings.Contains(out.String(), "W9") {
+		t.Errorf("printed:\n%s\nwant the table of W8", &out)
+	}
+}

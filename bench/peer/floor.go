@@ -27,6 +27,8 @@ const (
 	// may be under way, and the broker drops a client that it has 64 MiB for.
 	maxPull, pullBytes = 1000, 16 << 20
 	pullExpiry         = 30 * time.Second
+	// askAgain is how long a floor waits after a pull request that nobody took.
+	askAgain = 10 * time.Millisecond
 )
 
 // floorBatch is the jobs of one batch, and what is built of them.
@@ -130,15 +132,25 @@ func (r *floorRun) request() {
 	}
 }
 
+func (r *floorRun) requestAgain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.request()
+}
+
 // arrive takes a job, or the status that ends a pull request, which names how many jobs that
-// request did not bring.
+// request did not bring. One that names none was not taken: the consumer has no leader at the moment.
 func (r *floorRun) arrive(ctx context.Context, m *nats.Msg) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m.Reply == "" {
-		if rest, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages")); err == nil {
-			r.asked = max(r.asked-rest, 0)
+		rest, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+		if err != nil {
+			r.asked = max(r.asked-r.size, 0)
+			time.AfterFunc(askAgain, r.requestAgain)
+			return
 		}
+		r.asked = max(r.asked-rest, 0)
 		r.request()
 		return
 	}

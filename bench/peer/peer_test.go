@@ -242,3 +242,40 @@ func TestTheFloorSendsEachJobInARequestOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFloorAsksAgainWhereNobodyTookItsPull has a consumer that goes and comes back, as the leader of
+// one does in a cluster.
+func TestTheFloorAsksAgainWhereNobodyTookItsPull(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
+	js := connect(t, url)
+	for _, name := range []string{"jobs", "events"} {
+		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	called := make(chan struct{}, 1)
+	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called <- struct{}{} }))
+	defer service.Close()
+	floor := peer.Floor{URL: url, Stream: "jobs", Services: []string{service.URL}, Batch: 1, InFlight: 1}
+	if line := begin(t, floor.Run); line != "ready" {
+		t.Fatalf("got %q", line)
+	}
+	if err := js.DeleteConsumer(ctx, "jobs", peer.LoopConsumer); err != nil {
+		t.Fatal(err)
+	}
+	again := jetstream.ConsumerConfig{Durable: peer.LoopConsumer, AckPolicy: jetstream.AckExplicitPolicy}
+	if _, err := js.CreateConsumer(ctx, "jobs", again); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(ctx, "jobs.x", []byte("job")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-called:
+	case <-ctx.Done():
+		t.Fatal("the floor stands still")
+	}
+}
