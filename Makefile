@@ -107,7 +107,7 @@ guard: ## ten seconds: processor time per job against the floor, for CI
 	go run ./bench guard
 
 .PHONY: profile
-profile: ## CPU, heap, mutex and block profiles of W1 into out/
+profile: ## profiles of W1 into out/: the worker's CPU, heap, mutex, block, the broker's CPU
 	go run ./bench profile
 
 .PHONY: fuzz

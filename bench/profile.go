@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -14,8 +15,8 @@ func (s *session) profileCommand(stdout io.Writer) *cobra.Command {
 	dir, name := "out", "W1"
 	command := &cobra.Command{
 		Use:     "profile",
-		Short:   "Run a workload once and write the worker's CPU, heap, mutex and block profiles",
-		Example: "  bench profile --jobs 200000\n  go tool pprof -top -cum out/cpu.pprof",
+		Short:   "Run a workload once and write profiles: the worker's CPU, heap, mutex and block, the broker's CPU",
+		Example: "  bench profile --jobs 200000\n  go tool pprof -top -cum out/cpu.pprof\n  go tool pprof -top -cum out/broker.pprof",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w, err := findWorkload(workloads(), name)
@@ -29,6 +30,10 @@ func (s *session) profileCommand(stdout io.Writer) *cobra.Command {
 			spec := w.cases[len(w.cases)-1].spec
 			spec.Jobs, spec.Replicas = int(float64(s.jobs)*w.scale), 1
 			return s.with(cmd.Context(), func() error {
+				if err := os.MkdirAll(out, 0o750); err != nil {
+					return fmt.Errorf("make the folder for profiles: %w", err)
+				}
+				s.setup.Profile = filepath.Join(out, "broker.pprof")
 				r, err := s.once(cmd.Context(), lab.Pool(s.worker, s.env, []string{"--pprof-dir", out}), spec)
 				if err != nil {
 					return err

@@ -22,6 +22,8 @@ type Setup struct {
 	Args []string
 	// Dir is where the broker's files go, one fresh folder a measurement.
 	Dir string
+	// Profile is the file for a CPU profile of the broker, from its start to its end; empty = none.
+	Profile string
 }
 
 // Lab is the surroundings of one measurement: its broker, services and replicas.
@@ -75,7 +77,7 @@ func open(ctx context.Context, setup Setup, s Spec) (*Lab, error) {
 		return nil, fmt.Errorf("make a folder for the broker: %w", err)
 	}
 	l := &Lab{setup: setup, dir: dir}
-	if l.broker, err = l.child(ctx, peer.ChildBroker, peer.Broker{StoreDir: dir, Nodes: s.Nodes, Synced: s.Synced}); err != nil {
+	if l.broker, err = l.child(ctx, peer.ChildBroker, peer.Broker{StoreDir: dir, Nodes: s.Nodes, Synced: s.Synced, Profile: setup.Profile}); err != nil {
 		return l, err
 	}
 	if l.url, err = l.broker.Ready(ctx); err != nil {

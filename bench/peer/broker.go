@@ -6,10 +6,13 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -29,10 +32,19 @@ type Broker struct {
 	Nodes int
 	// Synced makes the broker sync every write to the disk before it is confirmed.
 	Synced bool
+	// Profile is the file for a CPU profile of the broker's process; empty = none.
+	Profile string
 }
 
 // Run serves until ctx is done. The address that it reports is a comma list of all nodes.
-func (b Broker) Run(ctx context.Context, out io.Writer) error {
+func (b Broker) Run(ctx context.Context, out io.Writer) (err error) {
+	if b.Profile != "" {
+		stop, failed := profile(b.Profile)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	nodes, err := b.nodes(ctx)
 	defer func() {
 		for _, ns := range nodes {
@@ -58,6 +70,21 @@ func (b Broker) Run(ctx context.Context, out io.Writer) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// profile begins a CPU profile of this process; stop ends it.
+func profile(path string) (stop func() error, err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("make a file for the broker's profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile the broker: %w", err), f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // nodes starts the servers. Those of a cluster know each other's ports beforehand, as

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +132,19 @@ func TestBrokerSaysWhereItListens(t *testing.T) {
 	t.Parallel()
 	if url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run); !strings.HasPrefix(url, "nats://127.0.0.1:") || strings.Contains(url, ",") {
 		t.Errorf("got %q, want one loopback address", url)
+	}
+}
+
+func TestBrokerWritesItsProfile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "broker.pprof")
+	t.Run("run", func(t *testing.T) { begin(t, peer.Broker{StoreDir: t.TempDir(), Profile: path}.Run) })
+	if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+		t.Errorf("the profile: %v, %v", info, err)
+	}
+	lost := peer.Broker{StoreDir: t.TempDir(), Profile: filepath.Join(path, "nowhere")}
+	if err := lost.Run(t.Context(), io.Discard); err == nil {
+		t.Error("a profile that cannot be written is no error")
 	}
 }
 
