@@ -215,18 +215,25 @@ func TestAChildThatCannotReportEnds(t *testing.T) {
 	}
 }
 
-func TestTheFloorSendsEachJobInARequestOfItsOwn(t *testing.T) {
-	t.Parallel()
-	const jobs = 100
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
-	js := connect(t, url)
+// withStreams starts a broker that has the streams of a loop.
+func withStreams(ctx context.Context, t *testing.T) (url string, js jetstream.JetStream) {
+	t.Helper()
+	url = begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
+	js = connect(t, url)
 	for _, name := range []string{"jobs", "events"} {
 		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return url, js
+}
+
+func TestTheFloorSendsEachJobInARequestOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const jobs = 100
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	url, js := withStreams(ctx, t)
 	for n := range jobs {
 		if _, err := js.Publish(ctx, "jobs.x", fmt.Appendf(nil, "job %d", n+1)); err != nil {
 			t.Fatal(err)
@@ -264,13 +271,7 @@ func TestTheFloorAsksAgainWhereNobodyTookItsPull(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	url := begin(t, peer.Broker{StoreDir: t.TempDir()}.Run)
-	js := connect(t, url)
-	for _, name := range []string{"jobs", "events"} {
-		if _, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name + ".>"}}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	url, js := withStreams(ctx, t)
 	called := make(chan struct{}, 1)
 	service := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called <- struct{}{} }))
 	defer service.Close()
