@@ -3,10 +3,13 @@ package faulttest
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // CrashVariable says where a worker of the test binary kills itself, "<point>:<n>", at the
@@ -37,9 +40,16 @@ func CrashProbe() (func(point string), error) {
 	var passed atomic.Int64
 	return func(point string) {
 		if point == parts[0] && passed.Add(1) == nth {
-			// The whole process stands or ends before this call returns (kill(2): a signal
-			// to oneself is delivered first).
-			_ = syscall.Kill(os.Getpid(), sig)
+			signalSelf(sig)
 		}
 	}, nil
+}
+
+// signalSelf ends or stops the process before it returns. The signal goes to the thread that
+// calls (tgkill(2)): one to the process is taken by its first thread if that can (complete_signal
+// in Linux's kernel/signal.c), and this thread would go on until the first one woke.
+func signalSelf(sig syscall.Signal) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), sig)
 }

@@ -3,13 +3,17 @@ package faulttest_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"rollcall/internal/faulttest"
 )
 
-// passer is a child that passes point a three times and point b once.
+// passer is a child that passes point a three times and point b once, on another thread than
+// its first: the one that a signal to the process goes to.
 func passer() int {
 	probe, err := faulttest.CrashProbe()
 	if err != nil {
@@ -19,11 +23,29 @@ func passer() int {
 	if probe == nil {
 		return 0
 	}
-	for _, point := range []string{"a", "b", "a", "a"} {
-		probe(point)
-		fmt.Println(point)
-	}
+	onOtherThread(func() {
+		for _, point := range []string{"a", "b", "a", "a"} {
+			probe(point)
+			fmt.Println(point)
+		}
+	})
 	return 0
+}
+
+// onOtherThread runs f on a thread that is not the first of the process.
+func onOtherThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			onOtherThread(f) // this goroutine keeps the first thread
+			return
+		}
+		f()
+	}()
+	<-done
 }
 
 func pass(t *testing.T, crash string) *faulttest.Process {
