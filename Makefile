@@ -29,8 +29,8 @@ demo: ## run the main job on an embedded NATS: 10,000 jobs, three services, two 
 	go run ./cmd/worker demo
 
 .PHONY: test
-test: ## all tests, in random order
-	go test -shuffle=on ./...
+test: ## all tests, in random order; most of them wait more than they compute, so six at once
+	go test -shuffle=on -parallel 6 ./...
 
 .PHONY: race
 race: ## all tests under the race detector
