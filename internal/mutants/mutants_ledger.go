@@ -78,7 +78,7 @@ var ofLedger = []mutant{
 	},
 	{
 		"the sweep forgets another stream's ledger", "a service that succeeded is not called again",
-		"internal/ledger/subjects.go", "return string(n.appendPages(nil)) + \"*.*.*\"", "n.Stream = \"*\"\n\treturn string(n.appendPages(nil)) + \"*.*.*\"", ledgerPkg,
+		"internal/ledger/sweeper.go", "Sweeper{store: store, names: names,", "Sweeper{store: store, names: Names{Pool: names.Pool, Stream: \"*\"},", ledgerPkg,
 	},
 	{
 		"a ledger that was taken over stays open to its old pool", "each job final in exactly one event",
