@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +124,13 @@ func TestAMaxPayloadThatIsLoweredMakesNoCrashLoop(t *testing.T) {
 				r.start()
 			}
 			r.allSucceeded(n)
+			calls := map[string]int{}
+			for _, c := range r.services["billing"].Calls() {
+				calls[c.UID]++
+			}
+			if most := slices.Max(slices.Collect(maps.Values(calls))); most > 3 {
+				t.Errorf("a job was called for %d times, want once before and once after", most)
+			}
 		})
 	}
 }
