@@ -149,6 +149,9 @@ func TestACommitArrivesBeforeTheHorizonOrNever(t *testing.T) {
 			if _, err := conn.NATS().SubscribeSync("chatter"); err != nil {
 				t.Fatal(err)
 			}
+			if err := conn.NATS().Flush(); err != nil { // the server knows of it
+				t.Fatal(err)
+			}
 			before := doneStored(t, other)
 			store := bus.NewDoneStore(conn)
 			proxy.Blackhole(stopped...)
@@ -160,8 +163,9 @@ func TestACommitArrivesBeforeTheHorizonOrNever(t *testing.T) {
 				_ = other.NATS().Publish("chatter", nil) // what comes in does not show that anything goes out
 				return conn.Healthy() != nil
 			})
-			if took := time.Since(sent); took > horizon {
-				t.Errorf("the line was cut after %v, want it within the horizon of %v", took, horizon)
+			// Pings alone would end it as well, when the horizon has just passed.
+			if took := time.Since(sent); took > horizon*3/4 {
+				t.Errorf("the line was cut after %v, want it within half of the horizon of %v, and a second for a busy machine", took, horizon)
 			}
 			proxy.Heal()
 			eventually(t, "the line is back", func() bool { return conn.Healthy() == nil })
