@@ -150,10 +150,7 @@ func (c *caller) ask(ctx context.Context, p part, encoded *body) {
 	if encoded == nil && c.service.Batched() {
 		encoded = &body{text: jobs.AppendCall(make([]byte, 0, jobs.CallSize(members)), members)}
 	}
-	watched, done := c.executor.cancelled.watch(ctx, members)
-	result := c.call(watched, members, encoded)
-	cut := result.Failure != nil && errors.Is(context.Cause(watched), errCancelled)
-	done()
+	result, cut := c.watched(ctx, members, encoded)
 	if cut {
 		c.note(result.Tries, "")
 		if ctx.Err() == nil {
@@ -180,6 +177,14 @@ func (c *caller) ask(ctx context.Context, p part, encoded *body) {
 	reply.Unsent = result.Tries == 0
 	c.note(result.Tries, reply.Error)
 	c.answer(p, reply)
+}
+
+// watched makes a call, and reports whether it was cut because one of its jobs was cancelled.
+func (c *caller) watched(ctx context.Context, members []*jobs.Job, encoded *body) (result jobs.CallResult, cut bool) {
+	ctx, done := c.executor.cancelled.watch(ctx, members)
+	defer done() // whatever panics: nobody may watch jobs that are another's by then
+	result = c.call(ctx, members, encoded)
+	return result, result.Failure != nil && errors.Is(context.Cause(ctx), errCancelled)
 }
 
 // failed makes a reply of a call for n jobs that failed as a whole.

@@ -106,14 +106,21 @@ func TestABatchThatOthersFinishedIsNotCalledUncommitted(t *testing.T) {
 	})
 }
 
-// TestAPanicAroundACallIsItsFailure: not only in the service, also in what observes it.
+// TestAPanicAroundACallIsItsFailure: not only in the service, also in what observes it. The call is
+// over then, for those too that look for cancelled jobs in it.
 func TestAPanicAroundACallIsItsFailure(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := prepare(t)
 		r.counter.panics = "a"
-		r.start(t, settings(), service{name: "a", answer: allOK}, service{name: "b", answer: allOK})
+		r.start(t, settings(), service{name: "a", answer: allOK}, service{name: "b", answer: after(time.Second, allOK)})
 		r.push(deliveries(1, 2)...)
+		time.Sleep(500 * time.Millisecond)
+		r.counter.mu.Lock()
+		if r.counter.panicked == nil || r.counter.panicked.Err() == nil {
+			t.Error("the call that panicked is still watched")
+		}
+		r.counter.mu.Unlock()
 		time.Sleep(time.Second)
 		if err := r.stop(); err != nil {
 			t.Fatalf("run: %v", err)

@@ -60,8 +60,9 @@ type counter struct {
 	n  map[jobs.Occurrence]int
 	// results counts how batches ended.
 	results map[jobs.BatchResult]int
-	// panics is the service at whose calls it panics.
-	panics string
+	// panics is the service at whose calls it panics; panicked is the context of the last one.
+	panics   string
+	panicked context.Context
 }
 
 func newCounter() *counter {
@@ -86,6 +87,9 @@ func (o *counter) Batch(ctx context.Context, _ *jobs.Batch) (context.Context, fu
 
 func (o *counter) Call(ctx context.Context, c *jobs.Call) (context.Context, func(*jobs.CallResult)) {
 	if o.panics == c.Service {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.panicked = ctx
 		panic("observer")
 	}
 	return ctx, func(*jobs.CallResult) {}
