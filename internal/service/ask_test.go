@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"rollcall/internal/service"
@@ -28,7 +29,9 @@ func TestAskCallsWithAnEmptyBatch(t *testing.T) {
 					_, _ = io.WriteString(w, "no jobs in it")
 				}
 			})
-			said, err := service.Ref{Name: "billing", URL: url}.Ask(t.Context(), config(), service.Deps{})
+			cfg := config()
+			cfg.Tries = 1
+			said, err := service.Ref{Name: "billing", URL: url}.Ask(t.Context(), cfg, service.Deps{})
 			if a := got.one(t); a.Body != "[]" || a.Header.Get("Content-Type") != "application/cloudevents-batch+json" {
 				t.Errorf("the service got %+v", a)
 			}
@@ -38,6 +41,34 @@ func TestAskCallsWithAnEmptyBatch(t *testing.T) {
 			}
 			if (err != nil) != test.wrong || !strings.Contains(text, test.says) {
 				t.Errorf("said %q, error %v; want %q, error %v", said, err, test.says, test.wrong)
+			}
+		})
+	}
+}
+
+// TestAskTriesAgainAsACallDoes: one 500 among many replies is no fault of the set-up.
+func TestAskTriesAgainAsACallDoes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		refusals, tries, asked int32
+		wrong                  bool
+	}{
+		"one 500": {refusals: 1, tries: 3, asked: 2}, "nothing else": {refusals: 9, tries: 3, asked: 3, wrong: true},
+		"one try": {refusals: 1, tries: 1, asked: 1, wrong: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				if asked.Add(1) <= test.refusals {
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			})
+			cfg := config()
+			cfg.Tries = int(test.tries)
+			said, err := service.Ref{Name: "billing", URL: url}.Ask(t.Context(), cfg, service.Deps{})
+			if (err != nil) != test.wrong || asked.Load() != test.asked {
+				t.Errorf("said %q, error %v after %d requests; want %d, error %v", said, err, asked.Load(), test.asked, test.wrong)
 			}
 		})
 	}
