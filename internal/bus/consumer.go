@@ -207,13 +207,13 @@ func (s *Setup) hasWorked(ctx context.Context, epoch string) (bool, error) {
 	}
 	uid := []byte(`"uid":"` + epoch + ".")
 	for filter, text := range map[string][]byte{"done.ledger." + s.pool + ".page." + s.streams.Stream + "." + epoch + ".>": nil, EventsFilter(s.pool): uid} {
-		oldest, err := done.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(filter))
+		oldest, err := s.conn.Msg(ctx, done, 1, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
 		newest := oldest
 		if err == nil {
-			newest, err = done.GetLastMsgForSubject(ctx, filter)
+			newest, err = s.conn.LastMsg(ctx, done, filter)
 		}
 		if err != nil {
 			return false, s.conn.Explain("look for work of the pool in "+s.conn.Done(), err)

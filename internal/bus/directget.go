@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/ledger"
 	"rollcall/internal/retry"
@@ -19,6 +20,8 @@ const (
 	// minStale and maxStale are waits for a server that lags, which is asked staleTries times.
 	minStale, maxStale = 5 * time.Millisecond, 200 * time.Millisecond
 	staleTries         = 12
+	// minReady and maxReady are waits for a stream that nobody answers for.
+	minReady, maxReady = 10 * time.Millisecond, 500 * time.Millisecond
 )
 
 // Read implements [ledger.Store] by batched direct gets of last messages (ADR-31;
@@ -110,11 +113,14 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 	}
-	if err := c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err != nil {
-		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
-	}
+	var m *nats.Msg
+	err = untilReady(ctx, func(ctx context.Context) (err error) {
+		if err = c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err == nil {
+			m, err = sub.NextMsgWithContext(ctx)
+		}
+		return err
+	})
 	for first := true; ; first = false {
-		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
 			return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
 		}
@@ -130,11 +136,50 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 		case status != "":
 			return replyEnd{}, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
 		}
-		message, err := readStored(m)
-		if err != nil {
-			return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
+		message, bad := readStored(m)
+		if bad != nil {
+			return replyEnd{}, fmt.Errorf("read %s: %w", stream, bad)
 		}
 		each(message)
+		m, err = sub.NextMsgWithContext(ctx)
+	}
+}
+
+// LastMsg returns the last message of a stream on a subject, or an error that wraps
+// [jetstream.ErrMsgNotFound].
+func (c *Conn) LastMsg(ctx context.Context, stream jetstream.Stream, subject string) (m *jetstream.RawStreamMsg, err error) {
+	err = untilReady(ctx, func(ctx context.Context) (err error) {
+		m, err = stream.GetLastMsgForSubject(ctx, subject)
+		return err
+	})
+	return m, err
+}
+
+// Msg returns the message of a stream at a sequence, or as opts say, or an error that wraps
+// [jetstream.ErrMsgNotFound].
+func (c *Conn) Msg(ctx context.Context, stream jetstream.Stream, seq uint64, opts ...jetstream.GetMsgOpt) (m *jetstream.RawStreamMsg, err error) {
+	err = untilReady(ctx, func(ctx context.Context) (err error) {
+		m, err = stream.GetMsg(ctx, seq, opts...)
+		return err
+	})
+	return m, err
+}
+
+// untilReady reads a stream by read, and again while nobody answers, for [readTimeout]: a stream that
+// has just been made, or whose servers have just started, takes no direct gets before one of its
+// replicas leads or has caught up (server/stream.go, subscribeToDirect).
+func untilReady(ctx context.Context, read func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	again := retry.Backoff{Lo: minReady, Hi: maxReady}
+	for {
+		err := read(ctx)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return err
+		}
+		if waited := retry.Wait(ctx, again.Next()); waited != nil {
+			return fmt.Errorf("%w: %w", err, waited)
+		}
 	}
 }
 

@@ -102,14 +102,14 @@ func (c *Conn) Explain(attempt string, err error) error {
 	hint := ""
 	switch {
 	case errors.Is(err, ErrDenied):
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
-		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		if denied := c.deniedWithin(denialWindow); len(denied) > 0 {
 			return fmt.Errorf("%s: %w: %s", attempt, ErrDenied, strings.Join(denied, ", "))
 		}
 		hint = "; no answer in time: JetStream has no leader, or NATS_JS_DOMAIN or NATS_JS_API_PREFIX names another one"
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		hint = "; enable JetStream on the server (`jetstream {}` in its configuration) and for the account"
 	case errors.As(err, &api) && api.ErrorCode == errSubjectsOverlap:
 		hint = "; another stream already holds these subjects: set ROLLCALL_STREAM to it, or ROLLCALL_SUBJECTS to others; for a DONE stream: ROLLCALL_DONE must be the same for all pools of an account"
 	case errors.As(err, &api) && (api.ErrorCode == errFilterNotUnique || api.ErrorCode == errMultipleUnfiltered):

@@ -77,7 +77,11 @@ func TestDriftIsReportedAndLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	created, drift, err := bus.NewSetup(conn, streams(), pool).Ensure(ctx)
+	setup := bus.NewSetup(conn, streams(), pool)
+	if err := setup.CheckPredecessor(ctx); err != nil {
+		t.Errorf("CheckPredecessor() = %v where no ledger can be read, want nil: Ensure says what is wrong", err)
+	}
+	created, drift, err := setup.Ensure(ctx)
 	if err != nil || len(created) != 0 {
 		t.Fatalf("Ensure() created %v, %v; want nothing", created, err)
 	}

@@ -63,11 +63,15 @@ func (s *Setup) CheckPredecessor(ctx context.Context) error {
 }
 
 // first returns the lowest sequence of a job that waits for the pool and could be in the ledger of
-// another; 0 if it has worked on the stream before, or there is nothing to look at: then it needs
-// nobody's ledger but its own.
+// another; 0 if it has worked on the stream before, or there is nothing to look at, or [Setup.Ensure]
+// reports that no ledger can be read: then it needs nobody's ledger but its own.
 func (s *Setup) first(ctx context.Context, stream jetstream.Stream, store ledger.Upkeep) (uint64, error) {
-	if _, err := s.conn.js.Stream(ctx, s.conn.Done()); errors.Is(err, jetstream.ErrStreamNotFound) {
+	done, err := s.conn.js.Stream(ctx, s.conn.Done())
+	if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && !done.CachedInfo().Config.AllowDirect {
 		return 0, nil
+	}
+	if err != nil {
+		return 0, s.conn.Explain("look up stream "+s.conn.Done(), err)
 	}
 	consumer, err := stream.Consumer(ctx, s.pool)
 	if err != nil { // one that cannot be looked up is made or reported later
@@ -78,7 +82,7 @@ func (s *Setup) first(ctx context.Context, stream jetstream.Stream, store ledger
 	}
 	newest, err := store.Newest(ctx, s.names().Pages())
 	if err != nil {
-		return 0, fmt.Errorf("look at the ledger: %w", err)
+		return 0, s.conn.Explain("look at the ledger", err)
 	}
 	if newest.Seq > 0 {
 		return 0, nil

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
+
 	"rollcall/internal/ledger"
 )
 
@@ -66,7 +68,11 @@ func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error)
 	if err != nil {
 		return ledger.Entry{}, fmt.Errorf("encode the request: %w", err)
 	}
-	answer, err := u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+u.conn.Done()), request)
+	var answer *nats.Msg
+	err = untilReady(ctx, func(ctx context.Context) (err error) {
+		answer, err = u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+u.conn.Done()), request)
+		return err
+	})
 	if err != nil {
 		return ledger.Entry{}, err
 	}

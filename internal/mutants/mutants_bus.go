@@ -127,6 +127,11 @@ var ofBus = []mutant{
 		[]string{"./internal/bus", "-run", "TestTheStreamOfDeadLetters"},
 	},
 	{
+		"a stream that nobody answers for yet is not asked again", "a replica starts beside a cluster that starts",
+		"internal/bus/directget.go", "if !errors.Is(err, nats.ErrNoResponders) {", "if true {",
+		[]string{"./internal/bus", "-run", "TestReadsWait"},
+	},
+	{
 		"subscriptions that the server has dropped stay lost", "a worker works again once its rights are back",
 		"internal/bus/lost.go", "signal(c.dropped)", "_ = signal", []string{"./internal/bus", "-run", "TestRights"},
 	},

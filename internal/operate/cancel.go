@@ -132,7 +132,7 @@ func (a *Admin) cancelJob(ctx context.Context, who, id string, erase bool) (JobR
 		if err != nil {
 			return err
 		}
-		m, err := storedJob(ctx, c.stream, ref.Seq)
+		m, err := c.storedJob(ctx, c.stream, ref.Seq)
 		if err != nil {
 			return c.conn.Explain("read job "+report.UID, err)
 		}

@@ -34,11 +34,11 @@ func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found
 func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
 	if uid, ok := strings.CutPrefix(id, bus.LaterSubject("")); ok {
 		if ref, err := jobs.ParseUID(uid); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
-			return storedJob(ctx, stream, ref.Seq)
+			return a.storedJob(ctx, stream, ref.Seq)
 		}
 	}
 	if subject := bus.LaterSubject(id); jobs.CheckSubject(subject) == nil {
-		m, err := stream.GetLastMsgForSubject(ctx, subject)
+		m, err := a.conn.LastMsg(ctx, stream, subject)
 		if err == nil || !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return m, err
 		}

@@ -82,7 +82,7 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 // stored finds a job in the job stream by its uid or id; nil if it is not there.
 func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
 	if ref, err := jobs.ParseUID(id); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
-		return storedJob(ctx, stream, ref.Seq)
+		return a.storedJob(ctx, stream, ref.Seq)
 	}
 	var found *jetstream.RawStreamMsg
 	for _, filter := range a.streams.Subjects {
@@ -100,8 +100,8 @@ func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) 
 }
 
 // storedJob reads one job; nil if it is not there.
-func storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
-	m, err := stream.GetMsg(ctx, seq)
+func (a *Admin) storedJob(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
+	m, err := a.conn.Msg(ctx, stream, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}
@@ -117,13 +117,13 @@ const maxLookedAt = 10_000
 func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
 	info := stream.CachedInfo()
 	if !info.Config.AllowDirect {
-		return scanSlowly(ctx, stream, filter, most, each)
+		return a.scanSlowly(ctx, stream, filter, most, each)
 	}
 	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
 	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
 		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
 		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {
-			return scanSlowly(ctx, stream, filter, most, each) // the right to direct gets may be missing
+			return a.scanSlowly(ctx, stream, filter, most, each) // the right to direct gets may be missing
 		}
 		if err != nil {
 			return err
@@ -141,10 +141,10 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	return nil
 }
 
-func scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
+func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
 	seq := max(stream.CachedInfo().State.FirstSeq, 1)
 	for range most {
-		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
+		m, err := a.conn.Msg(ctx, stream, seq, jetstream.WithGetMsgSubject(filter))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}

@@ -112,7 +112,7 @@ func (a *Admin) Letter(ctx context.Context, seq uint64) (bus.Letter, *nats.Msg, 
 	if err != nil {
 		return bus.Letter{}, nil, err
 	}
-	raw, err := stream.GetMsg(ctx, seq)
+	raw, err := a.conn.Msg(ctx, stream, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !strings.HasPrefix(raw.Subject, bus.DeadSubject(a.pool, "")) {
 		return bus.Letter{}, nil, fmt.Errorf("dead letter %d of pool %s: %w", seq, a.pool, ErrNotFound)
 	}

@@ -62,6 +62,6 @@ func (a *Admin) Known(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, nil //nolint:nilerr // no stream holds no event
 	}
-	_, err = stream.GetLastMsgForSubject(ctx, bus.EventsFilter(a.pool))
+	_, err = a.conn.LastMsg(ctx, stream, bus.EventsFilter(a.pool))
 	return err == nil, nil
 }

@@ -54,7 +54,7 @@ func (a *Admin) Schedules(ctx context.Context) (list []Schedule, err error) {
 	}
 	info := stream.CachedInfo()
 	for seq := max(info.State.FirstSeq, 1); ; {
-		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(bus.ScheduleSubject("*")))
+		m, err := a.conn.Msg(ctx, stream, seq, jetstream.WithGetMsgSubject(bus.ScheduleSubject("*")))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return list, nil
 		}
@@ -84,7 +84,7 @@ func (a *Admin) schedule(ctx context.Context, name string) (jetstream.Stream, *j
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := stream.GetLastMsgForSubject(ctx, bus.ScheduleSubject(name))
+	m, err := a.conn.LastMsg(ctx, stream, bus.ScheduleSubject(name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil, fmt.Errorf("schedule %s: %w: 'worker schedule ls' lists them", name, ErrNotFound)
 	}

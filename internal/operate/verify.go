@@ -110,7 +110,7 @@ func (a *Admin) goesOn(ctx context.Context, ref jobs.Ref) (jobs.Outcome, error) 
 	if err != nil || ref.Epoch != jobs.Epoch(stream.CachedInfo().Created) {
 		return "", err
 	}
-	switch _, err := stream.GetMsg(ctx, ref.Seq); {
+	switch _, err := a.conn.Msg(ctx, stream, ref.Seq); {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return "", nil
 	case err != nil:
