@@ -3,6 +3,11 @@ package main
 // ofPool are planted bugs of the pool.
 var ofPool = []mutant{
 	{
+		"a lease is extended after the nak", "a job that is to be retried comes back when its back-off says",
+		"internal/pool/flight.go", "\t\tvisit(f.batch.Jobs)", "\t\t<-f.turn\n\t\tvisit(f.batch.Jobs)\n\t\tf.turn <- struct{}{}",
+		[]string{"./internal/pool", "-run", "TestNoLeaseIsExtended"},
+	},
+	{
 		"ack before the commit", "every accepted job is final or still stored",
 		"internal/pool/commit.go", "err := x.ledger.Commit(ctx, s)",
 		"x.acknowledge(f, s)\n\t\terr := x.ledger.Commit(ctx, s)", sim,

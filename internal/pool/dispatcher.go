@@ -169,9 +169,7 @@ func (d *dispatcher) holds(j *jobs.Job) bool {
 // everything calls visit for all jobs that this replica has a claim to.
 func (d *dispatcher) everything(visit func(members []*jobs.Job)) {
 	for f := range d.flying {
-		if f.holds() {
-			visit(f.batch.Jobs)
-		}
+		f.whileHeld(visit)
 	}
 	for _, f := range d.ready {
 		visit(f.batch.Jobs)

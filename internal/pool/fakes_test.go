@@ -24,6 +24,8 @@ type broker struct {
 	down    bool
 	// stale leaves alone when deliveries were received.
 	stale bool
+	// extending, when set, is called before a lease is extended.
+	extending func()
 	// again redelivers what is nak'd.
 	again bool
 	// delays are those of the naks, and bodies those of the jobs, by sequence.
@@ -179,6 +181,9 @@ func (b *broker) Nak(d *jobs.Delivery, delay time.Duration) error {
 }
 
 func (b *broker) Extend(d *jobs.Delivery) error {
+	if b.extending != nil {
+		b.extending()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.down {

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"rollcall/internal/jobs"
@@ -69,12 +68,13 @@ type flight struct {
 	spent []*jobs.Job
 	sheet *sheet
 
-	mu    sync.Mutex
+	// turn holds one token while somebody reads or changes the state.
+	turn  chan struct{}
 	state state
 }
 
 func newFlight(b *jobs.Batch) *flight {
-	f := &flight{batch: b, room: roomOf(b.Jobs)}
+	f := &flight{batch: b, room: roomOf(b.Jobs), turn: make(chan struct{}, 1)}
 	f.lease, f.cancel = context.WithCancelCause(context.Background())
 	return f
 }
@@ -85,8 +85,8 @@ func (f *flight) suspect() bool { return f.batch.Seal == jobs.SealLone }
 // move brings the flight into another state, unless the one it is in does not lead there: a
 // flight whose lease is lost can no longer be settled, and one that is settled cannot lose it.
 func (f *flight) move(to state) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.turn <- struct{}{}
+	defer func() { <-f.turn }()
 	if !f.state.leadsTo(to) {
 		return false
 	}
@@ -97,11 +97,15 @@ func (f *flight) move(to state) bool {
 	return true
 }
 
-// holds reports whether the flight still has a claim to its jobs.
-func (f *flight) holds() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.state <= stateSettling
+// whileHeld calls visit with the jobs if the flight still has a claim to them, and lets it keep that
+// claim meanwhile: an extension that goes out after a nak undoes its delay, and the job comes
+// back when the lease is over (server/consumer.go, progressUpdate).
+func (f *flight) whileHeld(visit func(members []*jobs.Job)) {
+	f.turn <- struct{}{}
+	defer func() { <-f.turn }()
+	if f.state <= stateSettling {
+		visit(f.batch.Jobs)
+	}
 }
 
 // end releases the watcher of the lease.

@@ -2,6 +2,9 @@ package pool_test
 
 import (
 	"context"
+	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +53,38 @@ func TestLeaseOfWhatAConflictLeavesIsExtended(t *testing.T) {
 		}
 		if n := len(r.ledger.settlements()); n != 1 {
 			t.Errorf("%d commits, want one for the rest", n)
+		}
+	})
+}
+
+// TestNoLeaseIsExtendedAfterANak: the extension would undo the delay of the nak.
+func TestNoLeaseIsExtendedAfterANak(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := prepare(t)
+		r.ledger.hold = make(chan struct{})
+		var once sync.Once
+		r.extending = func() {
+			once.Do(func() { close(r.ledger.hold) })
+			for n := 0; n < 1<<16 && len(r.journal.with("nak")) == 0; n++ { // time for the commit and its naks
+				runtime.Gosched()
+			}
+		}
+		r.start(t, settings(), service{name: "a", answer: func(_ context.Context, c *jobs.Call) jobs.CallResult {
+			return jobs.CallResult{Replies: slices.Repeat([]jobs.Reply{{Status: jobs.StatusRetry}}, len(c.Jobs)), Tries: 1}
+		}})
+		r.push(deliveries(1, 2)...)
+		time.Sleep(lease/3 + time.Second)
+		synctest.Wait()
+		lines := r.journal.all()
+		for _, seq := range []string{"1", "2"} {
+			extended, nak := slices.Index(lines, "extend "+seq), slices.Index(lines, "nak "+seq)
+			if extended < 0 || nak < extended || slices.Contains(lines[nak:], "extend "+seq) {
+				t.Errorf("job %s is to be extended and then nak'd: %v", seq, lines)
+			}
+		}
+		if err := r.stop(); err != nil {
+			t.Fatalf("run: %v", err)
 		}
 	})
 }
