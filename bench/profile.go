@@ -12,11 +12,11 @@ import (
 )
 
 func (s *session) profileCommand(stdout io.Writer) *cobra.Command {
-	dir, name := "out", "W1"
+	dir, name, floor := "out", "W1", false
 	command := &cobra.Command{
 		Use:     "profile",
 		Short:   "Run a workload once and write profiles: the worker's CPU, heap, mutex and block, the broker's CPU",
-		Example: "  bench profile --jobs 200000\n  go tool pprof -top -cum out/cpu.pprof\n  go tool pprof -top -cum out/broker.pprof",
+		Example: "  bench profile --jobs 200000\n  go tool pprof -top -cum out/cpu.pprof\n  go tool pprof -top -cum out/broker.pprof\n  bench profile --floor --out floor\n  go tool pprof -top -cum -diff_base floor/broker.pprof out/broker.pprof",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w, err := findWorkload(workloads(), name)
@@ -34,7 +34,11 @@ func (s *session) profileCommand(stdout io.Writer) *cobra.Command {
 					return fmt.Errorf("make the folder for profiles: %w", err)
 				}
 				s.setup.Profile = filepath.Join(out, "broker.pprof")
-				r, err := s.once(cmd.Context(), lab.Pool(s.worker, s.env, []string{"--pprof-dir", out}), spec)
+				contender := lab.Pool(s.worker, s.env, []string{"--pprof-dir", out})
+				if floor {
+					contender = lab.Floor()
+				}
+				r, err := s.once(cmd.Context(), contender, spec)
 				if err != nil {
 					return err
 				}
@@ -44,6 +48,7 @@ func (s *session) profileCommand(stdout io.Writer) *cobra.Command {
 		},
 	}
 	command.Flags().StringVar(&dir, "out", dir, "the folder to write profiles to")
+	command.Flags().BoolVar(&floor, "floor", false, "the floor in place of the worker: the broker's profile only")
 	command.Flags().StringVar(&name, "workload", name, "what to run; one replica of its last case")
 	return command
 }
