@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"io"
+	"math"
 	"net/http"
 	"runtime"
 	"testing"
@@ -92,15 +93,16 @@ func TestALongCallIsSentFromWhereItStands(t *testing.T) {
 		}
 	}
 	send()
-	const calls = 20
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range calls {
+	least := uint64(math.MaxUint64) // of some calls: the race detector has pools lose what they hold
+	for range 20 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		send()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
 	}
-	runtime.ReadMemStats(&after)
 	const copied = 32 << 10 // what io.Copy takes
-	if perCall := (after.TotalAlloc - before.TotalAlloc) / calls; perCall >= copied {
-		t.Errorf("%d KiB allocated a call of %d KiB", perCall>>10, len(c.Body)>>10)
+	if least >= copied {
+		t.Errorf("%d KiB allocated a call of %d KiB", least>>10, len(c.Body)>>10)
 	}
 }
