@@ -207,7 +207,7 @@ func (s *Setup) hasWorked(ctx context.Context, epoch string) (bool, error) {
 	}
 	uid := []byte(`"uid":"` + epoch + ".")
 	for filter, text := range map[string][]byte{"done.ledger." + s.pool + ".page." + s.streams.Stream + "." + epoch + ".>": nil, EventsFilter(s.pool): uid} {
-		oldest, err := s.conn.Msg(ctx, done, 1, jetstream.WithGetMsgSubject(filter))
+		oldest, err := s.conn.NextMsg(ctx, done, filter, 1)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}

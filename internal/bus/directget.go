@@ -20,6 +20,9 @@ const (
 	// minStale and maxStale are waits for a server that lags, which is asked staleTries times.
 	minStale, maxStale = 5 * time.Millisecond, 200 * time.Millisecond
 	staleTries         = 12
+	// maxReplies is how many messages a reply has: at most 1024 (server/stream.go,
+	// getDirectMulti) and a status.
+	maxReplies = 1024 + 1
 	// minReady and maxReady are waits for a stream that nobody answers for.
 	minReady, maxReady = 10 * time.Millisecond, 500 * time.Millisecond
 )
@@ -91,6 +94,10 @@ type stored struct {
 	data    []byte
 }
 
+func (m *stored) raw() *jetstream.RawStreamMsg {
+	return &jetstream.RawStreamMsg{Subject: m.subject, Sequence: m.seq, Time: m.time, Header: m.header, Data: m.data}
+}
+
 func (m *stored) entry() ledger.Entry {
 	return ledger.Entry{Subject: m.subject, Seq: m.seq, Stored: m.time, Data: m.data}
 }
@@ -102,97 +109,142 @@ type replyEnd struct{ pending, upTo uint64 }
 // directGet sends a batched read and calls each for every message of the reply; without any
 // there is nothing to call it for, and that is no error.
 func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (end replyEnd, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	inbox := c.nc.NewInbox()
-	sub, err := c.nc.SubscribeSync(inbox)
-	if err != nil {
-		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
-	}
-	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
-	}
-	var m *nats.Msg
-	err = untilReady(ctx, func(ctx context.Context) (err error) {
-		if err = c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err == nil {
-			m, err = sub.NextMsgWithContext(ctx)
-		}
-		return err
-	})
-	for first := true; ; first = false {
-		if err != nil {
-			return replyEnd{}, fmt.Errorf("read %s: %w", stream, err)
-		}
-		switch status := m.Header.Get("Status"); {
+	first := true
+	err = c.readDirectly(ctx, stream, request, func(reply *nats.Msg) (more bool, err error) {
+		switch status := statusOf(reply); {
 		case status == "404" && first:
-			return replyEnd{}, nil
+			return false, nil
 		case status == "204":
-			end.pending, _ = parseUint(m.Header.Get("Nats-Num-Pending"))
-			end.upTo, _ = parseUint(m.Header.Get("Nats-UpTo-Sequence"))
-			return end, nil
+			end.pending, _ = parseUint(reply.Header.Get("Nats-Num-Pending"))
+			end.upTo, _ = parseUint(reply.Header.Get("Nats-UpTo-Sequence"))
+			return false, nil
 		case status == "413":
-			return replyEnd{}, fmt.Errorf("read %s: %w", stream, ledger.ErrTooMany)
+			return false, ledger.ErrTooMany
 		case status != "":
-			return replyEnd{}, fmt.Errorf("read %s: the server answers %s %s", stream, status, m.Header.Get("Description"))
+			return false, unexpected(reply)
 		}
-		message, bad := readStored(m)
-		if bad != nil {
-			return replyEnd{}, fmt.Errorf("read %s: %w", stream, bad)
+		first = false
+		m, err := readStored(reply)
+		if err != nil {
+			return false, err
 		}
-		each(message)
-		m, err = sub.NextMsgWithContext(ctx)
+		each(m)
+		return true, nil
+	})
+	return end, err
+}
+
+// directGetOne sends a read of one message; found is false if there is none.
+func (c *Conn) directGetOne(ctx context.Context, stream string, request messageRequest) (m stored, found bool, err error) {
+	encoded, err := json.Marshal(request)
+	if err != nil {
+		return stored{}, false, fmt.Errorf("encode a read of %s: %w", stream, err)
 	}
-}
-
-// LastMsg returns the last message of a stream on a subject, or an error that wraps
-// [jetstream.ErrMsgNotFound].
-func (c *Conn) LastMsg(ctx context.Context, stream jetstream.Stream, subject string) (m *jetstream.RawStreamMsg, err error) {
-	err = untilReady(ctx, func(ctx context.Context) (err error) {
-		m, err = stream.GetLastMsgForSubject(ctx, subject)
-		return err
+	err = c.readDirectly(ctx, stream, encoded, func(reply *nats.Msg) (more bool, err error) {
+		switch statusOf(reply) {
+		case "":
+			m, err = readStored(reply)
+			found = err == nil
+			return false, err
+		case "404":
+			return false, nil
+		default:
+			return false, unexpected(reply)
+		}
 	})
-	return m, err
+	return m, found, err
 }
 
-// Msg returns the message of a stream at a sequence, or as opts say, or an error that wraps
-// [jetstream.ErrMsgNotFound].
-func (c *Conn) Msg(ctx context.Context, stream jetstream.Stream, seq uint64, opts ...jetstream.GetMsgOpt) (m *jetstream.RawStreamMsg, err error) {
-	err = untilReady(ctx, func(ctx context.Context) (err error) {
-		m, err = stream.GetMsg(ctx, seq, opts...)
-		return err
-	})
-	return m, err
+func unexpected(reply *nats.Msg) error {
+	return fmt.Errorf("the server answers %s %s", reply.Header.Get("Status"), reply.Header.Get("Description"))
 }
 
-// untilReady reads a stream by read, and again while nobody answers, for [readTimeout]: a stream that
-// has just been made, or whose servers have just started, takes no direct gets before one of its
-// replicas leads or has caught up (server/stream.go, subscribeToDirect).
-func untilReady(ctx context.Context, read func(context.Context) error) error {
+// readDirectly sends a read and calls each for what comes back, until it says that there is no more.
+// It asks again while nobody answers: a stream that has just been made, or whose servers have
+// just started, takes no direct gets before one of its replicas leads or has caught up
+// (server/stream.go, subscribeToDirect). All of it takes no longer than [readTimeout].
+func (c *Conn) readDirectly(ctx context.Context, stream string, request []byte, each func(reply *nats.Msg) (more bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	again := retry.Backoff{Lo: minReady, Hi: maxReady}
 	for {
-		err := read(ctx)
-		if !errors.Is(err, nats.ErrNoResponders) {
-			return err
+		err := c.readOnce(ctx, stream, request, each)
+		if errors.Is(err, nats.ErrNoResponders) {
+			waited := retry.Wait(ctx, again.Next())
+			if waited == nil {
+				continue
+			}
+			err = fmt.Errorf("%w: %w", err, waited)
 		}
-		if waited := retry.Wait(ctx, again.Next()); waited != nil {
-			return fmt.Errorf("%w: %w", err, waited)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", stream, err)
+		}
+		return nil
+	}
+}
+
+// readOnce is [Conn.readDirectly] without a second try. It reads from a channel, because other
+// subscriptions of nats.go take a stored message whose producer wrote "Status: 503" for the
+// server's own word.
+func (c *Conn) readOnce(ctx context.Context, stream string, request []byte, each func(reply *nats.Msg) (more bool, err error)) (err error) {
+	inbox, replies := c.nc.NewInbox(), make(chan *nats.Msg, maxReplies)
+	sub, err := c.nc.ChanSubscribe(inbox, replies)
+	if err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	defer func() { err = errors.Join(err, unsubscribe(sub)) }()
+	if err := c.nc.PublishRequest(c.API("DIRECT.GET."+stream), inbox, request); err != nil {
+		return fmt.Errorf("ask: %w", err)
+	}
+	for {
+		select {
+		case reply := <-replies:
+			if statusOf(reply) == "503" {
+				return nats.ErrNoResponders
+			}
+			if more, err := each(reply); err != nil || !more {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.closed:
+			return errors.Join(ErrClosed, c.Err())
 		}
 	}
 }
 
-func readStored(m *nats.Msg) (stored, error) {
-	seq, ok := parseUint(m.Header.Get("Nats-Sequence"))
+// statusOf returns the status of a reply, empty for a stored message. Only a message has a sequence;
+// what else its headers say is up to its producer.
+func statusOf(reply *nats.Msg) string {
+	if len(reply.Header[headerSequence]) > 0 {
+		return ""
+	}
+	return reply.Header.Get("Status")
+}
+
+// headerSequence is the sequence of a message that was read.
+const headerSequence = "Nats-Sequence"
+
+func readStored(reply *nats.Msg) (stored, error) {
+	seq, ok := parseUint(added(reply, headerSequence))
 	if !ok {
 		return stored{}, errors.New("a message without a sequence")
 	}
-	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	at, err := time.Parse(time.RFC3339Nano, added(reply, "Nats-Time-Stamp"))
 	if err != nil {
 		return stored{}, fmt.Errorf("a message without a time: %w", err)
 	}
-	return stored{subject: m.Header.Get("Nats-Subject"), seq: seq, time: at, header: m.Header, data: m.Data}, nil
+	return stored{subject: added(reply, "Nats-Subject"), seq: seq, time: at, header: reply.Header, data: reply.Data}, nil
+}
+
+// added returns what the server has written into a header of a message that it read: it does so behind
+// the headers of the producer (server/client.go, genHeader), who may have used the same name.
+func added(reply *nats.Msg, name string) string {
+	values := reply.Header[name]
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
 
 // unsubscribe drops a subscription. One that has ended, or whose connection has, needs no

@@ -67,6 +67,55 @@ func (c *Conn) FirstTime(ctx context.Context, stream, filter string, seq uint64)
 	return first.Time, err
 }
 
+// messageRequest asks for one message: the one at Seq, the first on Next from Seq on, or the last on
+// Last (JSApiMsgGetRequest).
+type messageRequest struct {
+	Seq  uint64 `json:"seq,omitempty"`
+	Next string `json:"next_by_subj,omitempty"`
+	Last string `json:"last_by_subj,omitempty"`
+}
+
+// Msg returns the message of a stream at a sequence, or an error that wraps
+// [jetstream.ErrMsgNotFound].
+func (c *Conn) Msg(ctx context.Context, stream jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return c.message(ctx, stream, messageRequest{Seq: seq})
+}
+
+// NextMsg returns the first message of a stream on filter that has sequence seq or a later one, or an
+// error that wraps [jetstream.ErrMsgNotFound].
+func (c *Conn) NextMsg(ctx context.Context, stream jetstream.Stream, filter string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return c.message(ctx, stream, messageRequest{Seq: max(seq, 1), Next: filter})
+}
+
+// LastMsg returns the last message of a stream on a subject, or an error that wraps
+// [jetstream.ErrMsgNotFound].
+func (c *Conn) LastMsg(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	return c.message(ctx, stream, messageRequest{Last: subject})
+}
+
+// message reads one message. Where the stream allows direct gets nats.go would believe what a producer
+// wrote into the headers that the server adds to the reply.
+func (c *Conn) message(ctx context.Context, stream jetstream.Stream, request messageRequest) (*jetstream.RawStreamMsg, error) {
+	config := &stream.CachedInfo().Config
+	switch {
+	case config.AllowDirect:
+		m, found, err := c.directGetOne(ctx, config.Name, request)
+		if err == nil && !found {
+			err = jetstream.ErrMsgNotFound
+		}
+		if err != nil {
+			return nil, err
+		}
+		return m.raw(), nil
+	case request.Last != "":
+		return stream.GetLastMsgForSubject(ctx, request.Last)
+	case request.Next != "":
+		return stream.GetMsg(ctx, request.Seq, jetstream.WithGetMsgSubject(request.Next))
+	default:
+		return stream.GetMsg(ctx, request.Seq)
+	}
+}
+
 const (
 	// lookSize and lookBytes bound what one request of ReadFrom is answered with.
 	lookSize  = 1000
@@ -86,7 +135,7 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 		return nil, fmt.Errorf("encode a read of %s: %w", stream, err)
 	}
 	_, err = c.directGet(ctx, stream, request, func(m stored) {
-		messages = append(messages, &jetstream.RawStreamMsg{Subject: m.subject, Sequence: m.seq, Time: m.time, Header: m.header, Data: m.data})
+		messages = append(messages, m.raw())
 	})
 	return messages, err
 }
@@ -101,7 +150,9 @@ func (c *Conn) Explain(attempt string, err error) error {
 	var api *jetstream.APIError
 	hint := ""
 	switch {
-	case errors.Is(err, ErrDenied):
+	case errors.Is(err, ErrDenied), errors.Is(err, context.Canceled):
+	case errors.Is(err, nats.ErrNoResponders) && errors.Is(err, context.DeadlineExceeded):
+		hint = "; no server answers for the stream: none of its replicas leads, or it does not allow direct gets (`nats stream edit --allow-direct`)"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		if denied := c.deniedWithin(denialWindow); len(denied) > 0 {
 			return fmt.Errorf("%s: %w: %s", attempt, ErrDenied, strings.Join(denied, ", "))

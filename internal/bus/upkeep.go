@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/nats-io/nats.go"
-
 	"rollcall/internal/ledger"
 )
 
@@ -62,24 +60,7 @@ func (u upkeep) Scan(ctx context.Context, filter string, from uint64) (entries [
 
 // Newest implements [ledger.Upkeep].
 func (u upkeep) Newest(ctx context.Context, filter string) (ledger.Entry, error) {
-	request, err := json.Marshal(struct {
-		Last string `json:"last_by_subj"`
-	}{filter})
-	if err != nil {
-		return ledger.Entry{}, fmt.Errorf("encode the request: %w", err)
-	}
-	var answer *nats.Msg
-	err = untilReady(ctx, func(ctx context.Context) (err error) {
-		answer, err = u.conn.nc.RequestWithContext(ctx, u.conn.API("DIRECT.GET."+u.conn.Done()), request)
-		return err
-	})
-	if err != nil {
-		return ledger.Entry{}, err
-	}
-	if answer.Header.Get("Status") == "404" {
-		return ledger.Entry{}, nil
-	}
-	m, err := readStored(answer)
+	m, _, err := u.conn.directGetOne(ctx, u.conn.Done(), messageRequest{Last: filter})
 	return m.entry(), err
 }
 

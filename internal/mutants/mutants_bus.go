@@ -128,8 +128,18 @@ var ofBus = []mutant{
 	},
 	{
 		"a stream that nobody answers for yet is not asked again", "a replica starts beside a cluster that starts",
-		"internal/bus/directget.go", "if !errors.Is(err, nats.ErrNoResponders) {", "if true {",
+		"internal/bus/directget.go", "if errors.Is(err, nats.ErrNoResponders) {", "if false {",
 		[]string{"./internal/bus", "-run", "TestReadsWait"},
+	},
+	{
+		"a header of a producer names the sequence of a job", "whoever may publish cannot have the jobs of others removed",
+		"internal/bus/directget.go", "return values[len(values)-1]", "return values[0]",
+		[]string{"./internal/operate", "-run", "TestAProducerCannotPoint"},
+	},
+	{
+		"a header of a producer ends a read", "every stored job is found",
+		"internal/bus/directget.go", "if len(reply.Header[headerSequence]) > 0 {", "if false {",
+		[]string{"./internal/bus", "-run", "TestHeadersOfAProducer"},
 	},
 	{
 		"subscriptions that the server has dropped stay lost", "a worker works again once its rights are back",

@@ -104,8 +104,8 @@ func (d *doctor) outlived(state *jobs.PoolState, maxAge time.Duration) {
 // forecast reports how long the room for events lasts if they go on as in the last hour.
 func (d *doctor) forecast(ctx context.Context, conn *bus.Conn, done *jetstream.StreamInfo, state *jobs.PoolState) {
 	span := min(forecastSpan, done.TimeStamp.Sub(done.Created))
-	if span < shortestSpan {
-		return // too short to measure
+	if span < shortestSpan || !done.Config.AllowDirect {
+		return // too short to measure, or not to be read
 	}
 	s, err := conn.Sample(ctx, conn.Done(), bus.EventsFilter("*"), done.TimeStamp.Add(-span))
 	if err != nil {

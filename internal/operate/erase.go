@@ -57,8 +57,11 @@ func (e *erasing) takes(uid, id, replayOf string) bool {
 // stay as they are. The error wraps [ErrNotFound] if nothing is stored of any. After a crash, running
 // it again finishes it.
 func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err error) {
+	if err := a.checkDone(ctx); err != nil {
+		return done, err
+	}
 	if err := a.finishErasures(ctx); err != nil {
-		return done, a.explainDone(ctx, "look for erasures that were cut short", err)
+		return done, a.conn.Explain("look for erasures that were cut short", err)
 	}
 	seen := map[string]bool{id: true}
 	for open := []string{id}; len(open) > 0; open = open[1:] {

@@ -144,7 +144,7 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
 	seq := max(stream.CachedInfo().State.FirstSeq, 1)
 	for range most {
-		m, err := a.conn.Msg(ctx, stream, seq, jetstream.WithGetMsgSubject(filter))
+		m, err := a.conn.NextMsg(ctx, stream, filter, seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return nil
 		}

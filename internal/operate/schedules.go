@@ -54,7 +54,7 @@ func (a *Admin) Schedules(ctx context.Context) (list []Schedule, err error) {
 	}
 	info := stream.CachedInfo()
 	for seq := max(info.State.FirstSeq, 1); ; {
-		m, err := a.conn.Msg(ctx, stream, seq, jetstream.WithGetMsgSubject(bus.ScheduleSubject("*")))
+		m, err := a.conn.NextMsg(ctx, stream, bus.ScheduleSubject("*"), seq)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return list, nil
 		}

@@ -59,23 +59,22 @@ func (a *Admin) upkeep() ledger.Upkeep {
 	return bus.NewUpkeep(a.conn, bus.NewSetup(a.conn, a.streams, a.pool))
 }
 
-// explainDone adds to an error about the DONE stream how to fix it. A read of a stream that is missing
-// has no responders, as on a server without JetStream; the error then wraps [bus.ErrMissing].
-func (a *Admin) explainDone(ctx context.Context, attempt string, err error) error {
-	if errors.Is(err, nats.ErrNoResponders) {
-		if _, lookup := a.conn.Stream(ctx, a.conn.Done()); errors.Is(lookup, bus.ErrMissing) {
-			return lookup
-		}
-	}
-	return a.conn.Explain(attempt, err)
+// checkDone returns an error that wraps [bus.ErrMissing] if there is no stream of events, whose reads
+// nobody would answer.
+func (a *Admin) checkDone(ctx context.Context) error {
+	_, err := a.conn.Stream(ctx, a.conn.Done())
+	return err
 }
 
 // Sets reads the pool's sets, open ones and those whose event is still stored, at most limit of
 // them. more reports that there are others.
 func (a *Admin) Sets(ctx context.Context, limit int) (sets []SetReport, more bool, err error) {
+	if err := a.checkDone(ctx); err != nil {
+		return nil, false, err
+	}
 	states, more, err := ledger.ReadSets(ctx, a.upkeep(), a.ledger(), limit)
 	if err != nil {
-		return nil, false, a.explainDone(ctx, "list the sets", err)
+		return nil, false, a.conn.Explain("list the sets", err)
 	}
 	for _, state := range states {
 		if !state.Ended {
@@ -100,10 +99,13 @@ func (a *Admin) Set(ctx context.Context, set string) (SetReport, error) {
 	if !jobs.ValidSet(set) {
 		return SetReport{}, fmt.Errorf("%q: %w", set, ErrSetName)
 	}
+	if err := a.checkDone(ctx); err != nil {
+		return SetReport{}, err
+	}
 	state, err := ledger.ReadSet(ctx, a.upkeep(), a.ledger(), set)
 	switch {
 	case err != nil:
-		return SetReport{}, a.explainDone(ctx, "look for set "+set, err)
+		return SetReport{}, a.conn.Explain("look for set "+set, err)
 	case state.Ended:
 		return a.ended(ctx, set)
 	case state.Known():
@@ -117,7 +119,7 @@ func (a *Admin) Set(ctx context.Context, set string) (SetReport, error) {
 func (a *Admin) ended(ctx context.Context, set string) (SetReport, error) {
 	entry, err := a.upkeep().Newest(ctx, bus.SetEventsOf(a.pool, set))
 	if err != nil {
-		return SetReport{}, a.explainDone(ctx, "read the event of set "+set, err)
+		return SetReport{}, a.conn.Explain("read the event of set "+set, err)
 	}
 	if entry.Seq == 0 {
 		return SetReport{}, fmt.Errorf("the event of set %s of pool %s: %w", set, a.pool, ErrNotFound)
@@ -169,8 +171,11 @@ func (a *Admin) CloseSet(ctx context.Context, set string, size int) (counts int,
 	if !jobs.ValidSet(set) {
 		return 0, fmt.Errorf("%q: %w", set, ErrSetName)
 	}
+	if err := a.checkDone(ctx); err != nil {
+		return 0, err
+	}
 	if counts, err = ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
-		return 0, a.explainDone(ctx, "close set "+set, err)
+		return 0, a.conn.Explain("close set "+set, err)
 	}
 	if clock, err := a.Clock(ctx); err == nil {
 		a.endSet(ctx, set, clock.Now)
