@@ -29,8 +29,8 @@ func withOwnDone(t *testing.T) []string {
 			pairs = append(pairs, line, rest+"\n")
 		}
 	}
-	if len(pairs) != 8 {
-		t.Fatalf("the comment has %d rights on DONE_mail, want 4", len(pairs)/2)
+	if len(pairs) != 6 {
+		t.Fatalf("the comment has %d rights on DONE_mail, want 3", len(pairs)/2)
 	}
 	return pairs
 }
