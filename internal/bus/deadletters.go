@@ -194,12 +194,14 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 	return m
 }
 
-// keptHeaders returns the job's own headers: not those the server would act on, nor any that
-// pass themselves off as ours, whether or not this letter has them.
+// keptHeaders returns the job's own headers: not those the server would act on, nor a status, which
+// clients take for the server's word, nor any that pass themselves off as ours, whether or not this
+// letter has them, nor names that nats.go refuses to send.
 func keptHeaders(header map[string][]string, ours nats.Header) nats.Header {
 	kept := make(nats.Header, len(header)+len(ours)+1)
 	for name, values := range header {
-		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) {
+		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) ||
+			strings.EqualFold(name, "Status") || !sendable(name) {
 			continue
 		}
 		taken := false
@@ -211,6 +213,11 @@ func keptHeaders(header map[string][]string, ours nats.Header) nats.Header {
 		}
 	}
 	return kept
+}
+
+// sendable reports whether nats.go sends a header of this name (nats.go, isHeaderKeyValid).
+func sendable(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' })
 }
 
 // headerLength is how many bytes the header takes on the wire, version line and all.

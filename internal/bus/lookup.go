@@ -93,12 +93,12 @@ func (c *Conn) LastMsg(ctx context.Context, stream jetstream.Stream, subject str
 	return c.message(ctx, stream, messageRequest{Last: subject})
 }
 
-// message reads one message. Where the stream allows direct gets nats.go would believe what a producer
-// wrote into the headers that the server adds to the reply.
+// message reads one message. Into DONE only replicas write. Of any other stream the leader is asked, whose
+// reply has sequence, subject and time beside the message: a direct get adds them to the headers, where a
+// producer may have written others, and hidden them behind an empty line.
 func (c *Conn) message(ctx context.Context, stream jetstream.Stream, request messageRequest) (*jetstream.RawStreamMsg, error) {
 	config := &stream.CachedInfo().Config
-	switch {
-	case config.AllowDirect:
+	if config.Name == c.Done() && config.AllowDirect {
 		m, found, err := c.directGetOne(ctx, config.Name, request)
 		if err == nil && !found {
 			err = jetstream.ErrMsgNotFound
@@ -107,13 +107,29 @@ func (c *Conn) message(ctx context.Context, stream jetstream.Stream, request mes
 			return nil, err
 		}
 		return m.raw(), nil
-	case request.Last != "":
-		return stream.GetLastMsgForSubject(ctx, request.Last)
-	case request.Next != "":
-		return stream.GetMsg(ctx, request.Seq, jetstream.WithGetMsgSubject(request.Next))
-	default:
-		return stream.GetMsg(ctx, request.Seq)
 	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	var reply struct {
+		apiReply
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	err := c.ask(ctx, "STREAM.MSG.GET."+config.Name, request, &reply)
+	if refusal := new(jetstream.APIError); errors.As(err, &refusal) && refusal.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+		return nil, jetstream.ErrMsgNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &reply.Message
+	header, _ := nats.DecodeHeadersMsg(m.Header) // those that cannot be read are none, as in a delivery
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
 }
 
 const (
@@ -123,7 +139,9 @@ const (
 )
 
 // ReadFrom returns the messages of a stream on filter from sequence seq on, in their order, as
-// many as one answer holds; none if there are no more. The stream must allow direct gets.
+// many as one answer holds; none if there are no more. The stream must allow direct gets. Where producers
+// write, sequence, subject and time are what the headers say, and the end may be one that a
+// producer made up: [Conn.Msg] and [Conn.NextMsg] know.
 func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) (messages []*jetstream.RawStreamMsg, err error) {
 	request, err := json.Marshal(struct {
 		Seq      uint64 `json:"seq"`

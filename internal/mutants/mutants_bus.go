@@ -134,7 +134,17 @@ var ofBus = []mutant{
 	{
 		"a header of a producer names the sequence of a job", "whoever may publish cannot have the jobs of others removed",
 		"internal/bus/directget.go", "return values[len(values)-1]", "return values[0]",
+		[]string{"./internal/bus", "-run", "TestHeadersOfAProducer"},
+	},
+	{
+		"a job is removed where a batch says that it is", "whoever may publish cannot have the jobs of others removed",
+		"internal/operate/job.go", "if stored != nil && wanted(stored) && !each(stored) {", "if stored != nil && !each(stored) {",
 		[]string{"./internal/operate", "-run", "TestAProducerCannotPoint"},
+	},
+	{
+		"a producer's word ends a scan", "every stored job is found",
+		"internal/operate/job.go", "if next == seq { // the end, unless a producer says so, or a message that cannot be read", "if next == seq {\n\t\t\treturn nil",
+		[]string{"./internal/operate", "-run", "TestAProducerCannotHide"},
 	},
 	{
 		"a header of a producer ends a read", "every stored job is found",

@@ -190,12 +190,13 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 	defer stop(nil)
 	slots := make(chan struct{}, cancelParallel)
 	last := stream.CachedInfo().State.LastSeq // what comes later may be of this command
-	err := c.scan(ctx, stream, filter, math.MaxInt, func(m *jetstream.RawStreamMsg) bool {
+	member := func(m *jetstream.RawStreamMsg) bool {
+		j := decodeStored(m, c.epoch)
+		return j.Set == set
+	}
+	err := c.scan(ctx, stream, filter, math.MaxInt, member, func(m *jetstream.RawStreamMsg) bool {
 		if m.Sequence > last || ctx.Err() != nil {
 			return false
-		}
-		if j := decodeStored(m, c.epoch); j.Set != set {
-			return true
 		}
 		slots <- struct{}{}
 		work.Go(func() {

@@ -44,11 +44,10 @@ func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id 
 		}
 	}
 	var found *jetstream.RawStreamMsg
-	err := a.scan(ctx, stream, bus.LaterSubject(">"), maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
-		if decodeStored(m, "").ID == id {
-			found = m
-		}
-		return found == nil
+	named := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
+	err := a.scan(ctx, stream, bus.LaterSubject(">"), maxLookedAt, named, func(m *jetstream.RawStreamMsg) bool {
+		found = m
+		return false
 	})
 	return found, err
 }

@@ -127,10 +127,9 @@ func (a *Admin) openReplays(ctx context.Context, e *erasing) error {
 	}
 	epoch := jobs.Epoch(stream.CachedInfo().Created)
 	for _, filter := range a.streams.Subjects {
-		err := a.scan(ctx, stream, filter, maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
-			if e.uids[m.Header.Get(jobs.HeaderReplayOf)] {
-				e.replays[jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()] = true
-			}
+		replay := func(m *jetstream.RawStreamMsg) bool { return e.uids[m.Header.Get(jobs.HeaderReplayOf)] }
+		err := a.scan(ctx, stream, filter, maxLookedAt, replay, func(m *jetstream.RawStreamMsg) bool {
+			e.replays[jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()] = true
 			return true
 		})
 		if err != nil {
@@ -200,10 +199,9 @@ func (a *Admin) storedEvents(ctx context.Context, name, filter string, chosen fu
 	if err != nil {
 		return nil, err
 	}
-	err = a.scan(ctx, stream, filter, int(stream.CachedInfo().State.Msgs), func(m *jetstream.RawStreamMsg) bool {
-		if chosen(m.Data) {
-			found = append(found, m)
-		}
+	wanted := func(m *jetstream.RawStreamMsg) bool { return chosen(m.Data) }
+	err = a.scan(ctx, stream, filter, int(stream.CachedInfo().State.Msgs), wanted, func(m *jetstream.RawStreamMsg) bool {
+		found = append(found, m)
 		return true
 	})
 	if err != nil {

@@ -65,8 +65,10 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	if err != nil {
 		return JobReport{}, err
 	}
-	if report, found, err := a.delayed(ctx, id); found || err != nil {
-		return report, err
+	if _, ours := refOf(stream, id); !ours { // else a delayed job may have it for a name
+		if report, found, err := a.delayed(ctx, id); found || err != nil {
+			return report, err
+		}
 	}
 	m, err := a.stored(ctx, stream, id)
 	switch {
@@ -79,18 +81,23 @@ func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
 	}
 }
 
+// refOf reads the uid of a job of this very stream.
+func refOf(stream jetstream.Stream, id string) (ref jobs.Ref, ours bool) {
+	ref, err := jobs.ParseUID(id)
+	return ref, err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created)
+}
+
 // stored finds a job in the job stream by its uid or id; nil if it is not there.
 func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
-	if ref, err := jobs.ParseUID(id); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
+	if ref, ours := refOf(stream, id); ours {
 		return a.storedJob(ctx, stream, ref.Seq)
 	}
 	var found *jetstream.RawStreamMsg
+	named := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
 	for _, filter := range a.streams.Subjects {
-		err := a.scan(ctx, stream, filter, maxLookedAt, func(m *jetstream.RawStreamMsg) bool {
-			if decodeStored(m, "").ID == id {
-				found = m
-			}
-			return found == nil
+		err := a.scan(ctx, stream, filter, maxLookedAt, named, func(m *jetstream.RawStreamMsg) bool {
+			found = m
+			return false
 		})
 		if err != nil || found != nil {
 			return found, err
@@ -112,36 +119,60 @@ func (a *Admin) storedJob(ctx context.Context, stream jetstream.Stream, seq uint
 // nothing else.
 const maxLookedAt = 10_000
 
-// scan calls each for the messages of a stream on filter, until it returns false: many in one
-// request where the stream allows direct gets, else one by one, the first most of them.
-func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
+// scan calls each for the messages of a stream on filter that are wanted, until it returns false: found
+// many in one request where the stream allows direct gets, else one by one, the first most of them.
+// What stands in the headers of such a batch is up to the producers, so each gets the message as the
+// leader of the stream has it, and nothing that is not wanted then.
+func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string, most int, wanted, each func(*jetstream.RawStreamMsg) bool) error {
 	info := stream.CachedInfo()
 	if !info.Config.AllowDirect {
-		return a.scanSlowly(ctx, stream, filter, most, each)
+		return a.scanSlowly(ctx, stream, filter, most, wanted, each)
 	}
 	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
-	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; {
+	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; {
 		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
 		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {
-			return a.scanSlowly(ctx, stream, filter, most, each) // the right to direct gets may be missing
+			return a.scanSlowly(ctx, stream, filter, most, wanted, each) // the right to direct gets may be missing
 		}
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
 			return err
 		}
-		if len(messages) == 0 {
-			return nil
-		}
+		next := seq
 		for _, m := range messages {
-			if !each(m) {
+			if m.Sequence < next || m.Sequence > info.State.LastSeq {
+				continue // it is not where it says it is
+			}
+			next = m.Sequence + 1
+			if !wanted(m) {
+				continue
+			}
+			stored, err := a.storedJob(ctx, stream, m.Sequence)
+			if err != nil {
+				return err
+			}
+			if stored != nil && wanted(stored) && !each(stored) {
 				return nil
 			}
 		}
-		seq = messages[len(messages)-1].Sequence + 1
+		if next == seq { // the end, unless a producer says so, or a message that cannot be read
+			m, err := a.conn.NextMsg(ctx, stream, filter, seq)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if wanted(m) && !each(m) {
+				return nil
+			}
+			next = m.Sequence + 1
+		}
+		seq = next
 	}
 	return nil
 }
 
-func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, each func(*jetstream.RawStreamMsg) bool) error {
+func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, wanted, each func(*jetstream.RawStreamMsg) bool) error {
 	seq := max(stream.CachedInfo().State.FirstSeq, 1)
 	for range most {
 		m, err := a.conn.NextMsg(ctx, stream, filter, seq)
@@ -151,7 +182,7 @@ func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter 
 		if err != nil {
 			return err
 		}
-		if !each(m) {
+		if wanted(m) && !each(m) {
 			return nil
 		}
 		seq = m.Sequence + 1
