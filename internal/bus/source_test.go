@@ -35,10 +35,10 @@ func TestSourceHandsOutEveryJobOnce(t *testing.T) {
 	conn := connect(t, startServer(t))
 	setup := ensure(t, conn, streams())
 	publish(t, conn, "jobs.a", numbered(1000)...)
-	source, intake, _ := openSource(t, setup, conn)
-	if source.Healthy() == nil {
+	if bus.NewSource(conn, setup, nopLog()).Healthy() == nil {
 		t.Error("Healthy() = nil before the source is bound")
 	}
+	source, intake, _ := openSource(t, setup, conn)
 
 	seen := make(map[uint64]bool)
 	all := receive(t, intake, source, 1000)
