@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -57,23 +58,36 @@ func (c *Conn) purge(ctx context.Context, stream string, what purgeRequest) (pur
 	return reply.Purged, err
 }
 
-// position is where and when a message was stored.
-type position struct {
-	Seq  uint64    `json:"seq"`
-	Time time.Time `json:"time"`
+// messageRequest asks for one message: the one at Seq, the first on Next from Seq on, or the last on
+// Last (JSApiMsgGetRequest).
+type messageRequest struct {
+	Seq  uint64 `json:"seq,omitempty"`
+	Next string `json:"next_by_subj,omitempty"`
+	Last string `json:"last_by_subj,omitempty"`
 }
 
-// first returns the position of the first message of a stream on filter that has sequence seq or a
-// later one; the zero position if there is none. It asks the leader of the stream, and so needs
-// one right whether or not the stream allows direct gets.
-func (c *Conn) first(ctx context.Context, stream, filter string, seq uint64) (position, error) {
+// fromLeader reads one message of a stream; an error that wraps [jetstream.ErrMsgNotFound] if there is
+// none. It asks the leader, and so needs one right whether or not the stream allows direct gets. The reply
+// has sequence, subject and time beside the message, where no producer can write.
+func (c *Conn) fromLeader(ctx context.Context, stream string, request messageRequest) (*jetstream.RawStreamMsg, error) {
 	var reply struct {
 		apiReply
-		Message position `json:"message"`
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
 	}
-	err := c.ask(ctx, "STREAM.MSG.GET."+stream, map[string]any{"seq": max(seq, 1), "next_by_subj": filter}, &reply)
+	err := c.ask(ctx, "STREAM.MSG.GET."+stream, request, &reply)
 	if refusal := new(jetstream.APIError); errors.As(err, &refusal) && refusal.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-		return position{}, nil
+		return nil, jetstream.ErrMsgNotFound
 	}
-	return reply.Message, err
+	if err != nil {
+		return nil, err
+	}
+	m := &reply.Message
+	header, _ := nats.DecodeHeadersMsg(m.Header) // those that cannot be read are none, as in a delivery
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
 }

@@ -63,16 +63,14 @@ func (c *Conn) lookupError(object string, err error) error {
 // a later one; zero if there is none. It asks the leader of the stream, and so needs one right
 // whether or not the stream allows direct gets.
 func (c *Conn) FirstTime(ctx context.Context, stream, filter string, seq uint64) (time.Time, error) {
-	first, err := c.first(ctx, stream, filter, seq)
-	return first.Time, err
-}
-
-// messageRequest asks for one message: the one at Seq, the first on Next from Seq on, or the last on
-// Last (JSApiMsgGetRequest).
-type messageRequest struct {
-	Seq  uint64 `json:"seq,omitempty"`
-	Next string `json:"next_by_subj,omitempty"`
-	Last string `json:"last_by_subj,omitempty"`
+	first, err := c.fromLeader(ctx, stream, messageRequest{Seq: max(seq, 1), Next: filter})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return first.Time, nil
 }
 
 // Msg returns the message of a stream at a sequence, or an error that wraps
@@ -93,43 +91,24 @@ func (c *Conn) LastMsg(ctx context.Context, stream jetstream.Stream, subject str
 	return c.message(ctx, stream, messageRequest{Last: subject})
 }
 
-// message reads one message. Into DONE only replicas write. Of any other stream the leader is asked, whose
-// reply has sequence, subject and time beside the message: a direct get adds them to the headers, where a
-// producer may have written others, and hidden them behind an empty line.
+// message reads one message. Into DONE only replicas write; of any other stream the leader is asked. A direct
+// get adds sequence, subject and time to the headers, where a producer may have written others, and
+// hidden them behind an empty line.
 func (c *Conn) message(ctx context.Context, stream jetstream.Stream, request messageRequest) (*jetstream.RawStreamMsg, error) {
 	config := &stream.CachedInfo().Config
-	if config.Name == c.Done() && config.AllowDirect {
-		m, found, err := c.directGetOne(ctx, config.Name, request)
-		if err == nil && !found {
-			err = jetstream.ErrMsgNotFound
-		}
-		if err != nil {
-			return nil, err
-		}
-		return m.raw(), nil
+	if config.Name != c.Done() || !config.AllowDirect {
+		ctx, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		return c.fromLeader(ctx, config.Name, request)
 	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	var reply struct {
-		apiReply
-		Message struct {
-			Subject string    `json:"subject"`
-			Seq     uint64    `json:"seq"`
-			Header  []byte    `json:"hdrs"`
-			Data    []byte    `json:"data"`
-			Time    time.Time `json:"time"`
-		} `json:"message"`
-	}
-	err := c.ask(ctx, "STREAM.MSG.GET."+config.Name, request, &reply)
-	if refusal := new(jetstream.APIError); errors.As(err, &refusal) && refusal.ErrorCode == jetstream.JSErrCodeMessageNotFound {
-		return nil, jetstream.ErrMsgNotFound
+	m, found, err := c.directGetOne(ctx, config.Name, request)
+	if err == nil && !found {
+		err = jetstream.ErrMsgNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	m := &reply.Message
-	header, _ := nats.DecodeHeadersMsg(m.Header) // those that cannot be read are none, as in a delivery
-	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
+	return m.raw(), nil
 }
 
 const (

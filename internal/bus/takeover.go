@@ -111,14 +111,14 @@ func (s *Setup) anyWaits(ctx context.Context, known []uint64, first uint64) (boo
 	for _, filter := range s.streams.Subjects {
 		from := max(known[0], first)
 		for range maxLooks {
-			next, err := s.conn.first(ctx, s.streams.Stream, filter, from)
+			next, err := s.conn.fromLeader(ctx, s.streams.Stream, messageRequest{Seq: max(from, 1), Next: filter})
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				break
+			}
 			if err != nil {
 				return false, err
 			}
-			if next.Seq == 0 {
-				break
-			}
-			i, found := slices.BinarySearch(known, next.Seq)
+			i, found := slices.BinarySearch(known, next.Sequence)
 			if found {
 				return true, nil
 			}

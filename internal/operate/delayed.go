@@ -43,13 +43,7 @@ func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id 
 			return m, err
 		}
 	}
-	var found *jetstream.RawStreamMsg
-	named := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
-	err := a.scan(ctx, stream, bus.LaterSubject(">"), maxLookedAt, named, func(m *jetstream.RawStreamMsg) bool {
-		found = m
-		return false
-	})
-	return found, err
+	return a.named(ctx, stream, bus.LaterSubject(">"), id)
 }
 
 // delayedReport reports a job by its schedule.

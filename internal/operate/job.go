@@ -92,18 +92,22 @@ func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) 
 	if ref, ours := refOf(stream, id); ours {
 		return a.storedJob(ctx, stream, ref.Seq)
 	}
-	var found *jetstream.RawStreamMsg
-	named := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
 	for _, filter := range a.streams.Subjects {
-		err := a.scan(ctx, stream, filter, maxLookedAt, named, func(m *jetstream.RawStreamMsg) bool {
-			found = m
-			return false
-		})
-		if err != nil || found != nil {
+		if found, err := a.named(ctx, stream, filter, id); err != nil || found != nil {
 			return found, err
 		}
 	}
 	return nil, nil
+}
+
+// named finds the first job of an id among the messages of a stream on filter; nil if there is none.
+func (a *Admin) named(ctx context.Context, stream jetstream.Stream, filter, id string) (found *jetstream.RawStreamMsg, err error) {
+	wanted := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
+	err = a.scan(ctx, stream, filter, maxLookedAt, wanted, func(m *jetstream.RawStreamMsg) bool {
+		found = m
+		return false
+	})
+	return found, err
 }
 
 // storedJob reads one job; nil if it is not there.
@@ -155,17 +159,9 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 			}
 		}
 		if next == seq { // the end, unless a producer says so, or a message that cannot be read
-			m, err := a.conn.NextMsg(ctx, stream, filter, seq)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return nil
-			}
-			if err != nil {
+			if next, err = a.step(ctx, stream, filter, seq, wanted, each); next == 0 || err != nil {
 				return err
 			}
-			if wanted(m) && !each(m) {
-				return nil
-			}
-			next = m.Sequence + 1
 		}
 		seq = next
 	}
@@ -175,19 +171,24 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 func (a *Admin) scanSlowly(ctx context.Context, stream jetstream.Stream, filter string, most int, wanted, each func(*jetstream.RawStreamMsg) bool) error {
 	seq := max(stream.CachedInfo().State.FirstSeq, 1)
 	for range most {
-		m, err := a.conn.NextMsg(ctx, stream, filter, seq)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil
-		}
-		if err != nil {
+		var err error
+		if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
 			return err
 		}
-		if wanted(m) && !each(m) {
-			return nil
-		}
-		seq = m.Sequence + 1
 	}
 	return nil
+}
+
+// step is [Admin.scan] for the first message from a sequence on. It returns where to go on, 0 at the end.
+func (a *Admin) step(ctx context.Context, stream jetstream.Stream, filter string, seq uint64, wanted, each func(*jetstream.RawStreamMsg) bool) (next uint64, err error) {
+	m, err := a.conn.NextMsg(ctx, stream, filter, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil || wanted(m) && !each(m) {
+		return 0, err
+	}
+	return m.Sequence + 1, nil
 }
 
 func decodeStored(m *jetstream.RawStreamMsg, epoch string) jobs.Job {

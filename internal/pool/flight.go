@@ -68,7 +68,9 @@ type flight struct {
 	spent []*jobs.Job
 	sheet *sheet
 
-	// turn holds one token while somebody reads or changes the state.
+	// turn holds one token while somebody reads or changes the state. It is no mutex because whoever
+	// holds it may wait for the connection: in a bubble of testing/synctest no time passes for who
+	// waits for a mutex.
 	turn  chan struct{}
 	state state
 }
