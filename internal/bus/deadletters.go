@@ -116,8 +116,8 @@ func (d *DeadLetters) Publish(ctx context.Context, letters []jobs.DeadLetter) er
 func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refused int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, letterTimeout)
 	defer cancel()
-	inbox := d.conn.nc.NewInbox() + "."
-	sub, err := d.conn.nc.SubscribeSync(inbox + "*")
+	inbox, answers := d.conn.nc.NewInbox()+".", make(chan *nats.Msg, len(open))
+	sub, err := d.conn.nc.ChanSubscribe(inbox+"*", answers)
 	if err != nil {
 		return 0, fmt.Errorf("subscribe to the inbox of dead letters: %w", err)
 	}
@@ -133,26 +133,27 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 	}
 	var refusal error
 	for range len(waiting) {
-		answer, err := sub.NextMsgWithContext(ctx)
-		if errors.Is(err, nats.ErrNoResponders) { // nats.go makes an error of that answer; whose it was is lost
-			refused, refusal = refused+1, err
-			continue
+		select {
+		case answer := <-answers:
+			if err := readStoredLetter(answer); err != nil {
+				refused, refusal = refused+1, err
+				continue
+			}
+			delete(open, waiting[answer.Subject])
+		case <-ctx.Done():
+			return refused, errors.Join(refusal, ctx.Err())
+		case <-d.conn.closed:
+			return refused, errors.Join(refusal, ErrClosed, d.conn.Err())
 		}
-		if err != nil {
-			return refused, errors.Join(refusal, err)
-		}
-		i := waiting[answer.Subject]
-		if err := readStoredLetter(answer); err != nil {
-			refused, refusal = refused+1, err
-			continue
-		}
-		delete(open, i)
 	}
 	return refused, refusal
 }
 
 // readStoredLetter returns nil if the reply to a letter confirms that it is stored.
 func readStoredLetter(answer *nats.Msg) error {
+	if answer.Header.Get("Status") == "503" {
+		return nats.ErrNoResponders
+	}
 	ack, err := decodePubAck(answer.Data)
 	if err != nil {
 		return err

@@ -102,13 +102,27 @@ func (m *stored) entry() ledger.Entry {
 	return ledger.Entry{Subject: m.subject, Seq: m.seq, Stored: m.time, Data: m.data}
 }
 
-// replyEnd is how the reply to a batched read ends: how many more messages there are, and the last
-// sequence of the stream as the server that answered has it.
-type replyEnd struct{ pending, upTo uint64 }
+// replyEnd is how the reply to a batched read ends.
+type replyEnd struct {
+	// pending is how many more messages there are, last the sequence of the last one of this reply, and upTo that of
+	// the stream, as the server that answered has it.
+	pending, last, upTo uint64
+	// unreadable messages were left out: their headers hide what the server writes behind them.
+	unreadable int
+}
 
 // directGet sends a batched read and calls each for every message of the reply; without any
 // there is nothing to call it for, and that is no error.
 func (c *Conn) directGet(ctx context.Context, stream string, request []byte, each func(stored)) (end replyEnd, err error) {
+	end, err = c.directGetReadable(ctx, stream, request, each)
+	if err == nil && end.unreadable > 0 {
+		err = fmt.Errorf("read %s: %d messages cannot be read", stream, end.unreadable)
+	}
+	return end, err
+}
+
+// directGetReadable is [Conn.directGet] for streams that producers write into: what cannot be read is left out.
+func (c *Conn) directGetReadable(ctx context.Context, stream string, request []byte, each func(stored)) (end replyEnd, err error) {
 	first := true
 	err = c.readDirectly(ctx, stream, request, func(reply *nats.Msg) (more bool, err error) {
 		switch status := statusOf(reply); {
@@ -116,6 +130,7 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 			return false, nil
 		case status == "204":
 			end.pending, _ = parseUint(reply.Header.Get("Nats-Num-Pending"))
+			end.last, _ = parseUint(reply.Header.Get("Nats-Last-Sequence"))
 			end.upTo, _ = parseUint(reply.Header.Get("Nats-UpTo-Sequence"))
 			return false, nil
 		case status == "413":
@@ -124,11 +139,11 @@ func (c *Conn) directGet(ctx context.Context, stream string, request []byte, eac
 			return false, unexpected(reply)
 		}
 		first = false
-		m, err := readStored(reply)
-		if err != nil {
-			return false, err
+		if m, err := readStored(reply); err == nil {
+			each(m)
+		} else {
+			end.unreadable++
 		}
-		each(m)
 		return true, nil
 	})
 	return end, err
@@ -213,13 +228,33 @@ func (c *Conn) readOnce(ctx context.Context, stream string, request []byte, each
 	}
 }
 
-// statusOf returns the status of a reply, empty for a stored message. Only a message has a sequence;
-// what else its headers say is up to its producer.
+// statusOf returns the status of a reply, empty for a stored message, whatever its headers say.
 func statusOf(reply *nats.Msg) string {
-	if len(reply.Header[headerSequence]) > 0 {
+	if len(reply.Header[headerSequence]) > 0 || !wholeStatus(reply) {
 		return ""
 	}
 	return reply.Header.Get("Status")
+}
+
+// maxSpace is how many bytes of a status may be spaces after colons and carriage returns: less than what the server
+// writes into a message that it reads (server/stream.go, getDirectRequest).
+const maxSpace = 32
+
+// wholeStatus reports whether a reply is a status and nothing else. A stored message that passes itself off as one has
+// what the server writes behind its headers, hidden by an empty line: it is longer than it reads.
+func wholeStatus(reply *nats.Msg) bool {
+	length, space := len("NATS/1.0\r\n\r\n"), 0
+	for name, values := range reply.Header {
+		for _, value := range values {
+			if name == "Status" || name == "Description" { // they stand in the first line
+				length += len(" ") + len(value)
+				continue
+			}
+			length += len(name) + len(":") + len(value) + len("\n")
+			space += len(" ") + len("\r")
+		}
+	}
+	return reply.Size() <= len(reply.Subject)+len(reply.Reply)+length+min(space, maxSpace)
 }
 
 // headerSequence is the sequence of a message that was read.

@@ -55,7 +55,14 @@ func (s *DueSweeper) Run(ctx context.Context) error {
 func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
 	defer cancel()
-	entered, err := s.entered(ctx)
+	later, err := s.conn.Stream(ctx, StreamLater)
+	if errors.Is(err, ErrMissing) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	entered, err := s.conn.entered(ctx, s.setup.streams.Stream, later.CachedInfo())
 	if err != nil || entered == 0 || entered == s.swept {
 		return 0, err
 	}
@@ -79,30 +86,21 @@ func (c *Conn) sweepDue(ctx context.Context, entered uint64) (purged uint64, err
 
 // entered returns the sequence in LATER up to which everything due is stored in the job
 // stream; 0 if that is not known. The server reports what it has stored, not what it has seen
-// (stream.go, sourcesInfo).
-func (s *DueSweeper) entered(ctx context.Context) (uint64, error) {
-	stream, err := s.conn.js.Stream(ctx, s.setup.streams.Stream)
+// (stream.go, sourcesInfo), and nothing of a stream that it has not heard of since it started.
+func (c *Conn) entered(ctx context.Context, jobStream string, later *jetstream.StreamInfo) (uint64, error) {
+	stream, err := c.Stream(ctx, jobStream)
 	if err != nil {
-		return 0, s.setup.conn.Explain("look up stream "+s.setup.streams.Stream, err)
+		return 0, err
 	}
 	info := stream.CachedInfo()
+	// A sequence of the stream that was there before must not be taken for one of this.
+	if later.Created.After(info.Created) && later.TimeStamp.Sub(later.Created) < strangerAge {
+		return 0, nil
+	}
 	for _, source := range info.Sources {
-		if source.Name != StreamLater || source.Seq == 0 || source.Error != nil {
-			continue
+		if source.Name == StreamLater && source.Error == nil {
+			return source.Seq, nil
 		}
-		later, err := s.conn.js.Stream(ctx, StreamLater)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, s.setup.conn.Explain("look up stream "+StreamLater, err)
-		}
-		// A sequence of the stream that was there before must not be taken for one of this.
-		created := later.CachedInfo().Created
-		if created.After(info.Created) && later.CachedInfo().TimeStamp.Sub(created) < strangerAge {
-			return 0, nil
-		}
-		return source.Seq, nil
 	}
 	return 0, nil
 }

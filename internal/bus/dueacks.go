@@ -98,9 +98,14 @@ func (s *Source) settleDue(ctx context.Context, waiting []*jobs.Delivery) {
 	if len(waiting) == 0 {
 		return
 	}
-	err := s.conn.SweepDue(ctx, waiting...)
+	swept, err := s.conn.SweepDue(ctx, s.setup.streams.Stream, waiting...)
 	switch {
-	case err == nil, errors.Is(err, ErrMissing):
+	case err == nil:
+		if early := len(waiting) - len(swept); early > 0 {
+			s.log.Debug().Int("jobs", early).Msg("acks of delayed jobs not sent: the job stream does not say yet that they have entered it; the jobs come back")
+		}
+		waiting = swept
+	case errors.Is(err, ErrMissing):
 	case errors.Is(err, ErrDenied):
 		if !s.due.logged {
 			s.due.logged = true
@@ -116,28 +121,40 @@ func (s *Source) settleDue(ctx context.Context, waiting []*jobs.Delivery) {
 }
 
 // SweepDue removes from LATER what has entered the job stream up to the last of some jobs of that
-// stream, which must be done before they leave it, see [dueAcks]. Jobs of a LATER that stood before this one
-// do not count: it numbered them on its own. The error wraps [ErrMissing] if there is no LATER, [ErrDenied] if
-// the user has no right to.
-func (c *Conn) SweepDue(ctx context.Context, entered ...*jobs.Delivery) error {
+// stream, which must be done before they leave it, see [dueAcks]. It returns the jobs that may leave it now: all
+// but those of which the stream does not say yet that they have entered. The error wraps [ErrMissing] if there is
+// no LATER, [ErrDenied] if the user has no right to.
+//
+// Where a job comes from is what its headers say, and a producer can smuggle in that it was delayed: behind a bare
+// line feed, which nats.go takes for the end of a header and the server does not. So nothing goes that has not entered.
+func (c *Conn) SweepDue(ctx context.Context, jobStream string, done ...*jobs.Delivery) (swept []*jobs.Delivery, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
 	defer cancel()
-	if !slices.ContainsFunc(entered, wasDelayed) {
-		return nil
+	if !slices.ContainsFunc(done, wasDelayed) {
+		return done, nil
 	}
 	later, err := c.Stream(ctx, StreamLater)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	entered, err := c.entered(ctx, jobStream, later.CachedInfo())
+	if err != nil {
+		return nil, err
 	}
 	var last uint64
-	for _, d := range entered {
-		if d.Published.After(later.CachedInfo().Created) {
-			last = max(last, laterSeq(d))
+	for _, d := range done {
+		seq := laterSeq(d)
+		switch {
+		case !d.Published.After(later.CachedInfo().Created): // a LATER that stood before this one numbered it
+		case seq <= entered:
+			last = max(last, seq)
+		case seq <= later.CachedInfo().State.LastSeq:
+			continue
 		}
+		swept = append(swept, d)
 	}
-	if last == 0 {
-		return nil
+	if last > 0 {
+		_, err = c.sweepDue(ctx, last)
 	}
-	_, err = c.sweepDue(ctx, last)
-	return err
+	return swept, err
 }

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/bus/bustest"
 	"rollcall/internal/jobs"
 )
 
@@ -123,6 +125,86 @@ func TestDelayedJobsAreAckedWhereLaterCannotBeSwept(t *testing.T) {
 			}
 			ackAll(t, source, got)
 			eventually(t, "the jobs are acked", func() bool { return jobsLeft(t, admin) == 0 })
+		})
+	}
+}
+
+// jobsFullForLater makes a job stream that takes nothing more, so that a job that is due waits in LATER, and returns
+// the sequence of that job there.
+func jobsFullForLater(t *testing.T, conn *bus.Conn) (waits uint64) {
+	t.Helper()
+	js := jetStream(t, conn)
+	stream, err := js.Stream(t.Context(), "JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgs = int64(stream.CachedInfo().State.Msgs)
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := delay(t, conn, "victim", "due.mail", 300*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the job is due", func() bool { return dueLeft(t, conn) == 1 })
+	return stateOf(t, conn, bus.StreamLater).LastSeq
+}
+
+// A producer can write what the server refuses as a header into the value of another, behind a bare line feed.
+func TestAJobThatSaysItWasDelayedSweepsNothingThatWaits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		subject string
+		seq     func(victim uint64) uint64
+		acked   bool
+	}{
+		"beyond the end of LATER": {"jobs.mail", func(uint64) uint64 { return 999_999 }, true},
+		"the job that waits":      {"jobs.mail", func(victim uint64) uint64 { return victim }, false},
+		"one that has entered":    {"jobs.mail", func(uint64) uint64 { return 1 }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			conn := connect(t, s)
+			source, intake, _ := openSource(t, ensure(t, conn, streams()), conn)
+			header := "NATS/1.0\r\nX: a\nNats-Stream-Source: LATER %d > > " + test.subject + "\r\n\r\n"
+			if err := delay(t, conn, "before", "due.mail", 10*time.Millisecond); err != nil { // LATER has sequences from 1 on: its own, and this one due
+				t.Fatal(err)
+			}
+			before := receive(t, intake, source, 1)
+			ackAll(t, source, before)
+			eventually(t, "the job before is acked", func() bool { return jobsLeft(t, conn) == 0 && dueLeft(t, conn) == 0 })
+			victim := stateOf(t, conn, bus.StreamLater).LastSeq + 2 // behind its schedule
+			bustest.PublishRaw(t, s, test.subject, fmt.Sprintf(header, test.seq(victim)), "{}")
+			forged := receive(t, intake, source, 1)
+			if waits := jobsFullForLater(t, conn); waits != victim {
+				t.Fatalf("the job waits under %d, not %d", waits, victim)
+			}
+			ackAll(t, source, forged)
+			if test.acked {
+				eventually(t, "the job that was never delayed is acked", func() bool { return jobsLeft(t, conn) == 0 || dueLeft(t, conn) == 0 })
+			} else {
+				again := receive(t, intake, source, 1)
+				if again[0].Ref != forged[0].Ref {
+					t.Fatalf("%v came, want the job of the forged header again", again[0].Ref)
+				}
+				if n := dueLeft(t, conn); n != 1 {
+					t.Fatal("the job that waits is gone")
+				}
+				stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
+				if err != nil {
+					t.Fatal(err)
+				}
+				config := stream.CachedInfo().Config
+				config.MaxMsgs = -1
+				if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := receive(t, intake, source, 1)
+			if string(got[0].Data) != "victim" {
+				t.Errorf("%s came, want the job that waited", got[0].Data)
+			}
 		})
 	}
 }

@@ -36,7 +36,7 @@ func TestHeadersOfAProducerAreNotTakenForTheServers(t *testing.T) {
 			t.Errorf("%s of message %d: %+v, %v", read, want, m, err)
 		}
 	}
-	all, err := conn.ReadFrom(patient(t), "JOBS", "jobs.>", 1)
+	all, _, err := conn.ReadFrom(patient(t), "JOBS", "jobs.>", 1)
 	if err != nil || len(all) != int(total) {
 		t.Fatalf("%d of %d messages are read, %v", len(all), total, err)
 	}

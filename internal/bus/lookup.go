@@ -118,10 +118,10 @@ const (
 )
 
 // ReadFrom returns the messages of a stream on filter from sequence seq on, in their order, as
-// many as one answer holds; none if there are no more. The stream must allow direct gets. Where producers
-// write, sequence, subject and time are what the headers say, and the end may be one that a
-// producer made up: [Conn.Msg] and [Conn.NextMsg] know.
-func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) (messages []*jetstream.RawStreamMsg, err error) {
+// many as one answer holds, and where to go on; 0 if there are no more. The stream must allow direct gets. Where
+// producers write, the sequence, subject and time of a message are what its headers say, and one whose
+// headers hide what the server writes behind them is left out: [Conn.Msg] knows.
+func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) (messages []*jetstream.RawStreamMsg, next uint64, err error) {
 	request, err := json.Marshal(struct {
 		Seq      uint64 `json:"seq"`
 		Next     string `json:"next_by_subj"`
@@ -129,12 +129,15 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 		MaxBytes int    `json:"max_bytes"`
 	}{max(seq, 1), filter, lookSize, lookBytes})
 	if err != nil {
-		return nil, fmt.Errorf("encode a read of %s: %w", stream, err)
+		return nil, 0, fmt.Errorf("encode a read of %s: %w", stream, err)
 	}
-	_, err = c.directGet(ctx, stream, request, func(m stored) {
+	end, err := c.directGetReadable(ctx, stream, request, func(m stored) {
 		messages = append(messages, m.raw())
 	})
-	return messages, err
+	if err == nil && end.last > 0 {
+		next = end.last + 1
+	}
+	return messages, next, err
 }
 
 // denialWindow is longer than anything waits for an answer.

@@ -38,7 +38,7 @@ func (c *Conn) Sample(ctx context.Context, stream, filter string, since time.Tim
 		return s, fmt.Errorf("encode a read of %s: %w", stream, err)
 	}
 	bytes := 0
-	end, err := c.directGet(ctx, stream, request, func(m stored) {
+	end, err := c.directGetReadable(ctx, stream, request, func(m stored) {
 		s.Messages++
 		bytes += storedExtra + len(m.subject) + len(m.data)
 		for name, values := range m.header {

@@ -143,12 +143,32 @@ var ofBus = []mutant{
 	},
 	{
 		"a producer's word ends a scan", "every stored job is found",
-		"internal/operate/job.go", "if next == seq { // the end, unless a producer says so, or a message that cannot be read", "if next == seq {\n\t\t\treturn nil",
+		"internal/bus/directget.go", " || !wholeStatus(reply) {", " {",
 		[]string{"./internal/operate", "-run", "TestAProducerCannotHide"},
 	},
 	{
+		"a status may be as long as it likes", "every stored job is found",
+		"internal/bus/directget.go", "min(space, maxSpace)", "space",
+		[]string{"./internal/operate", "-run", "TestAProducerCannotHide"},
+	},
+	{
+		"a scan goes on where a producer says", "every stored job is found",
+		"internal/operate/job.go", "\t\tseq = next\n", "\t\tseq = max(next, messages[max(len(messages)-2, 0)].Sequence+1)\n",
+		[]string{"./internal/operate", "-run", "TestAProducerCannotHide"},
+	},
+	{
+		"a delayed job is cancelled under the number of another", "a job is cancelled or otherwise final, never both",
+		"internal/operate/cancel.go", "\tif other != nil {", "\tif other != nil && other.Sequence == 0 {",
+		[]string{"./internal/operate", "-run", "UnderItsOwnNumber"},
+	},
+	{
+		"a delayed job is held with all of its headers", "whatever waits can be cancelled",
+		"internal/bus/held.go", "keptHeaders(m.Header, nats.Header{headerHeld: nil})", "m.Header",
+		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
+	},
+	{
 		"a header of a producer ends a read", "every stored job is found",
-		"internal/bus/directget.go", "if len(reply.Header[headerSequence]) > 0 {", "if false {",
+		"internal/bus/directget.go", "if len(reply.Header[headerSequence]) > 0 || ", "if ",
 		[]string{"./internal/bus", "-run", "TestHeadersOfAProducer"},
 	},
 	{
@@ -190,14 +210,26 @@ var ofBus = []mutant{
 	},
 	{
 		"jobs of an older LATER sweep the new one", "every accepted job is final or still stored",
-		"internal/bus/dueacks.go", "d.Published.After(later.CachedInfo().Created)", "d.Published != later.CachedInfo().Created", []string{"./internal/bus", "-run", "OlderLater"},
+		"internal/bus/dueacks.go", "case !d.Published.After(later.CachedInfo().Created):", "case false:", []string{"./internal/bus", "-run", "OlderLater"},
 	},
 	{
 		"delayed jobs are never acked where LATER cannot be swept", "a job that is done leaves its stream",
-		"internal/bus/dueacks.go", "case errors.Is(err, ErrDenied):", "case false:", []string{"./internal/bus", "-run", "CannotBeSwept"},
+		"internal/bus/dueacks.go", "case errors.Is(err, ErrDenied):\n\t\tif !s.due.logged {", "case false:\n\t\tif !s.due.logged {", []string{"./internal/bus", "-run", "CannotBeSwept"},
+	},
+	{
+		"what a job says of LATER is believed", "every accepted job is final or still stored",
+		"internal/bus/dueacks.go", "case seq <= entered:", "case seq <= max(entered, seq):", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
+	},
+	{
+		"a job is acked before its entering is known", "a delayed job is done once, whatever the broker forgets",
+		"internal/bus/dueacks.go", "case seq <= later.CachedInfo().State.LastSeq:", "case seq == 0:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
+	},
+	{
+		"a job that was never delayed is never acked", "a job that is done leaves its stream",
+		"internal/bus/dueacks.go", "case seq <= later.CachedInfo().State.LastSeq:", "case seq > 0:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
 	},
 	{
 		"a cancelled job stays in LATER", "a job is cancelled or otherwise final, never both",
-		"internal/operate/cancel.go", "if err := c.conn.SweepDue(ctx, &j.Delivery);", "if err := error(nil);", []string{"./cmd/worker", "-run", "HasLeftLater"},
+		"internal/operate/cancel.go", "c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)", "c.conn.SweepDue(ctx, c.streams.Stream)", []string{"./cmd/worker", "-run", "HasLeftLater"},
 	},
 }

@@ -8,12 +8,10 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -41,9 +39,6 @@ const (
 	// eventHeaders is kept free of the server's max payload, which counts headers too.
 	eventHeaders = 1024
 )
-
-// headerHeld is in a delayed job that is being cancelled: its first sequence in LATER.
-const headerHeld = "Rollcall-Held"
 
 // Cancellation is what cancelling a set came to.
 type Cancellation struct {
@@ -240,8 +235,15 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
-	if err := c.conn.SweepDue(ctx, &j.Delivery); err != nil && !errors.Is(err, bus.ErrMissing) && !errors.Is(err, bus.ErrDenied) {
+	swept, err := c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)
+	switch {
+	case errors.Is(err, bus.ErrMissing), errors.Is(err, bus.ErrDenied):
+	case err != nil:
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
+	case len(swept) == 0 && c.erase:
+		return fmt.Errorf("job %s: %w", j.UID, ErrBusy)
+	case len(swept) == 0:
+		return nil // a replica removes it once its ack may be sent
 	}
 	if c.erase {
 		return c.wipeFrom(ctx, c.stream, m.Sequence)
@@ -299,9 +301,9 @@ func (c *canceller) cancelDelayed(ctx context.Context, uid string) error {
 // expects to replace just this one; then it commits the event, and removes the job. Where it is
 // interrupted the job is still there under its first number, and can be cancelled again.
 func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) error {
-	first := m.Sequence
-	if n, err := strconv.ParseUint(m.Header.Get(headerHeld), 10, 64); err == nil {
-		first = n
+	first, err := c.firstSequence(ctx, later, m)
+	if err != nil {
+		return err
 	}
 	job := *m // under its first number; m is the scan's, which goes on after its number
 	job.Sequence = first
@@ -315,11 +317,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		_, err := c.commitDelayed(ctx, later, &job)
 		return err
 	}
-	held := &nats.Msg{Subject: m.Subject, Header: maps.Clone(m.Header), Data: m.Data}
-	held.Header.Set(bus.HeaderSchedule, "@at "+c.clock.Now().Add(postpone).UTC().Format(time.RFC3339Nano))
-	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
-	held.Header.Del(jobs.HeaderMsgID) // the server would take it for the one that it has
-	held.Header.Del(bus.HeaderScheduleZone)
+	held := bus.HeldJob(m, first, c.clock.Now().Add(postpone))
 	ack, err := c.conn.JetStream().PublishMsg(ctx, held, jetstream.WithExpectLastSequencePerSubject(m.Sequence))
 	if refused := new(jetstream.APIError); errors.As(err, &refused) {
 		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
@@ -335,6 +333,23 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		return c.conn.Explain("remove the cancelled job "+uid, err)
 	}
 	return nil
+}
+
+// firstSequence returns the sequence that a job had in LATER before an interrupted cancellation held it. A producer may
+// write what a held job says, so it is believed only where no other job has that sequence.
+func (c *canceller) firstSequence(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) (uint64, error) {
+	first, held := bus.FirstSequence(m)
+	if !held {
+		return m.Sequence, nil
+	}
+	other, err := c.storedJob(ctx, later, first)
+	if err != nil {
+		return 0, c.conn.Explain("look at the delayed job "+m.Subject, err)
+	}
+	if other != nil {
+		return m.Sequence, nil
+	}
+	return first, nil
 }
 
 // commitDelayed ends a job of LATER in an event of its own, if that was not done before.

@@ -302,13 +302,13 @@ func (a *Admin) restore(ctx context.Context, record *nats.Msg, seq uint64) error
 // finishErasures does what a command left that was cut short.
 func (a *Admin) finishErasures(ctx context.Context) error {
 	for {
-		records, err := a.conn.ReadFrom(ctx, a.conn.Done(), a.erasures("*"), 1)
+		records, _, err := a.conn.ReadFrom(ctx, a.conn.Done(), a.erasures("*"), 1)
 		if err != nil || len(records) == 0 {
 			return err
 		}
 		for _, r := range records {
 			subject := r.Header.Get(headerEventSubject)
-			if left, err := a.conn.ReadFrom(ctx, a.conn.Done(), subject, 1); err != nil {
+			if left, _, err := a.conn.ReadFrom(ctx, a.conn.Done(), subject, 1); err != nil {
 				return err
 			} else if len(left) > 0 && left[0].Sequence < r.Sequence { // the old event
 				if err := a.wipe(ctx, a.conn.Done(), left[0].Sequence); err != nil {

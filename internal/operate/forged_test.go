@@ -1,8 +1,10 @@
 package operate_test
 
 import (
-	"bufio"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,32 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/bus/bustest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 )
-
-// publishRaw publishes a message with headers that no client library writes, and waits until it is stored.
-func publishRaw(t *testing.T, s *server.Server, subject, header, body string) {
-	t.Helper()
-	c, err := s.InProcessConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	lines := bufio.NewScanner(c)
-	lines.Scan() // the server speaks first
-	_, err = fmt.Fprintf(c, "CONNECT {\"headers\":true,\"verbose\":false}\r\nSUB raw 1\r\nHPUB %s raw %d %d\r\n%s%s\r\n",
-		subject, len(header), len(header)+len(body), header, body)
-	if err == nil {
-		err = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	}
-	for err == nil && lines.Scan() {
-		if strings.Contains(lines.Text(), `"seq":`) {
-			return
-		}
-	}
-	t.Fatalf("a raw message was not stored: %v, %v", err, lines.Err())
-}
 
 // publishJob publishes a job with an id, and other headers.
 func publishJob(t *testing.T, conn *bus.Conn, id string, more nats.Header) {
@@ -63,10 +43,10 @@ func TestAProducerCannotPointAtTheJobOfAnother(t *testing.T) {
 			publishJob(t, conn, "evil", nats.Header{"Nats-Sequence": {"1"}, "Status": {"404"}, "Rollcall-Set": {"mine"}})
 		}},
 		"back, before an empty line": {1, func(t *testing.T, s *server.Server, _ *bus.Conn) {
-			publishRaw(t, s, "jobs.a", fmt.Sprintf(emptyLine, 1), "{}")
+			bustest.PublishRaw(t, s, "jobs.a", fmt.Sprintf(emptyLine, 1), "{}")
 		}},
 		"ahead, before an empty line": {2, func(t *testing.T, s *server.Server, _ *bus.Conn) {
-			publishRaw(t, s, "jobs.a", fmt.Sprintf(emptyLine, 2), "{}")
+			bustest.PublishRaw(t, s, "jobs.a", fmt.Sprintf(emptyLine, 2), "{}")
 		}},
 	}
 	for name, act := range map[string]func(a *operate.Admin) error{
@@ -105,14 +85,19 @@ func TestAProducerCannotPointAtTheJobOfAnother(t *testing.T) {
 	}
 }
 
-// TestAProducerCannotHideTheJobsOfOthers behind one whose headers look like the end of a read, or that
-// cannot be read.
+// TestAProducerCannotHideTheJobsOfOthers behind one whose headers look like the end of a read, that cannot be read, or
+// that says it stands further on.
 func TestAProducerCannotHideTheJobsOfOthers(t *testing.T) {
 	t.Parallel()
+	lines := strings.Repeat("A:b\n", 100) // two bytes shorter each than they read
 	for name, header := range map[string]string{
 		"404": "NATS/1.0\r\nStatus: 404\r\n\r\n", "204": "NATS/1.0 204\r\n\r\n", "503": "NATS/1.0 503\r\n\r\n",
-		"204 before an empty line": "NATS/1.0\r\nStatus: 204\r\n\r\n\r\n", "404 before an empty line": "NATS/1.0\r\nStatus: 404\r\n\r\n\r\n", "503 before an empty line": "NATS/1.0 503\r\n\r\n\r\n",
-		"no colon": "NATS/1.0\r\nbroken\r\n\r\n", "no version": "HELLO\r\n\r\n", "half a status": "NATS/1.0 4\r\n\r\n",
+		"204 before an empty line": "NATS/1.0\r\nStatus: 204\r\n\r\n\r\n", "404 before an empty line": "NATS/1.0\r\nStatus: 404\r\n\r\n\r\n", "503 before an empty line": "NATS/1.0\r\nStatus: 503\r\n\r\n\r\n",
+		"an end before an empty line": "NATS/1.0\r\nStatus: 204\r\nNats-Num-Pending: 0\r\nNats-Last-Sequence: 999\r\n\r\n\r\n",
+		"an end among short lines":    "NATS/1.0\r\nStatus: 204\r\nNats-Last-Sequence: 999\r\n" + lines + "\r\n\r\n",
+		"a sequence further on":       "NATS/1.0\r\nNats-Sequence: 4\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n",
+		"a sequence beyond the end":   "NATS/1.0\r\nNats-Sequence: 999\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n",
+		"no colon":                    "NATS/1.0\r\nbroken\r\n\r\n", "no version": "HELLO\r\n\r\n", "half a status": "NATS/1.0 4\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,10 +105,17 @@ func TestAProducerCannotHideTheJobsOfOthers(t *testing.T) {
 			conn := connect(t, s)
 			ensure(t, conn, streams())
 			publishJob(t, conn, "first", nil)
-			publishRaw(t, s, "jobs.a", header, "{}")
+			bustest.PublishRaw(t, s, "jobs.a", header, "")
 			publishJob(t, conn, "victim", nil)
-			if report, err := adminOf(conn).Job(patient(t), "victim"); err != nil || report.ID != "victim" {
-				t.Errorf("Job() = %+v, %v", report, err)
+			publishJob(t, conn, "last", nil)
+			began := time.Now()
+			for _, id := range []string{"victim", "last"} {
+				if report, err := adminOf(conn).Job(patient(t), id); err != nil || report.ID != id {
+					t.Errorf("Job(%s) = %+v, %v", id, report, err)
+				}
+			}
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("the lookups took %v: a read waited for its end", took)
 			}
 		})
 	}
@@ -169,5 +161,101 @@ func TestAUIDIsOfNoOtherJob(t *testing.T) {
 	}
 	if report, err := adminOf(conn).Job(patient(t), uid); err != nil || report.ID != "victim" {
 		t.Errorf("Job(%s) = %+v, %v; want the job of that uid", uid, report, err)
+	}
+}
+
+// delayJob publishes a job that is due in a far future.
+func delayJob(t *testing.T, conn *bus.Conn, id string, more nats.Header) (seq uint64) {
+	t.Helper()
+	m := &nats.Msg{Subject: bus.LaterSubject(id), Header: nats.Header{
+		"ce-id": {id}, "Nats-Schedule": {"@at 2099-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"due.a"},
+	}, Data: []byte("{}")}
+	for name, values := range more {
+		m.Header[name] = values
+	}
+	ack, err := jetStream(t, conn).PublishMsg(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack.Sequence
+}
+
+// cancelledUIDs returns the uids of the jobs that the events of the pool name.
+func cancelledUIDs(t *testing.T, conn *bus.Conn) (uids []string) {
+	t.Helper()
+	err := operate.NewEvents(conn).Backwards(patient(t), pool, 0, func(e operate.Event) error {
+		var event struct {
+			Data struct {
+				Jobs []struct {
+					UID string `json:"uid"`
+				} `json:"jobs"`
+			} `json:"data"`
+		}
+		if err := json.Unmarshal(e.Data, &event); err != nil {
+			return err
+		}
+		for _, j := range event.Data.Jobs {
+			uids = append(uids, j.UID)
+		}
+		return nil
+	}, func() bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(uids)
+	return uids
+}
+
+// TestADelayedJobIsCancelledUnderItsOwnNumber, whatever it says of another.
+func TestADelayedJobIsCancelledUnderItsOwnNumber(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	later, err := jetStream(t, conn).Stream(t.Context(), bus.StreamLater)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid := func(seq uint64) string {
+		return bus.LaterSubject(jobs.Ref{Epoch: jobs.Epoch(later.CachedInfo().Created), Seq: seq}.UID())
+	}
+	victim := delayJob(t, conn, "victim", nil)
+	evil := delayJob(t, conn, "evil", nats.Header{"Rollcall-Held": {strconv.FormatUint(victim, 10)}})
+	ahead := delayJob(t, conn, "ahead", nats.Header{"rollcall-held": {"999"}})
+	for _, id := range []string{"evil", "victim", "ahead"} {
+		if _, err := adminOf(conn).Cancel(patient(t), "me", id); err != nil {
+			t.Errorf("Cancel(%s): %v", id, err)
+		}
+	}
+	if got, want := cancelledUIDs(t, conn), []string{uid(victim), uid(evil), uid(ahead)}; !slices.Equal(got, want) {
+		t.Errorf("the events name %v, want %v", got, want)
+	}
+}
+
+// TestNoHeaderKeepsADelayedJobFromBeingCancelled, nor the other members of its set.
+func TestNoHeaderKeepsADelayedJobFromBeingCancelled(t *testing.T) {
+	t.Parallel()
+	for name, header := range map[string]string{
+		"the server expects another message": "Nats-Expected-Last-Sequence: 0\r\n",
+		"the server expects another stream":  "Nats-Expected-Stream: LATER\r\nNats-Expected-Last-Msg-Id: \r\n",
+		"a name that clients refuse":         "My Key: x\r\n",
+		"a time zone":                        "Nats-Schedule-Time-Zone: Europe/Berlin\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			conn := connect(t, s)
+			ensure(t, conn, streams())
+			schedule := "Nats-Schedule: @at 2099-01-01T00:00:00Z\r\n"
+			if name == "a time zone" {
+				schedule = "Nats-Schedule: 0 0 3 * * *\r\n"
+			}
+			bustest.PublishRaw(t, s, "later.evil", "NATS/1.0\r\nce-id: evil\r\nRollcall-Set: s\r\n"+header+schedule+"Nats-Schedule-Target: due.a\r\n\r\n", "{}")
+			for _, id := range []string{"m1", "m2"} {
+				delayJob(t, conn, id, nats.Header{"Rollcall-Set": {"s"}})
+			}
+			if done, err := adminOf(conn).CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 3 {
+				t.Errorf("CancelSet() = %+v, %v; want 3 cancelled", done, err)
+			}
+		})
 	}
 }

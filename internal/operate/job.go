@@ -134,21 +134,22 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	}
 	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
 	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; {
-		messages, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
+		messages, next, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
 		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {
 			return a.scanSlowly(ctx, stream, filter, most, wanted, each) // the right to direct gets may be missing
 		}
 		if err != nil && ctx.Err() != nil {
 			return err
 		}
-		next := seq
-		for _, m := range messages {
-			if m.Sequence < next || m.Sequence > info.State.LastSeq {
-				continue // it is not where it says it is
+		if next == 0 { // the end, unless the server that answered lags
+			if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
+				return err
 			}
-			next = m.Sequence + 1
-			if !wanted(m) {
-				continue
+			continue
+		}
+		for _, m := range messages {
+			if m.Sequence < seq || m.Sequence >= next || m.Sequence > info.State.LastSeq || !wanted(m) {
+				continue // it is not where it says it is, or not looked for
 			}
 			stored, err := a.storedJob(ctx, stream, m.Sequence)
 			if err != nil {
@@ -156,11 +157,6 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 			}
 			if stored != nil && wanted(stored) && !each(stored) {
 				return nil
-			}
-		}
-		if next == seq { // the end, unless a producer says so, or a message that cannot be read
-			if next, err = a.step(ctx, stream, filter, seq, wanted, each); next == 0 || err != nil {
-				return err
 			}
 		}
 		seq = next

@@ -3,7 +3,10 @@
 package bustest
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -200,4 +203,27 @@ func Patient(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// PublishRaw publishes a message with headers that no client library writes, and waits until it is stored.
+func PublishRaw(t testing.TB, s *server.Server, subject, header, body string) {
+	t.Helper()
+	c, err := s.InProcessConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	lines := bufio.NewScanner(c)
+	lines.Scan() // the server speaks first
+	_, err = fmt.Fprintf(c, "CONNECT {\"headers\":true,\"verbose\":false}\r\nSUB raw 1\r\nHPUB %s raw %d %d\r\n%s%s\r\n",
+		subject, len(header), len(header)+len(body), header, body)
+	if err == nil {
+		err = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	}
+	for err == nil && lines.Scan() {
+		if strings.Contains(lines.Text(), `"seq":`) {
+			return
+		}
+	}
+	t.Fatalf("a raw message was not stored: %v, %v", err, lines.Err())
 }

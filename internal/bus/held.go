@@ -1,0 +1,33 @@
+package bus
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/jobs"
+)
+
+// headerHeld is in a delayed job that is held: the sequence in LATER that it had before.
+const headerHeld = "Rollcall-Held"
+
+// HeldJob makes a delayed job again, due at another time, under its first sequence in LATER. Of its headers it has
+// those that the server would not act on.
+func HeldJob(m *jetstream.RawStreamMsg, first uint64, due time.Time) *nats.Msg {
+	held := &nats.Msg{Subject: m.Subject, Header: keptHeaders(m.Header, nats.Header{headerHeld: nil}), Data: m.Data}
+	held.Header.Set(HeaderSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
+	held.Header.Set(HeaderScheduleTarget, m.Header.Get(HeaderScheduleTarget))
+	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
+	return held
+}
+
+// FirstSequence returns the sequence in LATER that a job had before it was held, as it says itself; ok is false
+// if it says none that could be.
+func FirstSequence(m *jetstream.RawStreamMsg) (first uint64, ok bool) {
+	job := jobs.Delivery{Header: m.Header}
+	value, _ := job.HeaderValue(headerHeld)
+	first, ok = parseUint(value)
+	return first, ok && 0 < first && first < m.Sequence
+}
