@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -92,6 +93,11 @@ func TestJobsOfAnOlderLaterSweepNothingOfTheNew(t *testing.T) {
 	}
 	if _, _, err := setup.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	for i := range 10 { // the new LATER has the numbers of the old jobs too
+		if err := delay(t, conn, strconv.Itoa(i), "due.mail", time.Hour); err != nil {
+			t.Fatal(err)
+		}
 	}
 	// It is stored as if it had been due; the job stream does not take it up so soon.
 	if _, err := js.Publish(t.Context(), "due.mail", []byte("new")); err != nil {

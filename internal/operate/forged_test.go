@@ -94,6 +94,7 @@ func TestAProducerCannotHideTheJobsOfOthers(t *testing.T) {
 		"404": "NATS/1.0\r\nStatus: 404\r\n\r\n", "204": "NATS/1.0 204\r\n\r\n", "503": "NATS/1.0 503\r\n\r\n",
 		"204 before an empty line": "NATS/1.0\r\nStatus: 204\r\n\r\n\r\n", "404 before an empty line": "NATS/1.0\r\nStatus: 404\r\n\r\n\r\n", "503 before an empty line": "NATS/1.0\r\nStatus: 503\r\n\r\n\r\n",
 		"an end before an empty line": "NATS/1.0\r\nStatus: 204\r\nNats-Num-Pending: 0\r\nNats-Last-Sequence: 999\r\n\r\n\r\n",
+		"a status among short lines":  "NATS/1.0\r\nStatus: 503\r\n" + lines + "A: b\r\n\r\n",
 		"an end among short lines":    "NATS/1.0\r\nStatus: 204\r\nNats-Last-Sequence: 999\r\n" + lines + "\r\n\r\n",
 		"a sequence further on":       "NATS/1.0\r\nNats-Sequence: 4\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n",
 		"a sequence beyond the end":   "NATS/1.0\r\nNats-Sequence: 999\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n",
@@ -118,6 +119,31 @@ func TestAProducerCannotHideTheJobsOfOthers(t *testing.T) {
 				t.Errorf("the lookups took %v: a read waited for its end", took)
 			}
 		})
+	}
+}
+
+// TestAScanGoesOnBehindWhatItHasRead, not behind where the last message of a read says it stands.
+func TestAScanGoesOnBehindWhatItHasRead(t *testing.T) {
+	t.Parallel()
+	const oneRead = 1000
+	s := startServer(t)
+	conn := connect(t, s)
+	ensure(t, conn, streams())
+	js := jetStream(t, conn)
+	for range oneRead - 1 {
+		if _, err := js.PublishAsync("jobs.a", []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the jobs are stored", func() bool {
+		stream, err := js.Stream(t.Context(), "JOBS")
+		return err == nil && stream.CachedInfo().State.Msgs == oneRead-1
+	})
+	bustest.PublishRaw(t, s, "jobs.a", "NATS/1.0\r\nNats-Sequence: 1001\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n", "{}")
+	publishJob(t, conn, "victim", nil)
+	publishJob(t, conn, "last", nil)
+	if report, err := adminOf(conn).Job(patient(t), "victim"); err != nil || report.ID != "victim" {
+		t.Errorf("Job() = %+v, %v", report, err)
 	}
 }
 
