@@ -159,7 +159,7 @@ var ofBus = []mutant{
 	{
 		"a scan goes on where a producer says", "every stored job is found",
 		"internal/operate/job.go", "\t\tseq = next\n", "\t\tseq = messages[len(messages)-1].Sequence + 1\n",
-		[]string{"./internal/operate", "-run", "TestAProducerCannotHide"},
+		[]string{"./internal/operate", "-run", "TestAScanGoesOn"},
 	},
 	{
 		"a delayed job is cancelled under the number of another", "a job is cancelled or otherwise final, never both",
