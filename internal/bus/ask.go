@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -88,6 +90,25 @@ func (c *Conn) fromLeader(ctx context.Context, stream string, request messageReq
 		return nil, err
 	}
 	m := &reply.Message
-	header, _ := nats.DecodeHeadersMsg(m.Header) // those that cannot be read are none, as in a delivery
-	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: header, Data: m.Data}, nil
+	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: readHeaders(m.Header), Data: m.Data}, nil
+}
+
+// headerOfServer begins the names of headers that the server acts on.
+const headerOfServer = "Nats-"
+
+// readHeaders reads headers as a delivery does, where those that cannot be read are none, but what the server acts on
+// as the server does: it looks for a name behind a line's end, CR and LF, wherever that is (server/client.go,
+// getHeaderKeyIndex). Clients take a bare LF for one too, and an empty line for the end of all.
+func readHeaders(raw []byte) nats.Header {
+	header, _ := nats.DecodeHeadersMsg(raw)
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return strings.HasPrefix(name, headerOfServer) })
+	for _, line := range strings.Split(string(raw), "\r\n")[1:] {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, headerOfServer) {
+			if header == nil {
+				header = nats.Header{}
+			}
+			header[name] = append(header[name], strings.TrimSpace(value))
+		}
+	}
+	return header
 }

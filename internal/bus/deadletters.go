@@ -139,7 +139,9 @@ func (d *DeadLetters) publish(ctx context.Context, open map[int]*nats.Msg) (refu
 				refused, refusal = refused+1, err
 				continue
 			}
-			delete(open, waiting[answer.Subject])
+			if i, sent := waiting[answer.Subject]; sent {
+				delete(open, i)
+			}
 		case <-ctx.Done():
 			return refused, errors.Join(refusal, ctx.Err())
 		case <-d.conn.closed:
@@ -182,7 +184,7 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 	if j.ID != j.UID && j.ID == jobs.Printable(j.ID, maxLetterID) {
 		reasons[headerID] = []string{j.ID}
 	}
-	m := &nats.Msg{Subject: DeadSubject(pool, clipSubject(j.Subject)), Header: keptHeaders(j.Header, reasons), Data: j.Data}
+	m := &nats.Msg{Subject: DeadSubject(pool, clipSubject(j.Subject)), Header: KeptHeaders(j.Header, reasons), Data: j.Data}
 	maps.Copy(m.Header, reasons)
 	if headerLength(m.Header) > min(maxHeader, maxPayload) {
 		m.Header = reasons
@@ -195,10 +197,10 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 	return m
 }
 
-// keptHeaders returns the job's own headers: not those the server would act on, nor a status, which
-// clients take for the server's word, nor any that pass themselves off as ours, whether or not this
-// letter has them, nor names that nats.go refuses to send.
-func keptHeaders(header map[string][]string, ours nats.Header) nats.Header {
+// KeptHeaders returns the headers of a job that may be published again: not those the server would act on, nor a
+// status, which clients take for the server's word, nor any that pass themselves off as ours or as a letter's,
+// whether or not this one has them, nor names that nats.go refuses to send.
+func KeptHeaders(header map[string][]string, ours nats.Header) nats.Header {
 	kept := make(nats.Header, len(header)+len(ours)+1)
 	for name, values := range header {
 		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) ||

@@ -62,9 +62,13 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	entered, err := s.conn.entered(ctx, s.setup.streams.Stream, later.CachedInfo())
-	if err != nil || entered == 0 || entered == s.swept {
+	jobStream, err := s.conn.Stream(ctx, s.setup.streams.Stream)
+	if err != nil {
 		return 0, err
+	}
+	entered, _ := entered(jobStream.CachedInfo(), later.CachedInfo())
+	if entered == 0 || entered == s.swept {
+		return 0, nil
 	}
 	if purged, err = s.conn.sweepDue(ctx, entered); err == nil {
 		s.swept = entered
@@ -84,23 +88,18 @@ func (c *Conn) sweepDue(ctx context.Context, entered uint64) (purged uint64, err
 	return purged, nil
 }
 
-// entered returns the sequence in LATER up to which everything due is stored in the job
-// stream; 0 if that is not known. The server reports what it has stored, not what it has seen
-// (stream.go, sourcesInfo), and nothing of a stream that it has not heard of since it started.
-func (c *Conn) entered(ctx context.Context, jobStream string, later *jetstream.StreamInfo) (uint64, error) {
-	stream, err := c.Stream(ctx, jobStream)
-	if err != nil {
-		return 0, err
-	}
-	info := stream.CachedInfo()
+// entered returns the sequence in LATER up to which everything due is stored in a job stream that sources it;
+// known is false where the server does not say. It reports what it has stored, not what it has seen
+// (stream.go, sourcesInfo), and nothing while the stream has no leader.
+func entered(jobStream, later *jetstream.StreamInfo) (seq uint64, known bool) {
 	// A sequence of the stream that was there before must not be taken for one of this.
-	if later.Created.After(info.Created) && later.TimeStamp.Sub(later.Created) < strangerAge {
-		return 0, nil
+	if later.Created.After(jobStream.Created) && later.TimeStamp.Sub(later.Created) < strangerAge {
+		return 0, false
 	}
-	for _, source := range info.Sources {
+	for _, source := range jobStream.Sources {
 		if source.Name == StreamLater && source.Error == nil {
-			return source.Seq, nil
+			return source.Seq, source.Seq > 0 || source.Active >= 0
 		}
 	}
-	return 0, nil
+	return 0, false
 }

@@ -6,13 +6,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 // headerSourced is in what a stream has sourced: name and sequence of where it comes from, and
 // more. The server refuses it from a producer (stream.go, JSMessageSourceHdrNotAllowedErr).
 const headerSourced = "Nats-Stream-Source"
+
+const (
+	// enteredTries and enteredPoll are how often, and how far apart, a job stream is asked what has entered it. It
+	// does not say while it has no leader.
+	enteredTries = 10
+	enteredPoll  = 500 * time.Millisecond
+)
 
 // dueAcks are acks that wait until LATER is swept up to their jobs. The server keeps how far it has
 // sourced LATER in an index that it writes every two minutes, and finds what came after in the
@@ -95,66 +104,84 @@ func (s *Source) sweepDue(ctx context.Context) {
 // settleDue sends acks once LATER is swept up to their jobs. Where it never will be they are
 // sent all the same; where the broker is away they are not, and the jobs come back.
 func (s *Source) settleDue(ctx context.Context, waiting []*jobs.Delivery) {
-	if len(waiting) == 0 {
-		return
-	}
-	swept, err := s.conn.SweepDue(ctx, s.setup.streams.Stream, waiting...)
-	switch {
-	case err == nil:
-		if early := len(waiting) - len(swept); early > 0 {
-			s.log.Debug().Int("jobs", early).Msg("acks of delayed jobs not sent: the job stream does not say yet that they have entered it; the jobs come back")
+	for tries := 1; len(waiting) > 0; tries++ {
+		early, err := s.conn.SweepDue(ctx, s.setup.streams.Stream, waiting...)
+		switch {
+		case err == nil, errors.Is(err, ErrMissing):
+		case errors.Is(err, ErrDenied):
+			if !s.due.logged {
+				s.due.logged = true
+				s.log.Warn().Err(err).Msg("delayed jobs that are done stay in LATER, and a crash of the broker may repeat them")
+			}
+		default:
+			s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent; the jobs come back")
+			return
 		}
-		waiting = swept
-	case errors.Is(err, ErrMissing):
-	case errors.Is(err, ErrDenied):
-		if !s.due.logged {
-			s.due.logged = true
-			s.log.Warn().Err(err).Msg("delayed jobs that are done stay in LATER, and a crash of the broker may repeat them")
+		if err := s.respond(without(waiting, early), "ack", s.bodies.ack); err != nil {
+			s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent")
 		}
-	default:
-		s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent; the jobs come back")
-		return
-	}
-	if err := s.respond(waiting, "ack", s.bodies.ack); err != nil {
-		s.log.Debug().Err(err).Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent")
+		if waiting = early; len(waiting) > 0 && (tries == enteredTries || retry.Wait(ctx, enteredPoll) != nil) {
+			s.log.Debug().Int("jobs", len(waiting)).Msg("acks of delayed jobs not sent: the broker does not say whether they have entered the job stream; the jobs come back")
+			return
+		}
 	}
 }
 
+// without returns all deliveries but some of them, which stand in the same order.
+func without(all, some []*jobs.Delivery) []*jobs.Delivery {
+	if len(some) == 0 {
+		return all
+	}
+	rest := make([]*jobs.Delivery, 0, len(all)-len(some))
+	for _, d := range all {
+		if len(some) > 0 && some[0] == d {
+			some = some[1:]
+		} else {
+			rest = append(rest, d)
+		}
+	}
+	return rest
+}
+
 // SweepDue removes from LATER what has entered the job stream up to the last of some jobs of that
-// stream, which must be done before they leave it, see [dueAcks]. It returns the jobs that may leave it now: all
-// but those of which the stream does not say yet that they have entered. The error wraps [ErrMissing] if there is
+// stream, which must be done before they leave it, see [dueAcks]. It returns those that may not leave it yet, in their
+// order: the server does not say whether they have entered. The error wraps [ErrMissing] if there is
 // no LATER, [ErrDenied] if the user has no right to.
 //
 // Where a job comes from is what its headers say, and a producer can smuggle in that it was delayed: behind a bare
 // line feed, which nats.go takes for the end of a header and the server does not. So nothing goes that has not entered.
-func (c *Conn) SweepDue(ctx context.Context, jobStream string, done ...*jobs.Delivery) (swept []*jobs.Delivery, err error) {
+func (c *Conn) SweepDue(ctx context.Context, jobStream string, done ...*jobs.Delivery) (early []*jobs.Delivery, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dueTimeout)
 	defer cancel()
 	if !slices.ContainsFunc(done, wasDelayed) {
-		return done, nil
+		return nil, nil
 	}
 	later, err := c.Stream(ctx, StreamLater)
 	if err != nil {
 		return nil, err
 	}
-	entered, err := c.entered(ctx, jobStream, later.CachedInfo())
+	stream, err := c.Stream(ctx, jobStream)
 	if err != nil {
 		return nil, err
 	}
+	into, from := stream.CachedInfo(), later.CachedInfo()
+	if !takesDelayed(&into.Config) {
+		return nil, nil // whatever delayed jobs it has, it sources none again
+	}
+	entered, known := entered(into, from)
 	var last uint64
 	for _, d := range done {
-		seq := laterSeq(d)
-		switch {
-		case !d.Published.After(later.CachedInfo().Created): // a LATER that stood before this one numbered it
+		switch seq := laterSeq(d); {
+		case !d.Published.After(from.Created): // a LATER that stood before this one numbered it
 		case seq <= entered:
 			last = max(last, seq)
-		case seq <= later.CachedInfo().State.LastSeq:
-			continue
+		case known && d.Ref.Seq <= into.State.LastSeq: // what is stored has entered, so it was never delayed
+		case seq <= from.State.LastSeq:
+			early = append(early, d)
 		}
-		swept = append(swept, d)
 	}
 	if last > 0 {
 		_, err = c.sweepDue(ctx, last)
 	}
-	return swept, err
+	return early, err
 }

@@ -135,82 +135,135 @@ func TestDelayedJobsAreAckedWhereLaterCannotBeSwept(t *testing.T) {
 	}
 }
 
-// jobsFullForLater makes a job stream that takes nothing more, so that a job that is due waits in LATER, and returns
-// the sequence of that job there.
-func jobsFullForLater(t *testing.T, conn *bus.Conn) (waits uint64) {
+// fill makes the job stream take nothing more.
+func fill(t *testing.T, conn *bus.Conn) {
 	t.Helper()
-	js := jetStream(t, conn)
-	stream, err := js.Stream(t.Context(), "JOBS")
+	editJobs(t, conn, func(config *jetstream.StreamConfig) { config.MaxMsgs = int64(stateOf(t, conn, "JOBS").Msgs) })
+}
+
+func editJobs(t *testing.T, conn *bus.Conn, edit func(config *jetstream.StreamConfig)) {
+	t.Helper()
+	stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := stream.CachedInfo().Config
-	config.MaxMsgs = int64(stream.CachedInfo().State.Msgs)
-	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+	edit(&config)
+	if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	if err := delay(t, conn, "victim", "due.mail", 300*time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the job is due", func() bool { return dueLeft(t, conn) == 1 })
-	return stateOf(t, conn, bus.StreamLater).LastSeq
 }
 
 // A producer can write what the server refuses as a header into the value of another, behind a bare line feed.
 func TestAJobThatSaysItWasDelayedSweepsNothingThatWaits(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		subject string
-		seq     func(victim uint64) uint64
-		acked   bool
-	}{
-		"beyond the end of LATER": {"jobs.mail", func(uint64) uint64 { return 999_999 }, true},
-		"the job that waits":      {"jobs.mail", func(victim uint64) uint64 { return victim }, false},
-		"one that has entered":    {"jobs.mail", func(uint64) uint64 { return 1 }, true},
+	for name, number := range map[string]func(victim uint64) uint64{
+		"beyond the end of LATER": func(uint64) uint64 { return 999_999 },
+		"the job that waits":      func(victim uint64) uint64 { return victim },
+		"one that has entered":    func(uint64) uint64 { return 1 },
+		"one that is not due":     func(victim uint64) uint64 { return victim + 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
 			conn := connect(t, s)
 			source, intake, _ := openSource(t, ensure(t, conn, streams()), conn)
-			header := "NATS/1.0\r\nX: a\nNats-Stream-Source: LATER %d > > " + test.subject + "\r\n\r\n"
-			if err := delay(t, conn, "before", "due.mail", 10*time.Millisecond); err != nil { // LATER has sequences from 1 on: its own, and this one due
+			if err := delay(t, conn, "before", "due.mail", 10*time.Millisecond); err != nil { // LATER has sequences from 1 on: its schedule, and this one due
 				t.Fatal(err)
 			}
-			before := receive(t, intake, source, 1)
-			ackAll(t, source, before)
+			ackAll(t, source, receive(t, intake, source, 1))
 			eventually(t, "the job before is acked", func() bool { return jobsLeft(t, conn) == 0 && dueLeft(t, conn) == 0 })
 			victim := stateOf(t, conn, bus.StreamLater).LastSeq + 2 // behind its schedule
-			bustest.PublishRaw(t, s, test.subject, fmt.Sprintf(header, test.seq(victim)), "{}")
+			header := "NATS/1.0\r\nX: a\nNats-Stream-Source: LATER %d > > jobs.mail\r\n\r\n"
+			bustest.PublishRaw(t, s, "jobs.mail", fmt.Sprintf(header, number(victim)), "{}")
 			forged := receive(t, intake, source, 1)
-			if waits := jobsFullForLater(t, conn); waits != victim {
+			fill(t, conn)
+			if err := delay(t, conn, "victim", "due.mail", 300*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the job is due", func() bool { return dueLeft(t, conn) == 1 })
+			if err := delay(t, conn, "next-year", "due.mail", 365*24*time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			if waits := stateOf(t, conn, bus.StreamLater).LastSeq - 1; waits != victim {
 				t.Fatalf("the job waits under %d, not %d", waits, victim)
 			}
 			ackAll(t, source, forged)
-			if test.acked {
-				eventually(t, "the job that was never delayed is acked", func() bool { return jobsLeft(t, conn) == 0 || dueLeft(t, conn) == 0 })
-			} else {
-				again := receive(t, intake, source, 1)
-				if again[0].Ref != forged[0].Ref {
-					t.Fatalf("%v came, want the job of the forged header again", again[0].Ref)
-				}
-				if n := dueLeft(t, conn); n != 1 {
-					t.Fatal("the job that waits is gone")
-				}
-				stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
-				if err != nil {
-					t.Fatal(err)
-				}
-				config := stream.CachedInfo().Config
-				config.MaxMsgs = -1
-				if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
-					t.Fatal(err)
-				}
-			}
-			got := receive(t, intake, source, 1)
+			got := receive(t, intake, source, 1) // it enters where the forged one leaves
 			if string(got[0].Data) != "victim" {
 				t.Errorf("%s came, want the job that waited", got[0].Data)
 			}
 		})
+	}
+}
+
+// What stands in a mirror of the job stream, or in one that sources no longer, was delayed and is not sourced again.
+func TestDelayedJobsAreAckedWhereNothingIsSourced(t *testing.T) {
+	t.Parallel()
+	for name, open := range map[string]func(t *testing.T, conn *bus.Conn) *bus.Setup{
+		"a mirror": func(t *testing.T, conn *bus.Conn) *bus.Setup {
+			ensure(t, conn, streams())
+			s := standing(t, conn, jetstream.StreamConfig{Mirror: &jetstream.StreamSource{Name: "JOBS"}}, 0)
+			s.Subjects = []string{"jobs.>"}
+			setup := bus.NewSetup(conn, s, pool)
+			if _, _, err := setup.Ensure(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return setup
+		},
+		"no source any more": func(t *testing.T, conn *bus.Conn) *bus.Setup { return ensure(t, conn, streams()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, startServer(t))
+			source, intake, _ := openSource(t, open(t, conn), conn)
+			got := delayed(t, conn, intake, source, "a", "b", "c")
+			if name != "a mirror" {
+				editJobs(t, conn, func(config *jetstream.StreamConfig) { config.Sources = nil })
+			}
+			ackAll(t, source, got)
+			eventually(t, "the jobs are acked", func() bool {
+				stream := "JOBS"
+				if name == "a mirror" {
+					stream = "ORDERS"
+				}
+				consumer, err := jetStream(t, conn).Consumer(t.Context(), stream, pool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return consumer.CachedInfo().NumAckPending == 0
+			})
+		})
+	}
+}
+
+// A LATER that is younger than the job stream may be another one than the stream speaks of, for a minute.
+func TestDelayedJobsAreNotAckedBeforeTheyAreKnownToHaveEntered(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	js := jetStream(t, conn)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}, Retention: jetstream.WorkQueuePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	setup := ensure(t, conn, streams())
+	later := jetstream.StreamConfig{Name: bus.StreamLater, Subjects: []string{"later.>", "due.>"}, AllowMsgSchedules: true, AllowMsgTTL: true, AllowRollup: true}
+	if _, err := js.CreateStream(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	editJobs(t, conn, func(config *jetstream.StreamConfig) {
+		config.Sources = []*jetstream.StreamSource{{
+			Name: bus.StreamLater, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "due.>", Destination: "jobs.>"}},
+		}}
+	})
+	source, intake, _ := openSource(t, setup, conn)
+	got := delayed(t, conn, intake, source, "a", "b", "c")
+	ackAll(t, source, got)
+	eventually(t, "the jobs that were not delayed are acked", func() bool { return jobsLeft(t, conn) <= 3 })
+	again := receive(t, intake, source, 3)
+	if left, due := jobsLeft(t, conn), dueLeft(t, conn); left != 3 || due != 3 {
+		t.Errorf("%d of 3 delayed jobs are left, and %d in LATER", left, due)
+	}
+	if again[0].Delivered < 2 {
+		t.Errorf("delivery %d came, want the job again", again[0].Delivered)
 	}
 }

@@ -16,7 +16,7 @@ const headerHeld = "Rollcall-Held"
 // HeldJob makes a delayed job again, due at another time, under its first sequence in LATER. Of its headers it has
 // those that the server would not act on.
 func HeldJob(m *jetstream.RawStreamMsg, first uint64, due time.Time) *nats.Msg {
-	held := &nats.Msg{Subject: m.Subject, Header: keptHeaders(m.Header, nats.Header{headerHeld: nil}), Data: m.Data}
+	held := &nats.Msg{Subject: m.Subject, Header: KeptHeaders(m.Header, nats.Header{headerHeld: nil}), Data: m.Data}
 	held.Header.Set(HeaderSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
 	held.Header.Set(HeaderScheduleTarget, m.Header.Get(HeaderScheduleTarget))
 	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))

@@ -14,6 +14,8 @@ import (
 type Letter struct {
 	// Seq in the DEAD stream names the letter.
 	Seq uint64 `json:"seq"`
+	// Stored is when the stream took it.
+	Stored time.Time `json:"-"`
 	// UID and Subject are those of the job.
 	UID string `json:"uid"`
 	// ID is what the producer called the job; empty if it has no name but its uid.
@@ -44,7 +46,7 @@ type Letter struct {
 // ReadLetter reads a stored dead letter of a pool from its subject and headers.
 func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.Header) Letter {
 	l := Letter{
-		Seq: seq, UID: header.Get(headerUID), ID: header.Get(headerID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
+		Seq: seq, Stored: stored, UID: header.Get(headerUID), ID: header.Get(headerID), Subject: header.Get(headerSubject), Outcome: header.Get(headerOutcome),
 		Reason: header.Get(headerReason), Service: header.Get(headerService), BatchID: header.Get(headerBatch),
 		Truncated: header.Get(headerTruncated) == "true", FailedAt: stored, ReplayOf: header.Get(jobs.HeaderReplayOf),
 	}
@@ -64,14 +66,14 @@ func ReadLetter(pool, subject string, seq uint64, stored time.Time, header nats.
 }
 
 // ReplayedJob makes the job of a letter again. The message id follows from the letter, so that a
-// repetition is the same job.
+// repetition is the same job; from its time too, so that no producer can use the id before.
 func ReplayedJob(l *Letter, m *nats.Msg) *nats.Msg {
 	ours := nats.Header{
 		headerReason: nil, headerOutcome: nil, headerAttempts: nil, headerService: nil, headerBatch: nil,
 		headerUID: nil, headerSubject: nil, headerFailedAt: nil, jobs.HeaderReplayOf: nil,
 	}
-	job := &nats.Msg{Subject: l.Subject, Header: keptHeaders(m.Header, ours), Data: m.Data}
+	job := &nats.Msg{Subject: l.Subject, Header: KeptHeaders(m.Header, ours), Data: m.Data}
 	job.Header[jobs.HeaderReplayOf] = []string{l.UID}
-	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10)}
+	job.Header[jobs.HeaderMsgID] = []string{l.UID + ".replay." + strconv.FormatUint(l.Seq, 10) + "." + strconv.FormatInt(l.Stored.UnixNano(), 36)}
 	return job
 }

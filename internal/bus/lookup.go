@@ -119,8 +119,8 @@ const (
 
 // ReadFrom returns the messages of a stream on filter from sequence seq on, in their order, as
 // many as one answer holds, and where to go on; 0 if there are no more. The stream must allow direct gets. Where
-// producers write, the sequence, subject and time of a message are what its headers say, and one whose
-// headers hide what the server writes behind them is left out: [Conn.Msg] knows.
+// producers write, the sequence, subject and time of a message are what its headers say: [Conn.Msg] knows. Sequences
+// that cannot be true have all messages left out, with an error that wraps [ErrForged].
 func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) (messages []*jetstream.RawStreamMsg, next uint64, err error) {
 	request, err := json.Marshal(struct {
 		Seq      uint64 `json:"seq"`
@@ -134,11 +134,27 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 	end, err := c.directGetReadable(ctx, stream, request, func(m stored) {
 		messages = append(messages, m.raw())
 	})
-	if err == nil && end.last > 0 {
+	if err != nil {
+		return messages, 0, err
+	}
+	if end.last > 0 {
 		next = end.last + 1
 	}
-	return messages, next, err
+	at := seq
+	for _, m := range messages {
+		if m.Sequence < at || m.Sequence >= next {
+			end.unreadable++
+		}
+		at = m.Sequence + 1
+	}
+	if end.unreadable > 0 {
+		return nil, next, fmt.Errorf("read %s: %w", stream, ErrForged)
+	}
+	return messages, next, nil
 }
+
+// ErrForged means that headers of stored messages hide or contradict what the server says of them.
+var ErrForged = errors.New("headers of messages say where they are stored")
 
 // denialWindow is longer than anything waits for an answer.
 const denialWindow = time.Minute

@@ -21,7 +21,7 @@ var ofBus = []mutant{
 	},
 	{
 		"delayed jobs are never swept", "LATER does not grow for ever",
-		"internal/bus/due.go", "if err != nil || entered == 0 || entered == s.swept {", "if true {", busPkg,
+		"internal/bus/due.go", "if entered == 0 || entered == s.swept {", "if entered >= 0 {", busPkg,
 	},
 	{
 		"a drift that fakes jobs is not refused", "what would lose or fake jobs is refused at the start",
@@ -168,7 +168,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a delayed job is held with all of its headers", "whatever waits can be cancelled",
-		"internal/bus/held.go", "keptHeaders(m.Header, nats.Header{headerHeld: nil})", "m.Header",
+		"internal/bus/held.go", "KeptHeaders(m.Header, nats.Header{headerHeld: nil})", "m.Header",
 		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
 	},
 	{
@@ -210,23 +210,61 @@ var ofBus = []mutant{
 	},
 	{
 		"jobs of an older LATER sweep the new one", "every accepted job is final or still stored",
-		"internal/bus/dueacks.go", "case !d.Published.After(later.CachedInfo().Created):", "case false:", []string{"./internal/bus", "-run", "OlderLater"},
+		"internal/bus/dueacks.go", "case !d.Published.After(from.Created):", "case false:", []string{"./internal/bus", "-run", "OlderLater"},
 	},
 	{
 		"delayed jobs are never acked where LATER cannot be swept", "a job that is done leaves its stream",
-		"internal/bus/dueacks.go", "case errors.Is(err, ErrDenied):\n\t\tif !s.due.logged {", "case false:\n\t\tif !s.due.logged {", []string{"./internal/bus", "-run", "CannotBeSwept"},
+		"internal/bus/dueacks.go", "case errors.Is(err, ErrDenied):", "case false:", []string{"./internal/bus", "-run", "CannotBeSwept"},
 	},
 	{
 		"what a job says of LATER is believed", "every accepted job is final or still stored",
 		"internal/bus/dueacks.go", "case seq <= entered:", "case seq <= max(entered, seq):", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
 	},
 	{
+		"delayed jobs wait for a stream that sources nothing", "a job that is done leaves its stream",
+		"internal/bus/dueacks.go", "if !takesDelayed(&into.Config) {", "if false {", []string{"./internal/bus", "-run", "NothingIsSourced"},
+	},
+	{
 		"a job is acked before its entering is known", "a delayed job is done once, whatever the broker forgets",
-		"internal/bus/dueacks.go", "case seq <= later.CachedInfo().State.LastSeq:", "case seq == 0:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
+		"internal/bus/dueacks.go", "case seq <= from.State.LastSeq:", "case seq == 0:", []string{"./internal/bus", "-run", "AreKnownToHaveEntered"},
 	},
 	{
 		"a job that was never delayed is never acked", "a job that is done leaves its stream",
-		"internal/bus/dueacks.go", "case seq <= later.CachedInfo().State.LastSeq:", "case seq > 0:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
+		"internal/bus/dueacks.go", "case known && d.Ref.Seq <= into.State.LastSeq:", "case false:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
+	},
+	{
+		"the message id of a replay can be guessed", "a dead letter is there until its job is made again",
+		"internal/bus/letter.go", " + \".\" + strconv.FormatInt(l.Stored.UnixNano(), 36)}", "}", []string{"./internal/operate", "-run", "OutlivesAForgedReplay"},
+	},
+	{
+		"a duplicate of a replay is taken for it", "a dead letter is there until its job is made again",
+		"internal/operate/letters.go", "if ack.Duplicate {", "if false {", []string{"./internal/operate", "-run", "OutlivesAForgedReplay"},
+	},
+	{
+		"what the server acts on is read as clients do", "whoever may publish cannot have the jobs of others removed",
+		"internal/bus/ask.go", "Header: readHeaders(m.Header)", "Header: func() nats.Header { h, _ := nats.DecodeHeadersMsg(m.Header); return h }()",
+		[]string{"./internal/operate", "-run", "WhereTheServerAims"},
+	},
+	{
+		"a schedule is run wherever it aims", "whoever may publish cannot have the jobs of others removed",
+		"internal/operate/schedules.go", "if !ok || jobs.CheckSubject(subject) != nil {", "if false {", []string{"./internal/operate", "-run", "WhereTheServerAims"},
+	},
+	{
+		"a uid that is final is of whoever is called so", "an operator sees what became of a job",
+		"internal/operate/timeline.go", "named: !isUID(id)}", "named: true}", []string{"./internal/operate", "-run", "OtherJobsSay"},
+	},
+	{
+		"a letter that stands was replayed", "an operator sees what became of a job",
+		"internal/operate/timeline.go", "return s.What == StepReplayed })", "return false })", []string{"./internal/operate", "-run", "OtherJobsSay"},
+	},
+	{
+		"a delayed job without room for being held stays", "whatever waits can be cancelled",
+		"internal/operate/cancel.go", "case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload):", "case false:",
+		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
+	},
+	{
+		"forged sequences are believed in a batch", "every stored job is found",
+		"internal/bus/lookup.go", "if end.unreadable > 0 {", "if false {", []string{"./internal/operate", "-run", "EveryMemberIsCancelled"},
 	},
 	{
 		"a cancelled job stays in LATER", "a job is cancelled or otherwise final, never both",

@@ -2,6 +2,8 @@ package operate_test
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -270,6 +272,7 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 	if err := admin.Replayable(t.Context(), 1, false); err != nil {
 		t.Errorf("replayable: %v", err)
 	}
+	id := replayID(t, conn, "epoch.7", 1)
 	ref, err := admin.Replay(t.Context(), 1, false)
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +280,7 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 	source, intake, _ := openSource(t, setup, conn)
 	d := receive(t, intake, source, 1)[0]
 	delete(d.Header, "Nats-Expected-Stream") // our own guard against a letter that names another stream
-	want := map[string][]string{"X-Tenant": {"ann", "bob"}, "Rollcall-Replay-Of": {"epoch.7"}, "Nats-Msg-Id": {"epoch.7.replay.1"}}
+	want := map[string][]string{"X-Tenant": {"ann", "bob"}, "Rollcall-Replay-Of": {"epoch.7"}, "Nats-Msg-Id": {id}}
 	if diff := cmp.Diff(want, d.Header); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
@@ -298,6 +301,20 @@ func TestReplayMakesTheJobAgainAndRemovesTheLetter(t *testing.T) {
 	}
 }
 
+// replayID returns the message id of the job that a replay of a letter makes.
+func replayID(t *testing.T, conn *bus.Conn, uid string, seq uint64) string {
+	t.Helper()
+	dead, err := jetStream(t, conn).Stream(t.Context(), bus.StreamDead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := dead.GetMsg(t.Context(), seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s.replay.%d.%s", uid, seq, strconv.FormatInt(m.Time.UnixNano(), 36))
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestReplayThatBrokeOffMakesNoSecondJob(t *testing.T) {
@@ -306,7 +323,9 @@ func TestReplayThatBrokeOffMakesNoSecondJob(t *testing.T) {
 	bury(t, conn, letter(7, "jobs.mail", jobs.Ruling{Outcome: jobs.Failed}))
 	js := jetStream(t, conn)
 	// The job was published, and the process died before it could remove the letter.
-	job := &nats.Msg{Subject: "jobs.mail", Header: nats.Header{"Nats-Msg-Id": {"epoch.7.replay.1"}}}
+	job := &nats.Msg{Subject: "jobs.mail", Header: nats.Header{
+		"Nats-Msg-Id": {replayID(t, conn, "epoch.7", 1)}, "Rollcall-Replay-Of": {"epoch.7"}, "X-Tenant": {"ann", "bob"},
+	}, Data: []byte("body-jobs.mail")}
 	if _, err := js.PublishMsg(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}

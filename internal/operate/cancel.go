@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -36,6 +38,8 @@ const (
 	announceMost = 1000
 	// postpone is how much later a delayed job is due while it is being cancelled.
 	postpone = 10 * time.Minute
+	// beyondLater is a sequence that LATER never reaches.
+	beyondLater = 1 << 62
 	// eventHeaders is kept free of the server's max payload, which counts headers too.
 	eventHeaders = 1024
 )
@@ -185,6 +189,8 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 	defer stop(nil)
 	slots := make(chan struct{}, cancelParallel)
 	last := stream.CachedInfo().State.LastSeq // what comes later may be of this command
+	var first error
+	busy := 0
 	member := func(m *jetstream.RawStreamMsg) bool {
 		j := decodeStored(m, c.epoch)
 		return j.Set == set
@@ -204,6 +210,8 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 				done.Cancelled++
 			case errors.Is(err, ErrFinal):
 				done.Ended++
+			case errors.Is(err, ErrBusy):
+				busy, first = busy+1, cmp.Or(first, err)
 			default:
 				stop(err)
 			}
@@ -214,7 +222,10 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 		return c.conn.Explain("look for the members of set "+set, err)
 	}
 	work.Wait()
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil || busy == 0 {
+		return err
+	}
+	return fmt.Errorf("%d members of set %s are left, among them %w", busy, set, first)
 }
 
 // cancel ends a job of the job stream, and removes it where the stream is a work queue. In other
@@ -235,14 +246,14 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
-	swept, err := c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)
+	early, err := c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)
 	switch {
 	case errors.Is(err, bus.ErrMissing), errors.Is(err, bus.ErrDenied):
 	case err != nil:
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
-	case len(swept) == 0 && c.erase:
+	case len(early) > 0 && c.erase:
 		return fmt.Errorf("job %s: %w", j.UID, ErrBusy)
-	case len(swept) == 0:
+	case len(early) > 0:
 		return nil // a replica removes it once its ack may be sent
 	}
 	if c.erase {
@@ -305,27 +316,20 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if err != nil {
 		return err
 	}
-	job := *m // under its first number; m is the scan's, which goes on after its number
-	job.Sequence = first
 	if c.erase {
-		switch err := later.SecureDeleteMsg(ctx, m.Sequence); {
-		case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
-			return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
-		case err != nil:
-			return c.conn.Explain("erase the delayed job "+m.Subject, err)
-		}
-		_, err := c.commitDelayed(ctx, later, &job)
-		return err
+		return c.endRemoved(ctx, later, m, first)
 	}
 	held := bus.HeldJob(m, first, c.clock.Now().Add(postpone))
 	ack, err := c.conn.JetStream().PublishMsg(ctx, held, jetstream.WithExpectLastSequencePerSubject(m.Sequence))
-	if refused := new(jetstream.APIError); errors.As(err, &refused) {
+	switch {
+	case lostSubject(err):
 		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
-	}
-	if err != nil {
+	case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload): // there is no room for what is added to it
+		return c.endRemoved(ctx, later, m, first)
+	case err != nil:
 		return c.conn.Explain("hold the delayed job "+m.Subject, err)
 	}
-	uid, err := c.commitDelayed(ctx, later, &job)
+	uid, err := c.commitDelayed(ctx, later, m, first, ack.Sequence)
 	if err != nil {
 		return err
 	}
@@ -333,6 +337,22 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 		return c.conn.Explain("remove the cancelled job "+uid, err)
 	}
 	return nil
+}
+
+// endRemoved removes a delayed job first and commits its event then. Where it is interrupted in between, there is none.
+func (c *canceller) endRemoved(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg, first uint64) error {
+	remove := later.DeleteMsg
+	if c.erase {
+		remove = later.SecureDeleteMsg
+	}
+	switch err := remove(ctx, m.Sequence); {
+	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
+		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
+	case err != nil:
+		return c.conn.Explain("remove the delayed job "+m.Subject, err)
+	}
+	_, err := c.commitDelayed(ctx, later, m, first, m.Sequence+beyondLater)
+	return err
 }
 
 // firstSequence returns the sequence that a job had in LATER before an interrupted cancellation held it. A producer may
@@ -352,16 +372,32 @@ func (c *canceller) firstSequence(ctx context.Context, later jetstream.Stream, m
 	return first, nil
 }
 
-// commitDelayed ends a job of LATER in an event of its own, if that was not done before.
-func (c *canceller) commitDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) (uid string, err error) {
-	j := decodeStored(m, jobs.Epoch(later.CachedInfo().Created))
-	report := delayedReport(m, j.Ref.Epoch)
-	j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject
-	j.Ref.Epoch = bus.StreamLater + "-" + j.Ref.Epoch // a page of its own, beside those of the job stream
-	if err := c.commit(ctx, &j); err != nil && !errors.Is(err, ErrFinal) {
-		return j.UID, err // final means that it was interrupted after its event
+// commitDelayed ends a job of LATER in an event of its own, if that was not done before: it competes for the first
+// sequence that the job had. Where another job, which said that it had been held, has taken that, the job ends under
+// spare, a sequence that is its own.
+func (c *canceller) commitDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg, first, spare uint64) (uid string, err error) {
+	epoch := jobs.Epoch(later.CachedInfo().Created)
+	report := delayedReport(m, epoch)
+	end := func(sequence uint64) error {
+		j := decodeStored(m, epoch)
+		j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject
+		j.Ref = jobs.Ref{Epoch: bus.StreamLater + "-" + epoch, Seq: sequence} // a page of its own, beside those of the job stream
+		return c.commit(ctx, &j)
 	}
-	return j.UID, nil
+	if err = end(first); !errors.Is(err, ErrFinal) {
+		return report.UID, err
+	}
+	if first != m.Sequence {
+		before := bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: first}.UID())
+		ended, err := c.final(ctx, before)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && (ended.ID == report.ID || ended.ID == before):
+			return report.UID, nil // it was interrupted after its event, which may have been erased
+		case err != nil:
+			return report.UID, err
+		}
+	}
+	return report.UID, end(spare)
 }
 
 // announce names cancelled jobs to replicas, so that no call for them begins any more. One that

@@ -1,7 +1,9 @@
 package operate_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/bus/bustest"
@@ -244,44 +247,208 @@ func TestADelayedJobIsCancelledUnderItsOwnNumber(t *testing.T) {
 	uid := func(seq uint64) string {
 		return bus.LaterSubject(jobs.Ref{Epoch: jobs.Epoch(later.CachedInfo().Created), Seq: seq}.UID())
 	}
-	victim := delayJob(t, conn, "victim", nil)
+	victim, due := delayJob(t, conn, "victim", nil), delayJob(t, conn, "due", nil)
+	if err := later.DeleteMsg(t.Context(), due); err != nil { // as the server does when it is due
+		t.Fatal(err)
+	}
 	evil := delayJob(t, conn, "evil", nats.Header{"Rollcall-Held": {strconv.FormatUint(victim, 10)}})
 	ahead := delayJob(t, conn, "ahead", nats.Header{"rollcall-held": {"999"}})
-	for _, id := range []string{"evil", "victim", "ahead"} {
+	behind := delayJob(t, conn, "behind", nats.Header{"Rollcall-Held": {strconv.FormatUint(due, 10)}})
+	for _, id := range []string{"evil", "victim", "ahead", "behind"} {
 		if _, err := adminOf(conn).Cancel(patient(t), "me", id); err != nil {
 			t.Errorf("Cancel(%s): %v", id, err)
 		}
 	}
-	if got, want := cancelledUIDs(t, conn), []string{uid(victim), uid(evil), uid(ahead)}; !slices.Equal(got, want) {
+	if got, want := cancelledUIDs(t, conn), []string{uid(victim), uid(evil), uid(ahead), uid(behind)}; !slices.Equal(got, want) {
 		t.Errorf("the events name %v, want %v", got, want)
+	}
+	if report, err := adminOf(conn).Job(patient(t), uid(due)); !errors.Is(err, operate.ErrNotFound) {
+		t.Errorf("the job that has become due: %+v, %v", report, err)
 	}
 }
 
 // TestNoHeaderKeepsADelayedJobFromBeingCancelled, nor the other members of its set.
 func TestNoHeaderKeepsADelayedJobFromBeingCancelled(t *testing.T) {
 	t.Parallel()
+	const target = "Nats-Schedule: @at 2099-01-01T00:00:00Z\r\nNats-Schedule-Target: due.a\r\n"
 	for name, header := range map[string]string{
-		"the server expects another message": "Nats-Expected-Last-Sequence: 0\r\n",
-		"the server expects another stream":  "Nats-Expected-Stream: LATER\r\nNats-Expected-Last-Msg-Id: \r\n",
-		"a name that clients refuse":         "My Key: x\r\n",
-		"a time zone":                        "Nats-Schedule-Time-Zone: Europe/Berlin\r\n",
+		"the server expects another message":         "Nats-Expected-Last-Sequence: 0\r\n" + target,
+		"the server expects another stream":          "Nats-Expected-Stream: LATER\r\nNats-Expected-Last-Msg-Id: \r\n" + target,
+		"a name that clients refuse":                 "My Key: x\r\n" + target,
+		"a time zone":                                "Nats-Schedule-Time-Zone: Europe/Berlin\r\nNats-Schedule: 0 0 3 * * *\r\nNats-Schedule-Target: due.a\r\n",
+		"behind what clients take for a line's end":  "X: a\nNats-Schedule-Target: nowhere\r\n" + target,
+		"behind what clients take for the end":       "X: a\n\nY: b\r\n" + target,
+		"a target that is none":                      "X: a\nNats-Schedule-Target: a b\r\n" + target,
+		"a header as large as the server stores one": "X: " + strings.Repeat("x", 64<<10-160) + "\r\n" + target,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
 			conn := connect(t, s)
 			ensure(t, conn, streams())
-			schedule := "Nats-Schedule: @at 2099-01-01T00:00:00Z\r\n"
-			if name == "a time zone" {
-				schedule = "Nats-Schedule: 0 0 3 * * *\r\n"
-			}
-			bustest.PublishRaw(t, s, "later.evil", "NATS/1.0\r\nce-id: evil\r\nRollcall-Set: s\r\n"+header+schedule+"Nats-Schedule-Target: due.a\r\n\r\n", "{}")
+			bustest.PublishRaw(t, s, "later.evil", "NATS/1.0\r\nce-id: evil\r\nRollcall-Set: s\r\n"+header+"\r\n", "{}")
 			for _, id := range []string{"m1", "m2"} {
 				delayJob(t, conn, id, nats.Header{"Rollcall-Set": {"s"}})
 			}
 			if done, err := adminOf(conn).CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 3 {
 				t.Errorf("CancelSet() = %+v, %v; want 3 cancelled", done, err)
 			}
+			if left := stateOf(t, conn, bus.StreamLater).Msgs; left != 0 {
+				t.Errorf("%d messages are left in LATER", left)
+			}
 		})
+	}
+}
+
+func stateOf(t *testing.T, conn *bus.Conn, name string) jetstream.StreamState {
+	t.Helper()
+	stream, err := jetStream(t, conn).Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State
+}
+
+// TestEveryMemberIsCancelled, also those that say they stand where another does.
+func TestEveryMemberIsCancelled(t *testing.T) {
+	t.Parallel()
+	for _, stream := range []string{"JOBS", bus.StreamLater} {
+		t.Run(stream, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			conn := connect(t, s)
+			ensure(t, conn, streams())
+			const members = 5
+			for i := range members {
+				if stream == "JOBS" {
+					publishJob(t, conn, fmt.Sprint("m", i), nats.Header{"Rollcall-Set": {"s"}})
+				} else {
+					delayJob(t, conn, fmt.Sprint("m", i), nats.Header{"Rollcall-Set": {"s"}})
+				}
+			}
+			for i := range members {
+				subject := "jobs.a"
+				if stream != "JOBS" {
+					subject = bus.LaterSubject(fmt.Sprint("evil", i))
+				}
+				const header = "NATS/1.0\r\nRollcall-Set: s\r\nNats-Sequence: %d\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n"
+				bustest.PublishRaw(t, s, subject, fmt.Sprintf(header, i+1), "")
+			}
+			if done, err := adminOf(conn).CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 2*members || done.Ended != 0 {
+				t.Errorf("CancelSet() = %+v, %v; want all cancelled once", done, err)
+			}
+			if left := stateOf(t, conn, stream).Msgs; left != 0 {
+				t.Errorf("%d members are left", left)
+			}
+		})
+	}
+}
+
+// TestAScheduleIsRunWhereTheServerAims, and nowhere but in the job stream: clients read another target from the same headers.
+func TestAScheduleIsRunWhereTheServerAims(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{"$JS.API.STREAM.PURGE.JOBS", "batches." + pool + ".succeeded.x", "jobs.other"} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			conn := connect(t, s)
+			ensure(t, conn, streams())
+			for i := range 3 {
+				publishJob(t, conn, fmt.Sprint("job", i), nil)
+			}
+			heard, err := conn.NATS().SubscribeSync("batches.>")
+			if err != nil {
+				t.Fatal(err)
+			}
+			bustest.PublishRaw(t, s, bus.ScheduleSubject("nightly"), "NATS/1.0\r\nX: a\nNats-Schedule-Target: "+target+"\r\nNats-Schedule: @every 24h\r\nNats-Schedule-Target: due.a\r\n\r\n", "{}")
+			if _, err := adminOf(conn).RunSchedule(patient(t), "nightly"); err != nil {
+				t.Fatal(err)
+			}
+			stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m, err := stream.GetMsg(t.Context(), 4); err != nil || m.Subject != "jobs.a" {
+				t.Errorf("the job of the schedule: %+v, %v", m, err)
+			}
+			if n, _, err := heard.Pending(); err != nil || n != 0 {
+				t.Errorf("%d events are published, %v", n, err)
+			}
+		})
+	}
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	elsewhere := &nats.Msg{Subject: bus.ScheduleSubject("x"), Header: nats.Header{"Nats-Schedule": {"@every 24h"}, "Nats-Schedule-Target": {"later.x"}}, Data: []byte("{}")}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adminOf(conn).RunSchedule(patient(t), "x"); err == nil || !strings.Contains(err.Error(), `aims at "later.x"`) {
+		t.Errorf("a schedule that aims elsewhere is run: %v", err)
+	}
+}
+
+// failed makes a job that ended in a dead letter, the first one, and returns its uid.
+func failed(t *testing.T, conn *bus.Conn, setup *bus.Setup) (uid string, source *bus.Source, intake context.Context) {
+	t.Helper()
+	publishJob(t, conn, "victim", nil)
+	source, intake, _ = openSource(t, setup, conn)
+	d := receive(t, intake, source, 1)[0]
+	ruling := jobs.Ruling{Outcome: jobs.Failed, Reason: "declined", Attempt: 1}
+	j := jobs.Decode(d, 0)
+	bury(t, conn, jobs.DeadLetter{Job: &j, Ruling: &ruling, BatchID: "batch-1"})
+	settle(t, runLedger(t, conn), "batch-1", ruling, d)
+	if err := source.Ack(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.Ref.UID(), source, intake
+}
+
+// TestWhatOtherJobsSayOfAJobThatFailed changes nothing of what is known of it.
+func TestWhatOtherJobsSayOfAJobThatFailed(t *testing.T) {
+	t.Parallel()
+	for name, header := range map[string]func(uid string) nats.Header{
+		"its uid is their id":          func(uid string) nats.Header { return nats.Header{"ce-id": {uid}} },
+		"they were made of its letter": func(uid string) nats.Header { return nats.Header{"ce-id": {"victim"}, "Rollcall-Replay-Of": {uid}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, setup, admin := administer(t)
+			uid, source, intake := failed(t, conn, setup)
+			publishJob(t, conn, "", header(uid))
+			other := receive(t, intake, source, 1)[0]
+			settle(t, runLedger(t, conn), "batch-2", jobs.Ruling{Outcome: jobs.Succeeded, Attempt: 1}, other)
+			if err := source.Ack(&other); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "both are acked", func() bool { return stateOf(t, conn, "JOBS").Msgs == 0 })
+			got := report(t, admin, uid)
+			if got.UID != uid || got.Outcome != jobs.Failed || got.DeadLetter != 1 {
+				t.Errorf("Job(%s) = %+v", uid, got)
+			}
+			for _, step := range got.History {
+				if step.What == operate.StepReplayed {
+					t.Errorf("it was replayed: %+v", step)
+				}
+			}
+		})
+	}
+}
+
+// TestALetterOutlivesAForgedReplay: a job with the message id of the replay has the server take it for a repetition.
+func TestALetterOutlivesAForgedReplay(t *testing.T) {
+	t.Parallel()
+	conn, setup, admin := administer(t)
+	uid, _, _ := failed(t, conn, setup)
+	id := replayID(t, conn, uid, 1)
+	publishJob(t, conn, "evil", nats.Header{"Nats-Msg-Id": {id}, "Rollcall-Replay-Of": {uid}})
+	if ref, err := admin.Replay(patient(t), 1, false); err == nil || !strings.Contains(err.Error(), "has the message id of the replay") {
+		t.Errorf("Replay() = %v, %v", ref, err)
+	}
+	if _, _, err := admin.Letter(patient(t), 1); err != nil {
+		t.Errorf("the letter: %v", err)
+	}
+	guess := uid + ".replay.1"
+	if strings.HasPrefix(guess, id) {
+		t.Errorf("the id of a replay, %s, can be guessed", id)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 )
 
@@ -135,21 +136,27 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
 	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; {
 		messages, next, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
-		if err != nil && ctx.Err() == nil && seq == info.State.FirstSeq {
-			return a.scanSlowly(ctx, stream, filter, most, wanted, each) // the right to direct gets may be missing
-		}
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case errors.Is(err, bus.ErrForged):
+			for seq < next {
+				if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
+					return err
+				}
+			}
+			continue
+		case err != nil && ctx.Err() != nil:
 			return err
-		}
-		if next == 0 { // the end, unless the server that answered lags
+		case err != nil && seq == info.State.FirstSeq: // the right to direct gets may be missing
+			return a.scanSlowly(ctx, stream, filter, most, wanted, each)
+		case err != nil, next == 0: // the end, unless the server that answered lags
 			if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
 				return err
 			}
 			continue
 		}
 		for _, m := range messages {
-			if m.Sequence < seq || m.Sequence >= next || m.Sequence > info.State.LastSeq || !wanted(m) {
-				continue // it is not where it says it is, or not looked for
+			if m.Sequence > info.State.LastSeq || !wanted(m) {
+				continue
 			}
 			stored, err := a.storedJob(ctx, stream, m.Sequence)
 			if err != nil {

@@ -1,9 +1,12 @@
 package operate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -151,10 +154,34 @@ func (a *Admin) Replay(ctx context.Context, seq uint64, evenIfElsewhere bool) (j
 		return jobs.Ref{}, fmt.Errorf("replay dead letter %d: publish to %s: %w", seq, job.Subject, err)
 	}
 	ref := jobs.Ref{Epoch: jobs.Epoch(stream.CachedInfo().Created), Seq: ack.Sequence}
+	if ack.Duplicate {
+		if err := a.checkReplay(ctx, stream, ref, job); err != nil {
+			return jobs.Ref{}, fmt.Errorf("replay dead letter %d: %w", seq, err)
+		}
+	}
 	if err := a.Discard(ctx, seq); err != nil && !errors.Is(err, ErrNotFound) {
 		return ref, fmt.Errorf("dead letter %d is replayed as %s but still there: %w", seq, ref.UID(), err)
 	}
 	return ref, nil
+}
+
+// checkReplay returns an error if another message has the id of a replay. One that is gone was the replay: nobody else
+// knows the id.
+func (a *Admin) checkReplay(ctx context.Context, stream jetstream.Stream, ref jobs.Ref, job *nats.Msg) error {
+	stored, err := a.storedJob(ctx, stream, ref.Seq)
+	if err != nil {
+		return a.conn.Explain("look at job "+ref.UID(), err)
+	}
+	if stored == nil {
+		return nil
+	}
+	guard := jetstream.ExpectedStreamHeader // [jetstream.JetStream.PublishMsg] adds it
+	delete(stored.Header, guard)
+	delete(job.Header, guard)
+	if stored.Subject != job.Subject || !bytes.Equal(stored.Data, job.Data) || !maps.EqualFunc(stored.Header, job.Header, slices.Equal) {
+		return fmt.Errorf("job %s has the message id of the replay and is another; replay it again in two minutes", ref.UID())
+	}
+	return nil
 }
 
 // Replayable returns why a dead letter could not be replayed, nil if it could. The error wraps

@@ -157,9 +157,15 @@ func (p *Publisher) await(ctx context.Context, sent posted) (Receipt, error) {
 	}
 }
 
-// explain says what a refusal means. 10071 and 10164 are the server's replies when a subject holds
-// a message that none is expected on, of a single server and of a cluster (errors.json,
-// JSStreamWrongLastSequenceErr and its twin for writes that are under way). 10060 is the server's reply when another stream holds
+// lostSubject reports whether a server refuses a message because its subject holds another than was expected: 10071
+// and, in a cluster, 10164 (errors.json, JSStreamWrongLastSequenceErr and its twin for writes that are under way).
+func lostSubject(err error) bool {
+	const wrongLast, wrongLastUnderWay = 10071, 10164
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && (refused.ErrorCode == wrongLast || refused.ErrorCode == wrongLastUnderWay)
+}
+
+// explain says what a refusal means. 10060 is the server's reply when another stream holds
 // the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
 // the stream (JSMessageSchedulesTargetInvalidErr).
 func (p *Publisher) explain(msg *nats.Msg, err error) error {
@@ -167,14 +173,14 @@ func (p *Publisher) explain(msg *nats.Msg, err error) error {
 		return err // the fault of the source, which says itself what it is
 	}
 	subject := msg.Subject
-	const notThisStream, targetOutside, wrongLast, wrongLastUnderWay = 10060, 10190, 10071, 10164
+	const notThisStream, targetOutside = 10060, 10190
 	var refused *jetstream.APIError
 	code := jetstream.ErrorCode(0)
 	if errors.As(err, &refused) {
 		code = refused.ErrorCode
 	}
 	switch {
-	case code == wrongLast, code == wrongLastUnderWay:
+	case lostSubject(err):
 		return fmt.Errorf("publish to %s: %w", subject, ErrOpen)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), code == notThisStream, code == targetOutside:
 		return fmt.Errorf("publish to %s: %w: stream %s holds %v", subject, ErrNoStream, p.stream, p.holds)

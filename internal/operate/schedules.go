@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/jobs"
 )
 
 // SetSchedule stores a schedule with the body and the headers (Name:value) of its jobs. One of the
@@ -105,8 +105,12 @@ func (a *Admin) RunSchedule(ctx context.Context, name string) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	msg := &nats.Msg{Subject: readSchedule(m, m.Time).Subject, Header: maps.Clone(m.Header), Data: m.Data}
-	maps.DeleteFunc(msg.Header, func(header string, _ []string) bool { return actsOnServer(header) })
+	subject, ok := bus.DelayedSubject(m.Header.Get(bus.HeaderScheduleTarget))
+	if !ok || jobs.CheckSubject(subject) != nil {
+		return Receipt{}, fmt.Errorf("schedule %s aims at %q: only one that aims at due.<type> can be run; its next time is not affected",
+			name, m.Header.Get(bus.HeaderScheduleTarget))
+	}
+	msg := &nats.Msg{Subject: subject, Header: bus.KeptHeaders(m.Header, nil), Data: m.Data}
 	var receipt Receipt
 	err = publisher.Publish(ctx, func(yield func(*nats.Msg, error) bool) { yield(msg, nil) },
 		func(_ *nats.Msg, r Receipt) error {

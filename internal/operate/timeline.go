@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rollcall/internal/bus"
@@ -15,6 +16,8 @@ import (
 // timeline is what events say of a job that is final, and of those that were made of its dead letter.
 type timeline struct {
 	id string
+	// named means that the id is what a producer called the job; else it is the job's uid.
+	named bool
 	// ends are the events that a job of the id is final in; attempts are those before.
 	ends, attempts []mention
 	// first means that the first attempt has been read.
@@ -38,7 +41,7 @@ func (t *timeline) read(e Event) error {
 }
 
 func (t *timeline) own(m mention) {
-	if m.UID != t.id && m.ID != t.id {
+	if m.UID != t.id && (!t.named || m.ID != t.id) {
 		return
 	}
 	if m.Final() {
@@ -113,12 +116,18 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	if err != nil {
 		return JobReport{}, err
 	}
-	t := timeline{id: id}
+	t := timeline{id: id, named: !isUID(id)}
 	if err := NewEvents(a.conn).Backwards(ctx, a.pool, end, t.read, t.enough); err != nil {
 		return JobReport{}, err
 	}
 	if len(t.ends) == 0 && end > 0 { // an erasure has rewritten the event
-		t, end = timeline{id: id}, 0
+		t, end = timeline{id: id, named: t.named}, 0
+		if err := NewEvents(a.conn).Backwards(ctx, a.pool, 0, t.read, t.enough); err != nil {
+			return JobReport{}, err
+		}
+	}
+	if len(t.ends) == 0 && !t.named { // a name that looks like a uid
+		t = timeline{id: id, named: true}
 		if err := NewEvents(a.conn).Backwards(ctx, a.pool, 0, t.read, t.enough); err != nil {
 			return JobReport{}, err
 		}
@@ -132,6 +141,12 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 		ReplayOf: last.ReplayOf, Reason: last.Reason, BatchID: last.data.BatchID, EventSeq: last.stored.Seq, SettledAt: last.data.SettledAt,
 	}
 	return report, a.addSteps(ctx, &report, &t, end)
+}
+
+// isUID reports whether an id is the uid of a job, in the job stream or in LATER.
+func isUID(id string) bool {
+	_, err := jobs.ParseUID(strings.TrimPrefix(id, bus.LaterSubject("")))
+	return err == nil
 }
 
 // pageEnd is the sequence behind the page of a job, 0 if it is not known.
@@ -162,6 +177,8 @@ func (a *Admin) addSteps(ctx context.Context, report *JobReport, t *timeline, en
 	if len(letters) > 0 {
 		report.DeadLetter = letters[0].Seq
 		letters[0].UID = ""
+		// It was not replayed, whatever other jobs say.
+		report.History = slices.DeleteFunc(report.History, func(s JobStep) bool { return s.What == StepReplayed })
 		report.History = append(report.History, letters[0])
 		return nil
 	}
