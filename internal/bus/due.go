@@ -62,13 +62,9 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	jobStream, err := s.conn.Stream(ctx, s.setup.streams.Stream)
-	if err != nil {
+	entered, err := s.conn.Entered(ctx, s.setup.streams.Stream, later.CachedInfo())
+	if err != nil || entered == 0 || entered == s.swept {
 		return 0, err
-	}
-	entered, _ := entered(jobStream.CachedInfo(), later.CachedInfo())
-	if entered == 0 || entered == s.swept {
-		return 0, nil
 	}
 	if purged, err = s.conn.sweepDue(ctx, entered); err == nil {
 		s.swept = entered
@@ -81,11 +77,21 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 func (c *Conn) sweepDue(ctx context.Context, entered uint64) (purged uint64, err error) {
 	ctx, stop := c.Heed(ctx, "STREAM.PURGE."+StreamLater)
 	defer stop()
-	purged, err = c.purge(ctx, StreamLater, purgeRequest{Filter: subjectsDue, Before: entered + 1})
+	purged, err = c.purge(ctx, StreamLater, purgeRequest{Filter: SubjectsDue, Before: entered + 1})
 	if err != nil {
 		return 0, fmt.Errorf("sweep %s: %w", StreamLater, Refused(ctx, err))
 	}
 	return purged, nil
+}
+
+// Entered returns the sequence in LATER up to which everything due is stored in a job stream, 0 if that is not known.
+func (c *Conn) Entered(ctx context.Context, jobStream string, later *jetstream.StreamInfo) (uint64, error) {
+	stream, err := c.Stream(ctx, jobStream)
+	if err != nil {
+		return 0, err
+	}
+	seq, _ := entered(stream.CachedInfo(), later)
+	return seq, nil
 }
 
 // entered returns the sequence in LATER up to which everything due is stored in a job stream that sources it;

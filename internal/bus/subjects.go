@@ -18,10 +18,10 @@ const (
 	subjectsDone  = "done.>"
 	subjectsDead  = "dead.>"
 	subjectsLater = "later.>"
-	// subjectsJobs are what the pools of one job stream share; subjectsDue are the same jobs on
+	// subjectsJobs are what the pools of one job stream share; SubjectsDue are the same jobs on
 	// their way from LATER.
 	subjectsJobs = prefixJobs + ">"
-	subjectsDue  = prefixDue + ">"
+	SubjectsDue  = prefixDue + ">"
 	prefixJobs   = "jobs."
 	prefixDue    = "due."
 

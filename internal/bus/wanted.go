@@ -27,7 +27,7 @@ func (s *Setup) jobsConfig() jetstream.StreamConfig {
 	if s.streams.Delays(s.conn) {
 		config.Sources = []*jetstream.StreamSource{{
 			Name:              StreamLater,
-			SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: subjectsDue, Destination: subjectsJobs}},
+			SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: SubjectsDue, Destination: subjectsJobs}},
 		}}
 	}
 	return config
@@ -54,7 +54,7 @@ func (s *Setup) laterConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              StreamLater,
 		Description:       describedAs + "delayed and repeated jobs until they are due",
-		Subjects:          []string{subjectsLater, subjectsDue},
+		Subjects:          []string{subjectsLater, SubjectsDue},
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
 		Discard:           jetstream.DiscardOld,

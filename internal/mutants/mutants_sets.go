@@ -142,7 +142,7 @@ var ofSets = []mutant{
 	},
 	{
 		"delayed members of a set are not cancelled", "set cancel cancels every open member",
-		"internal/operate/cancel.go", "if !a.streams.Delays(a.conn) {\n\t\t\treturn nil", "if true {\n\t\t\treturn nil", cancels,
+		"internal/operate/cancel.go", "if !c.streams.Delays(c.conn) {\n\t\treturn nil", "if true {\n\t\treturn nil", cancels,
 	},
 	{
 		"a cancelled delayed job stays in LATER", "a delayed job is removed from LATER",

@@ -27,6 +27,9 @@ var (
 	ErrFinal = errors.New("the job has ended already")
 	// ErrBusy is returned for a job that keeps changing while it is to be cancelled.
 	ErrBusy = errors.New("the job has just become due; cancel it again")
+	// ErrDue is returned for a job that is due and not in the job stream yet. It can enter at any moment, so it is
+	// cancelled there.
+	ErrDue = errors.New("the job is due and waits in LATER until the job stream has room for it; cancel it once it has entered")
 )
 
 const (
@@ -154,24 +157,27 @@ func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellati
 		return done, fmt.Errorf("%q: %w", set, ErrSetName)
 	}
 	err = a.cancelling(ctx, who, func(ctx context.Context, c *canceller) error {
+		member := func(m *jetstream.RawStreamMsg) bool {
+			j := decodeStored(m, c.epoch)
+			return j.Set == set
+		}
+		var left leftError
+		if err := c.cancelDelayedMembers(ctx, member, &done, &left); err != nil {
+			return err
+		}
+		// What has become due meanwhile has entered.
+		if c.stream, err = a.conn.Stream(ctx, a.streams.Stream); err != nil {
+			return err
+		}
 		for _, filter := range a.streams.Subjects {
-			if err := c.cancelMembers(ctx, c.stream, filter, set, c.cancel, &done); err != nil {
+			if err := c.cancelMembers(ctx, c.stream, filter, member, anyMessage, c.cancel, &done, &left); err != nil {
 				return err
 			}
 		}
-		if !a.streams.Delays(a.conn) {
-			return nil
+		if left.members > 0 {
+			return &left
 		}
-		later, err := a.conn.Stream(ctx, bus.StreamLater)
-		if errors.Is(err, bus.ErrMissing) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return c.cancelMembers(ctx, later, bus.LaterSubject(">"), set, func(ctx context.Context, m *jetstream.RawStreamMsg) error {
-			return c.endDelayed(ctx, later, m)
-		}, &done)
+		return nil
 	})
 	if err == nil && done == (Cancellation{}) {
 		_, err = a.Set(ctx, set) // a set without any member stored may be a wrong name
@@ -179,9 +185,45 @@ func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellati
 	return done, err
 }
 
-// cancelMembers cancels the members of a set among the messages of a stream, many at once.
-func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, filter, set string,
-	cancel func(context.Context, *jetstream.RawStreamMsg) error, done *Cancellation,
+// leftError says that some members of a set could not be cancelled, and why not one of them.
+type leftError struct {
+	members int
+	reason  error
+}
+
+func (e *leftError) Error() string {
+	return fmt.Sprintf("%d members are left, among them %v", e.members, e.reason)
+}
+
+func (e *leftError) Unwrap() error { return e.reason }
+
+// cancelDelayedMembers cancels the members of a set that wait in LATER, but for those that are due.
+func (c *canceller) cancelDelayedMembers(ctx context.Context, member func(*jetstream.RawStreamMsg) bool, done *Cancellation, left *leftError) error {
+	if !c.streams.Delays(c.conn) {
+		return nil
+	}
+	later, err := c.conn.Stream(ctx, bus.StreamLater)
+	if errors.Is(err, bus.ErrMissing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	end := func(ctx context.Context, m *jetstream.RawStreamMsg) error { return c.endDelayed(ctx, later, m) }
+	if err := c.cancelMembers(ctx, later, bus.LaterSubject(">"), member, c.takesOnceDue, end, done, left); err != nil {
+		return err
+	}
+	waiting, err := c.dueWaiting(ctx, later)
+	if err != nil {
+		return err
+	}
+	return c.cancelMembers(ctx, later, bus.SubjectsDue, member, waiting, end, done, left)
+}
+
+// cancelMembers cancels the members of a set among the messages of a stream that are counted in, many at once.
+// Those that cannot be cancelled now are left.
+func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, filter string, member, counts func(*jetstream.RawStreamMsg) bool,
+	cancel func(context.Context, *jetstream.RawStreamMsg) error, done *Cancellation, left *leftError,
 ) error {
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -189,15 +231,12 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 	defer stop(nil)
 	slots := make(chan struct{}, cancelParallel)
 	last := stream.CachedInfo().State.LastSeq // what comes later may be of this command
-	var first error
-	busy := 0
-	member := func(m *jetstream.RawStreamMsg) bool {
-		j := decodeStored(m, c.epoch)
-		return j.Set == set
-	}
 	err := c.scan(ctx, stream, filter, math.MaxInt, member, func(m *jetstream.RawStreamMsg) bool {
 		if m.Sequence > last || ctx.Err() != nil {
 			return false
+		}
+		if !counts(m) {
+			return true
 		}
 		slots <- struct{}{}
 		work.Go(func() {
@@ -210,22 +249,23 @@ func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, 
 				done.Cancelled++
 			case errors.Is(err, ErrFinal):
 				done.Ended++
-			case errors.Is(err, ErrBusy):
-				busy, first = busy+1, cmp.Or(first, err)
+			case errors.Is(err, ErrBusy), errors.Is(err, ErrDue):
+				left.members, left.reason = left.members+1, cmp.Or(left.reason, err)
 			default:
 				stop(err)
 			}
 		})
 		return true
 	})
-	if err != nil {
-		return c.conn.Explain("look for the members of set "+set, err)
-	}
 	work.Wait()
-	if err := context.Cause(ctx); err != nil || busy == 0 {
-		return err
+	switch cause := context.Cause(ctx); {
+	case cause != nil: // also of an error of the scan
+		return cause
+	case err != nil:
+		return c.conn.Explain("look for the members of the set", err)
+	default:
+		return nil
 	}
-	return fmt.Errorf("%d members of set %s are left, among them %w", busy, set, first)
 }
 
 // cancel ends a job of the job stream, and removes it where the stream is a work queue. In other
@@ -259,10 +299,15 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.erase {
 		return c.wipeFrom(ctx, c.stream, m.Sequence)
 	}
-	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !isGone(err) {
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
 	}
 	return nil
+}
+
+// isGone reports whether a message could not be deleted because it is not there: nats.go has two errors for that.
+func isGone(err error) bool {
+	return errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful)
 }
 
 // commit ends a job in an event of its own.
@@ -312,6 +357,9 @@ func (c *canceller) cancelDelayed(ctx context.Context, uid string) error {
 // expects to replace just this one; then it commits the event, and removes the job. Where it is
 // interrupted the job is still there under its first number, and can be cancelled again.
 func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) error {
+	if isDue(m) {
+		return fmt.Errorf("job %s: %w", m.Subject, ErrDue)
+	}
 	first, err := c.firstSequence(ctx, later, m)
 	if err != nil {
 		return err
@@ -333,7 +381,7 @@ func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *j
 	if err != nil {
 		return err
 	}
-	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !isGone(err) {
 		return c.conn.Explain("remove the cancelled job "+uid, err)
 	}
 	return nil
@@ -346,7 +394,7 @@ func (c *canceller) endRemoved(ctx context.Context, later jetstream.Stream, m *j
 		remove = later.SecureDeleteMsg
 	}
 	switch err := remove(ctx, m.Sequence); {
-	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
+	case err != nil && isGone(err):
 		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
 	case err != nil:
 		return c.conn.Explain("remove the delayed job "+m.Subject, err)

@@ -3,7 +3,12 @@ package operate_test
 import (
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 )
@@ -29,5 +34,83 @@ func TestACancelThatLostToAReplicaChangesNothing(t *testing.T) {
 	}
 	if got := report(t, admin, uid); got.Outcome != jobs.Succeeded || got.BatchID != "batch-1" {
 		t.Errorf("%+v, want it succeeded in batch-1", got)
+	}
+}
+
+// TestDueJobsThatWaitForRoomAreSeen, and not cancelled while they may enter the job stream at any moment; the other
+// members of their set are.
+func TestDueJobsThatWaitForRoomAreSeen(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	publishJob(t, conn, "first", nil)
+	resize := func(most int64) {
+		stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		config.MaxMsgs = most
+		if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resize(1)
+	soon := time.Now().Add(300 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	set := nats.Header{"Rollcall-Set": {"s"}}
+	delayJob(t, conn, "waits", nats.Header{"Rollcall-Set": {"s"}, "Nats-Schedule": {"@at " + soon}})
+	delayJob(t, conn, "next-year", set)
+	later, err := jetStream(t, conn).Stream(t.Context(), bus.StreamLater)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the job is due", func() bool {
+		_, err := later.GetLastMsgForSubject(t.Context(), "due.a")
+		return err == nil
+	})
+	admin := adminOf(conn)
+	if got := report(t, admin, "waits"); got.State != operate.JobDelayed || got.Subject != "jobs.a" {
+		t.Errorf("Job(waits) = %+v", got)
+	}
+	if _, err := admin.Cancel(patient(t), "me", "waits"); !errors.Is(err, operate.ErrDue) {
+		t.Errorf("Cancel(waits): %v", err)
+	}
+	if _, err := admin.Erase(patient(t), "me", "waits"); !errors.Is(err, operate.ErrDue) {
+		t.Errorf("Erase(waits): %v", err)
+	}
+	if done, err := admin.CancelSet(patient(t), "me", "s"); !errors.Is(err, operate.ErrDue) || done.Cancelled != 1 {
+		t.Errorf("CancelSet() = %+v, %v; want the other member cancelled", done, err)
+	}
+	resize(-1)
+	eventually(t, "the job has entered", func() bool { return stateOf(t, conn, "JOBS").Msgs == 2 })
+	if done, err := admin.CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 1 {
+		t.Errorf("CancelSet() = %+v, %v", done, err)
+	}
+	if got := report(t, admin, "waits"); got.Outcome != jobs.Cancelled {
+		t.Errorf("Job(waits) = %+v", got)
+	}
+}
+
+// TestAJobThatWasCancelledIsFinal, also where the stream keeps it and no replica has taken it.
+func TestAJobThatWasCancelledIsFinal(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	if _, err := jetStream(t, conn).CreateStream(t.Context(), jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"orders.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	s := streams()
+	s.Stream, s.Subjects, s.Start = "ORDERS", []string{"orders.>"}, bus.StartAll
+	if _, _, err := bus.NewSetup(conn, s, pool).Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), &nats.Msg{Subject: "orders.a", Header: nats.Header{"ce-id": {"order"}}, Data: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	admin := operate.NewAdmin(conn, s, pool)
+	if _, err := admin.Cancel(patient(t), "me", "order"); err != nil {
+		t.Fatal(err)
+	}
+	if got := report(t, admin, "order"); got.State != operate.JobFinal || got.Outcome != jobs.Cancelled {
+		t.Errorf("Job() = %+v", got)
 	}
 }

@@ -30,20 +30,57 @@ func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found
 	return delayedReport(m, jobs.Epoch(stream.CachedInfo().Created)), true, nil
 }
 
-// delayedMessage returns the schedule of a job, nil if there is none.
+// takesOnceDue reports whether a job in LATER is one of the pool's once it is in the job stream.
+func (a *Admin) takesOnceDue(m *jetstream.RawStreamMsg) bool {
+	subject, ok := jobSubject(m)
+	return ok && a.takes(subject)
+}
+
+// jobSubject returns the subject that a job in LATER will have in the job stream.
+func jobSubject(m *jetstream.RawStreamMsg) (subject string, ok bool) {
+	if isDue(m) {
+		return bus.DelayedSubject(m.Subject)
+	}
+	return bus.DelayedSubject(m.Header.Get(bus.HeaderScheduleTarget))
+}
+
+// isDue reports whether a job in LATER is due: it enters the job stream as soon as that takes it.
+func isDue(m *jetstream.RawStreamMsg) bool {
+	_, ok := bus.DelayedSubject(m.Subject)
+	return ok
+}
+
+// delayedMessage returns a job of the pool that is in LATER, nil if there is none.
 func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
 	if uid, ok := strings.CutPrefix(id, bus.LaterSubject("")); ok {
 		if ref, err := jobs.ParseUID(uid); err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created) {
-			return a.storedJob(ctx, stream, ref.Seq)
+			m, err := a.storedJob(ctx, stream, ref.Seq)
+			if err != nil || m == nil || !a.takesOnceDue(m) {
+				return nil, err
+			}
+			return m, nil
 		}
 	}
 	if subject := bus.LaterSubject(id); jobs.CheckSubject(subject) == nil {
 		m, err := a.conn.LastMsg(ctx, stream, subject)
-		if err == nil || !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && a.takesOnceDue(m) {
 			return m, err
 		}
 	}
-	return a.named(ctx, stream, bus.LaterSubject(">"), id)
+	if m, err := a.named(ctx, stream, bus.LaterSubject(">"), id, a.takesOnceDue); err != nil || m != nil {
+		return m, err
+	}
+	waiting, err := a.dueWaiting(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return a.named(ctx, stream, bus.SubjectsDue, id, waiting)
+}
+
+// dueWaiting returns what tells the due jobs of the pool that the job stream has not taken yet from those that it has.
+func (a *Admin) dueWaiting(ctx context.Context, later jetstream.Stream) (waits func(*jetstream.RawStreamMsg) bool, err error) {
+	entered, err := a.conn.Entered(ctx, a.streams.Stream, later.CachedInfo())
+	return func(m *jetstream.RawStreamMsg) bool { return m.Sequence > entered && a.takesOnceDue(m) }, err
 }
 
 // delayedReport reports a job by its schedule.
@@ -52,11 +89,11 @@ func delayedReport(m *jetstream.RawStreamMsg, epoch string) JobReport {
 		UID: bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()), ID: decodeStored(m, epoch).ID,
 		Published: m.Time, State: JobDelayed, History: []JobStep{{At: m.Time, What: StepPublished}}, Due: strings.TrimPrefix(m.Header.Get(bus.HeaderSchedule), "@at "),
 	}
-	if m.Header.Get("ce-id") == "" && m.Header.Get(jobs.HeaderMsgID) == "" {
+	if !isDue(m) && m.Header.Get("ce-id") == "" && m.Header.Get(jobs.HeaderMsgID) == "" {
 		report.ID = strings.TrimPrefix(m.Subject, bus.LaterSubject(""))
 	}
 	report.Subject = m.Header.Get(bus.HeaderScheduleTarget)
-	if subject, ok := bus.DelayedSubject(report.Subject); ok {
+	if subject, ok := jobSubject(m); ok {
 		report.Subject = subject
 	}
 	return report

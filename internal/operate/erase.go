@@ -333,7 +333,7 @@ func (a *Admin) wipe(ctx context.Context, name string, seq uint64) error {
 
 func (a *Admin) wipeFrom(ctx context.Context, stream jetstream.Stream, seq uint64) error {
 	err := stream.SecureDeleteMsg(ctx, seq)
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+	if err != nil && !isGone(err) {
 		return a.conn.Explain("erase message "+strconv.FormatUint(seq, 10)+" of "+stream.CachedInfo().Config.Name, err)
 	}
 	return nil

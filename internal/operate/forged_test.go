@@ -173,6 +173,49 @@ func TestALetterWithAStatusHidesNoOthers(t *testing.T) {
 	}
 }
 
+// TestAPoolActsOnItsOwnJobs only: a job of it may say that it stands where one of another pool does, in the same set.
+func TestAPoolActsOnItsOwnJobs(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	conn := connect(t, s)
+	ensure(t, conn, streams())
+	const header = "NATS/1.0\r\nce-id: evil\r\nRollcall-Set: s\r\nNats-Sequence: 2\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n"
+	bustest.PublishRaw(t, s, "jobs.a", header, "{}")
+	other := &nats.Msg{Subject: "jobs.b", Header: nats.Header{"ce-id": {"victim"}, "Rollcall-Set": {"s"}}, Data: []byte("{}")}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	publishJob(t, conn, "last", nil)
+	m := &nats.Msg{Subject: bus.LaterSubject("delayed"), Header: nats.Header{
+		"Rollcall-Set": {"s"}, "Nats-Schedule": {"@at 2099-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"due.b"},
+	}, Data: []byte("{}")}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	own := streams()
+	own.Subjects = []string{"jobs.a"}
+	admin := operate.NewAdmin(conn, own, pool)
+	if _, err := admin.CancelSet(patient(t), "me", "s"); err != nil {
+		t.Log(err)
+	}
+	stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := jobs.Ref{Epoch: jobs.Epoch(stream.CachedInfo().Created), Seq: 2}.UID()
+	for _, id := range []string{"victim", victim, "delayed"} {
+		if _, err := admin.Cancel(patient(t), "me", id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Cancel(%s): %v, want that there is no such job", id, err)
+		}
+	}
+	if m, err := stream.GetMsg(t.Context(), 2); err != nil || m.Subject != "jobs.b" {
+		t.Errorf("the job of the other pool: %+v, %v", m, err)
+	}
+	if n := stateOf(t, conn, bus.StreamLater).Msgs; n != 1 {
+		t.Error("the delayed job of the other pool is gone")
+	}
+}
+
 // TestAUIDIsOfNoOtherJob that has it for a name.
 func TestAUIDIsOfNoOtherJob(t *testing.T) {
 	t.Parallel()
@@ -327,11 +370,12 @@ func TestEveryMemberIsCancelled(t *testing.T) {
 				}
 			}
 			for i := range members {
-				subject := "jobs.a"
+				subject, schedule := "jobs.a", ""
 				if stream != "JOBS" {
 					subject = bus.LaterSubject(fmt.Sprint("evil", i))
+					schedule = "X: a\n\nY: b\r\nNats-Schedule: @at 2099-01-01T00:00:00Z\r\nNats-Schedule-Target: due.a\r\n" // behind an end that clients see
 				}
-				const header = "NATS/1.0\r\nRollcall-Set: s\r\nNats-Sequence: %d\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n"
+				header := "NATS/1.0\r\nRollcall-Set: s\r\nNats-Sequence: %d\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n" + schedule + "\r\n\r\n"
 				bustest.PublishRaw(t, s, subject, fmt.Sprintf(header, i+1), "")
 			}
 			if done, err := adminOf(conn).CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 2*members || done.Ended != 0 {

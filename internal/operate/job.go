@@ -3,6 +3,7 @@ package operate
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -88,25 +89,39 @@ func refOf(stream jetstream.Stream, id string) (ref jobs.Ref, ours bool) {
 	return ref, err == nil && ref.Epoch == jobs.Epoch(stream.CachedInfo().Created)
 }
 
-// stored finds a job in the job stream by its uid or id; nil if it is not there.
+// stored finds a job of the pool in the job stream by its uid or id; nil if it is not there.
 func (a *Admin) stored(ctx context.Context, stream jetstream.Stream, id string) (*jetstream.RawStreamMsg, error) {
 	if ref, ours := refOf(stream, id); ours {
-		return a.storedJob(ctx, stream, ref.Seq)
+		m, err := a.storedJob(ctx, stream, ref.Seq)
+		if err != nil || m == nil || !a.takes(m.Subject) {
+			return nil, err
+		}
+		return m, nil
 	}
 	for _, filter := range a.streams.Subjects {
-		if found, err := a.named(ctx, stream, filter, id); err != nil || found != nil {
+		if found, err := a.named(ctx, stream, filter, id, anyMessage); err != nil || found != nil {
 			return found, err
 		}
 	}
 	return nil, nil
 }
 
-// named finds the first job of an id among the messages of a stream on filter; nil if there is none.
-func (a *Admin) named(ctx context.Context, stream jetstream.Stream, filter, id string) (found *jetstream.RawStreamMsg, err error) {
+// takes reports whether jobs of a subject are the pool's.
+func (a *Admin) takes(subject string) bool {
+	return slices.ContainsFunc(a.streams.Subjects, func(filter string) bool { return jobs.SubjectCovers(filter, subject) })
+}
+
+func anyMessage(*jetstream.RawStreamMsg) bool { return true }
+
+// named finds the first job of an id among the messages of a stream on filter that are counted in, as the leader of
+// the stream has them; nil if there is none.
+func (a *Admin) named(ctx context.Context, stream jetstream.Stream, filter, id string, counts func(*jetstream.RawStreamMsg) bool) (found *jetstream.RawStreamMsg, err error) {
 	wanted := func(m *jetstream.RawStreamMsg) bool { return decodeStored(m, "").ID == id }
 	err = a.scan(ctx, stream, filter, maxLookedAt, wanted, func(m *jetstream.RawStreamMsg) bool {
-		found = m
-		return false
+		if counts(m) {
+			found = m
+		}
+		return found == nil
 	})
 	return found, err
 }
@@ -162,7 +177,7 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 			if err != nil {
 				return err
 			}
-			if stored != nil && wanted(stored) && !each(stored) {
+			if stored != nil && jobs.SubjectCovers(filter, stored.Subject) && wanted(stored) && !each(stored) {
 				return nil
 			}
 		}
@@ -209,16 +224,16 @@ func (a *Admin) open(ctx context.Context, stream jetstream.Stream, m *jetstream.
 	if err != nil {
 		return report, err
 	}
-	if m.Sequence > consumer.Delivered.Stream {
-		return report, nil
-	}
 	record, _, err := a.lookUp(ctx, j.Ref)
 	if err != nil {
 		return report, err
 	}
 	if record.Final {
-		// Finished, and its ack is still on its way.
+		// Finished, and its ack is still on its way; or cancelled in a stream that keeps what is done.
 		return a.final(ctx, j.UID)
+	}
+	if m.Sequence > consumer.Delivered.Stream {
+		return report, nil
 	}
 	report.State, report.Attempt, report.Succeeded = JobInFlight, record.Attempts+1, record.OK
 	steps, err := a.attempts(ctx, &report)
