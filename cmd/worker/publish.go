@@ -63,7 +63,12 @@ ended, others are left out. --debounce KEY keeps the newest of the delayed jobs 
   worker publish jobs.sync '{}' --unique tenant-4
   worker publish jobs.reindex '{}' --debounce tenant-4 --delay 5s`,
 		Args: words(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.publish(cmd.Context(), args, &f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("set-size") && f.posting.SetSize == 0 {
+				return usageError(errors.New("--set-size 0: want how many members the set has, 1 or more"))
+			}
+			return c.publish(cmd.Context(), args, &f)
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.file, "file", "", "read the body of one job from this file, '-' for standard input")

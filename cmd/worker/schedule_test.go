@@ -162,6 +162,7 @@ func TestPublish_SetsAreHeaders(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"--set a.b": "1 to 64 letters", "--set-size 3": "give --set too", "--set a --set-size -1": "1 or more",
+		"--set a --set-size 0": "1 or more", "--delay 1s --id cron.night": "want another id", "--delay 1s --id debounce.a": "want another id",
 		"--unique a --debounce b": "keep one", "--debounce a": "needs --delay", "--unique a --delay 1s": "--debounce",
 		"--unique a.": "becomes part of the subject", "--strict": "is for --unique", "--unique a --count 2": "for one job",
 	} {

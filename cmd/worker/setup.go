@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -59,7 +60,10 @@ ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 			cfg.NATS = cfg.NATS.Operator()
 			log := telemetry.NewLogger(telemetry.Config{Level: "error", Format: telemetry.FormatConsole}, c.stderr)
 			opts := app.Options{Replica: "setup", Patience: commandPatience}
-			if old != "" {
+			if cmd.Flags().Changed("take-over") {
+				if !app.ValidPool(old) {
+					return usageError(fmt.Errorf("--take-over %q: want the old name of the pool, 1 to 64 letters, digits, _ and -", old))
+				}
 				plan, err := app.TakeOver(cmd.Context(), cfg, log, opts, old)
 				if plan.Moved > 0 {
 					fmt.Fprintf(c.stderr, "%d records of the ledger of pool %s were taken over.\n", plan.Moved, old)
@@ -127,7 +131,7 @@ func (c *cli) printPlan(plan app.Plan) error {
 			return nil
 		}
 	}
-	return table.All(c.printer(), steps,
+	err := table.All(c.printer(), steps,
 		table.Col("object", func(s step) string { return s.Object }),
 		table.Col("status", func(s step) string { return s.Status }),
 		table.Col("field", func(s step) string { return s.Field }),
@@ -136,6 +140,7 @@ func (c *cli) printPlan(plan app.Plan) error {
 		table.Col("harm", func(s step) string { return s.Harm }),
 		table.Col("fix", func(s step) string { return s.Fix }),
 	)
+	return errors.Join(err, bus.Refusal(plan.Differences))
 }
 
 func difference(d bus.Difference) step {

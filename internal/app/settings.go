@@ -93,6 +93,9 @@ const maxDrain = 24 * time.Hour
 // poolName is what a pool may be called: it is the name of a consumer and a token of subjects.
 const poolName = `^[A-Za-z0-9_-]{1,64}$`
 
+// ValidPool reports whether a pool may have a name.
+func ValidPool(name string) bool { return regexp.MustCompile(poolName).MatchString(name) }
+
 // Validate returns every fault, joined: those of each part, and those between parts.
 func (c *Config) Validate() error {
 	faults := []error{
@@ -103,7 +106,7 @@ func (c *Config) Validate() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	check(regexp.MustCompile(poolName).MatchString(c.Pool), "ROLLCALL_POOL is %q: want 1 to 64 letters, digits, _ and -", c.Pool)
+	check(ValidPool(c.Pool), "ROLLCALL_POOL is %q: want 1 to 64 letters, digits, _ and -", c.Pool)
 	check(c.DrainTimeout > 0 && c.DrainTimeout <= maxDrain, "ROLLCALL_DRAIN_TIMEOUT is %v: want more than 0, or a stop would cut off every call, and at most %v", c.DrainTimeout, maxDrain)
 	if errors.Join(faults...) != nil {
 		return errors.Join(faults...) // what follows compares settings that must be sound

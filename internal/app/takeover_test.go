@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 )
 
@@ -61,6 +62,85 @@ func TestARenamedPoolCarriesOnFromItsOldLedger(t *testing.T) {
 			}
 			if again := len(r.services["billing"].Calls()) - calls; again != 0 {
 				t.Errorf("billing was called for %d jobs again after its success", again)
+			}
+		})
+	}
+}
+
+// TestASuccessorBeginsWhereItsPredecessorHasGotTo in a stream that keeps what is done, without being told where to begin.
+func TestASuccessorBeginsWhereItsPredecessorHasGotTo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
+	if err := r.js.DeleteStream(t.Context(), "JOBS"); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := r.start("ROLLCALL_START=all")
+	r.load.Publish(40, limit)
+	eventually(t, "all are acked", func() bool {
+		consumer, err := stream.Consumer(t.Context(), "old")
+		return err == nil && consumer.CachedInfo().AckFloor.Stream == 40
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	done, err := r.js.Stream(t.Context(), "DONE")
+	if err == nil { // as the sweeper does after the horizon
+		err = done.Purge(t.Context(), jetstream.WithPurgeSubject("done.ledger.old.page.>"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.load.Publish(5, limit)
+	r.env = append(r.env, "ROLLCALL_POOL=new")
+	opts := app.Options{NATS: []nats.Option{r.inProcess}}
+	if _, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, "old"); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	eventually(t, "the others are done", func() bool { return succeeded(t, r) == 45 })
+	if calls := len(r.services["billing"].Calls()); calls != 45 {
+		t.Errorf("billing was called for jobs %d times, want once for each of 45", calls)
+	}
+}
+
+// TestWhatCannotBeTakenOverStays as it is, and the message says what to do.
+func TestWhatCannotBeTakenOverStays(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		env  []string
+		old  string
+		want error
+		says string
+	}{
+		"no such pool":        {nil, "typo", app.ErrMissing, "no consumer of that name"},
+		"other subjects":      {[]string{"ROLLCALL_SUBJECTS=jobs.c.>"}, "old", bus.ErrRefusedSetup, "ROLLCALL_SUBJECTS"},
+		"a ledger of its own": {[]string{"ROLLCALL_DONE=own"}, "old", bus.ErrRefusedSetup, "ROLLCALL_DONE=own"},
+		"this pool":           {nil, "new", bus.ErrRefusedSetup, "it is this pool"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
+			stop := r.start()
+			r.load.Publish(3, limit)
+			faulttest.WaitRest(t, r.js, "JOBS", "old", limit)
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			before := len(r.stored("DONE"))
+			r.env = append(append(r.env, "ROLLCALL_POOL=new"), test.env...)
+			opts := app.Options{NATS: []nats.Option{r.inProcess}}
+			if _, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, test.old); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("TakeOver() = %v", err)
+			}
+			if _, err := r.js.Consumer(t.Context(), "JOBS", "old"); err != nil {
+				t.Errorf("the consumer of the old pool: %v", err)
+			}
+			if after := len(r.stored("DONE")); after != before {
+				t.Errorf("DONE has %d messages and had %d", after, before)
 			}
 		})
 	}

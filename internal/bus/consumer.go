@@ -16,6 +16,8 @@ import (
 type consumerObject struct {
 	setup *Setup
 	want  jetstream.ConsumerConfig
+	// from is the sequence that a new consumer begins at; 0 = as ROLLCALL_START says.
+	from uint64
 }
 
 func (o consumerObject) name() string {
@@ -102,12 +104,13 @@ func (o consumerObject) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := history.refuse(o.setup); err != nil {
-		return err
-	}
 	want := o.want
-	want.DeliverPolicy = jetstream.DeliverAllPolicy
-	if o.setup.streams.Start == StartNew && history.repeats {
+	switch {
+	case o.from > 0:
+		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, o.from
+	case history.refuse(o.setup) != nil:
+		return history.refuse(o.setup)
+	case o.setup.streams.Start == StartNew && history.repeats:
 		want.DeliverPolicy = jetstream.DeliverNewPolicy
 	}
 	for _, pending := range [...]int{want.MaxAckPending, 100_000, 20_000, 5_000, 1_000, 100} {

@@ -28,7 +28,7 @@ type Difference struct {
 	// Fatal means that a pool cannot work like this, or would lose or fake jobs. A replica does
 	// not start.
 	Fatal bool `json:"fatal,omitempty"`
-	// Fix is the command that ends the difference.
+	// Fix is the command that ends the difference, or the setting that has to be another.
 	Fix string `json:"fix,omitempty"`
 }
 

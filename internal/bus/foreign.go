@@ -41,32 +41,33 @@ func (o foreignStream) check(ctx context.Context) ([]Difference, error) {
 	}
 	cfg := &stream.CachedInfo().Config
 	var found []Difference
-	report := func(field, have, want string, e effect) {
+	report := func(field, have, want, fix string, e effect) {
 		found = append(found, Difference{
 			Object: o.name(), Field: field, Have: have, Want: want, Harm: e.text,
-			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix(o.name(), field, nil),
+			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix,
 		})
 	}
+	none := func(field string) string { return fix(o.name(), field, nil) }
 	for _, filter := range o.setup.streams.Subjects {
 		meets := func(pattern string) bool { return jobs.SubjectsMeet(pattern, filter) }
 		if cfg.Mirror == nil && len(cfg.Sources) == 0 && !slices.ContainsFunc(cfg.Subjects, meets) {
-			report("subjects", strings.Join(cfg.Subjects, ","), filter, ruin("no message on "+filter+" is ever stored: correct ROLLCALL_SUBJECTS or ROLLCALL_STREAM"))
+			report("subjects", strings.Join(cfg.Subjects, ","), filter, "correct ROLLCALL_SUBJECTS or ROLLCALL_STREAM", ruin("no message on "+filter+" is ever stored"))
 		}
 	}
 	if own := o.setup.ownEvents(cfg); own != "" {
-		report("subjects", own, "subjects of others", ruin("the pool would take what it writes itself: narrow ROLLCALL_SUBJECTS"))
+		report("subjects", own, "subjects of others", "narrow ROLLCALL_SUBJECTS", ruin("the pool would take what it writes itself"))
 	}
 	if cfg.Discard == jetstream.DiscardOld && (cfg.MaxMsgs > 0 || cfg.MaxBytes > 0) {
-		report("discard", "old, with a limit", "new", harm("the oldest messages are deleted when the stream is full, done or not"))
+		report("discard", "old, with a limit", "new", fix(o.name(), "discard", "new"), harm("the oldest messages are deleted when the stream is full, done or not"))
 	}
 	if cfg.MaxMsgsPerSubject > 0 && !strings.HasPrefix(cfg.Name, StreamDone) {
-		report("max_msgs_per_subject", fmt.Sprint(cfg.MaxMsgsPerSubject), "none", harm("a newer message of a subject deletes an older one, done or not"))
+		report("max_msgs_per_subject", fmt.Sprint(cfg.MaxMsgsPerSubject), "none", none("max_msgs_per_subject"), harm("a newer message of a subject deletes an older one, done or not"))
 	}
 	if cfg.MaxAge > 0 {
-		report("max_age", cfg.MaxAge.String(), "none", harmless("jobs that wait for so long are deleted"))
+		report("max_age", cfg.MaxAge.String(), "none", none("max_age"), harmless("jobs that wait for so long are deleted"))
 	}
 	if cfg.NoAck {
-		report("no_ack", "true", "false", harm("producers get no confirmation that a job is stored"))
+		report("no_ack", "true", "false", none("no_ack"), harm("producers get no confirmation that a job is stored"))
 	}
 	return found, nil
 }

@@ -149,6 +149,30 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 }
 
 // A work queue holds nothing but what nobody has done.
+// TestWhatIsSaidOfStreamsOfOthersHarmsNobody: a stream is not to be changed for what is wrong in the settings.
+func TestWhatIsSaidOfStreamsOfOthersHarmsNobody(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	s := standing(t, conn, jetstream.StreamConfig{MaxMsgs: 5, Discard: jetstream.DiscardOld}, 0)
+	s.Subjects = []string{"zzz.>"}
+	found, err := bus.NewSetup(conn, s, pool).Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"subjects": "correct ROLLCALL_SUBJECTS or ROLLCALL_STREAM", "discard": "nats stream edit ORDERS --discard=new"}
+	for _, d := range found {
+		if fix, ok := want[d.Field]; ok && d.Object == "stream ORDERS" {
+			delete(want, d.Field)
+			if d.Fix != fix {
+				t.Errorf("%s: fix it: %s, want %s", d.Field, d.Fix, fix)
+			}
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("nothing is said of %v: %+v", want, found)
+	}
+}
+
 func TestAWorkQueueIsTakenFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	for _, start := range []string{"", bus.StartAll, bus.StartNew} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -132,11 +133,17 @@ func (s *Setup) anyWaits(ctx context.Context, known []uint64, first uint64) (boo
 }
 
 // TakeOver makes the pool the successor of another one over the same stream: it moves the ledger,
-// removes the other pool's consumer, and returns how many records it has moved. The other pool
-// must not run any more. After a crash, running it again finishes it.
+// removes the other pool's consumer, and returns how many records it has moved. Where the stream keeps what is
+// done, the new consumer begins where the other one has got to. The other pool
+// must not run any more. After a crash, running it again finishes it. The error wraps [ErrRefusedSetup] if one pool cannot
+// be the successor of the other, [ErrMissing] if there is no other one.
 func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error) {
-	if pool == s.pool {
-		return 0, fmt.Errorf("take pool %s over: it is this pool; set ROLLCALL_POOL to the new name", pool)
+	switch {
+	case pool == s.pool:
+		return 0, fmt.Errorf("take pool %s over: %w: it is this pool; set ROLLCALL_POOL to the new name", pool, ErrRefusedSetup)
+	case s.streams.Done == DoneOwn:
+		return 0, fmt.Errorf("take pool %s over: %w: with ROLLCALL_DONE=own each pool has its ledger in a stream of its own, from which no other takes it; "+
+			"let pool %s finish what waits, then remove it ('nats consumer rm %s %s') and start the new one", pool, ErrRefusedSetup, pool, s.streams.Stream, pool)
 	}
 	stream, err := s.conn.js.Stream(ctx, s.streams.Stream)
 	if err != nil {
@@ -152,12 +159,23 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	move.Fence = ledger.Range{Epoch: jobs.Epoch(stream.CachedInfo().Created), First: state.FirstSeq, Last: state.LastSeq}
 	consumer, err := stream.Consumer(ctx, pool)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		newest, err := store.Newest(ctx, move.From.All())
+		if err != nil {
+			return 0, s.conn.Explain("look for the ledger of pool "+pool, err)
+		}
+		if newest.Seq == 0 {
+			return 0, fmt.Errorf("take pool %s over: it is %w: stream %s has no consumer of that name, and %s no ledger", pool, ErrMissing, s.streams.Stream, s.conn.Done())
+		}
 		return move.Run(ctx, store)
 	}
 	if err != nil {
 		return 0, s.conn.Explain("look up consumer "+pool, err)
 	}
 	info := consumer.CachedInfo()
+	if left := s.leaves(&info.Config); len(left) > 0 {
+		return 0, fmt.Errorf("take pool %s over: %w: it takes %s, and this pool does not: its jobs would belong to nobody; set ROLLCALL_SUBJECTS to what it takes, and more if you like",
+			pool, ErrRefusedSetup, strings.Join(left, ", "))
+	}
 	if info.NumWaiting > 0 {
 		return 0, fmt.Errorf("take pool %s over: %d requests of its replicas wait for jobs; stop them first", pool, info.NumWaiting)
 	}
@@ -165,9 +183,32 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	if moved, err = move.Run(ctx, store); err != nil {
 		return moved, err
 	}
+	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
+		next := consumerObject{setup: s, want: s.consumerConfig(), from: info.AckFloor.Stream + 1}
+		if err := next.create(ctx); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
+			return moved, s.conn.Explain("create "+next.name(), err)
+		}
+	}
 	if err := stream.DeleteConsumer(ctx, pool); err != nil {
 		return moved, s.conn.Explain("remove consumer "+pool, err)
 	}
 	late, err := move.Run(ctx, store) // what was committed until the consumer was gone
 	return moved + late, err
+}
+
+// leaves returns what a consumer takes and the pool's would not.
+func (s *Setup) leaves(other *jetstream.ConsumerConfig) (left []string) {
+	filters := other.FilterSubjects
+	switch {
+	case other.FilterSubject != "":
+		filters = []string{other.FilterSubject}
+	case len(filters) == 0:
+		filters = []string{">"}
+	}
+	for _, filter := range filters {
+		if !slices.ContainsFunc(s.streams.Subjects, func(own string) bool { return jobs.SubjectCovers(own, filter) }) {
+			left = append(left, filter)
+		}
+	}
+	return left
 }

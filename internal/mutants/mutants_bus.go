@@ -232,6 +232,18 @@ var ofBus = []mutant{
 		"internal/bus/dueacks.go", "case known && d.Ref.Seq <= into.State.LastSeq:", "case known && seq == 0:", []string{"./internal/bus", "-run", "SaysItWasDelayed"},
 	},
 	{
+		"a successor begins anew where the stream keeps what is done", "a pool that got another name carries on",
+		"internal/bus/takeover.go", "from: info.AckFloor.Stream + 1}", "from: 1}", []string{"./internal/app", "-run", "Successor"},
+	},
+	{
+		"a successor leaves jobs to nobody", "a pool that got another name carries on",
+		"internal/bus/takeover.go", "len(left) > 0 {", "len(left) > 99 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
+	},
+	{
+		"a pool that never was is taken over", "a pool that got another name carries on",
+		"internal/bus/takeover.go", "if newest.Seq == 0 {", "if newest.Seq == 1<<63 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
+	},
+	{
 		"due jobs that wait for room are not seen", "an operator sees what became of a job",
 		"internal/operate/delayed.go", "return a.named(ctx, stream, bus.SubjectsDue, id, waiting)", "_ = waiting\n\treturn nil, nil",
 		[]string{"./internal/operate", "-run", "ThatWaitForRoom"},
