@@ -1,13 +1,17 @@
 package app_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
@@ -99,6 +103,12 @@ func TestAServiceThatExistsAlreadyIsCalledOncePerJob(t *testing.T) {
 	r.send("jobs.test", "no-order", `{}`, "Tenant", "acme")
 	r.start()
 	outcomes, dead := r.settled()
+	said := slices.ContainsFunc(r.stored("DONE"), func(m *jetstream.RawStreamMsg) bool {
+		return bytes.Contains(m.Data, []byte(`"error":"http_4xx: answered 422 Unprocessable Entity:`))
+	})
+	if !said {
+		t.Error("no event says what the service answered")
+	}
 	for id, j := range outcomes {
 		switch {
 		case id == "j7" && j.Outcome == jobs.Failed && j.Reason == `http_4xx: answered 422 Unprocessable Entity: {"error":"field customer_id is required"}`:

@@ -160,7 +160,10 @@ func (s *CoreSource) unsubscribe() {
 func (s *CoreSource) Ack(...*jobs.Delivery) error { return nil }
 
 // Nak implements pool.Settler; nothing comes back.
-func (s *CoreSource) Nak(*jobs.Delivery, time.Duration) error { return nil }
+func (s *CoreSource) Nak(*jobs.Delivery, time.Duration) error {
+	s.lost.Add(1)
+	return nil
+}
 
 // Extend implements pool.Settler; there is no lease.
 func (s *CoreSource) Extend(*jobs.Delivery) error { return nil }
@@ -202,7 +205,7 @@ func (s *CoreSource) Close(ctx context.Context) error {
 		}
 	}
 	if lost := s.lost.Load() + int64(len(s.arrived)); lost > 0 {
-		s.log.Warn().Int64("jobs", lost).Msg("jobs that had arrived but not begun are lost: core mode delivers at most once")
+		s.log.Warn().Int64("jobs", lost).Msg("jobs that were not done are lost: core mode delivers at most once")
 	}
 	return errors.Join(errs...)
 }

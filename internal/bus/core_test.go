@@ -1,6 +1,7 @@
 package bus_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
@@ -232,6 +234,30 @@ func TestACoreSourceHandsOutWhatHasArrivedBeforeItsEnd(t *testing.T) {
 	}
 	if got != published {
 		t.Errorf("%d of %d jobs that had arrived were handed out", got, published)
+	}
+}
+
+// TestACoreSourceCountsWhatIsLost: what a pool hands back comes back to nobody.
+func TestACoreSourceCountsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t, coreServer))
+	s := streams()
+	s.Source = bus.SourceCore
+	var log bytes.Buffer
+	source, err := bus.NewCoreSource(conn, s, pool, zerolog.New(&log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := source.Nak(&jobs.Delivery{}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := source.Close(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), `"jobs":3`) {
+		t.Errorf("log: %s", log.String())
 	}
 }
 

@@ -32,20 +32,25 @@ func isStructured(contentType string) bool {
 	return strings.EqualFold(media, MediaEvent) || strings.EqualFold(media, "application/cloudevents")
 }
 
-// readBinary takes in the ce-* headers.
-func (j *Job) readBinary(h *headers) error {
+// readBinary takes in the ce-* headers. The error is the first fault.
+func (j *Job) readBinary(h *headers) (fault error) {
+	if h.tooMany {
+		fault = errAttributes
+	}
 	slices.SortFunc(h.attributes, func(a, b attributeHeader) int { return strings.Compare(a.attribute, b.attribute) })
 	for i := range h.attributes {
 		a := &h.attributes[i]
 		value, err := decodeHeader(a.value)
 		if err != nil {
-			return fmt.Errorf("header %s: %w", clip(a.name, 64), err)
+			err = fmt.Errorf("header %s: %w", clip(a.name, 64), err)
+		} else {
+			err = j.attribute(Attribute{Name: a.attribute, Value: value})
 		}
-		if err := j.attribute(Attribute{Name: a.attribute, Value: value}); err != nil {
-			return err
+		if fault == nil {
+			fault = err
 		}
 	}
-	return nil
+	return fault
 }
 
 // attribute takes over one attribute of the producer's CloudEvent; an empty one is none.

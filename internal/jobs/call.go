@@ -146,6 +146,8 @@ func (f *Failure) Suspicious() bool {
 	switch f.Reason {
 	case ReasonHTTP5xx, ReasonTimeout, ReasonReset, ReasonBadResponse, ReasonTooLarge, ReasonPanic, ReasonOther:
 		return true
+	case ReasonHTTP4xx, ReasonRedirect: // one that the settings call retryable, or a time-out that the service noticed
+		return !f.Final && !f.Free
 	default:
 		return false
 	}

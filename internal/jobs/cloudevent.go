@@ -148,8 +148,12 @@ func (j *Job) appendData(b []byte) []byte {
 	if len(j.Body) == 0 {
 		return b
 	}
+	media := j.ContentType
+	if j.Format == FormatText && isJSONMedia(media) {
+		media = "text/plain" // as JSON the text would be a string of JSON
+	}
 	b = append(b, `,"datacontenttype":`...)
-	b = appendString(b, j.ContentType)
+	b = appendString(b, media)
 	switch j.Format {
 	case FormatJSON:
 		b = append(b, `,"data":`...)

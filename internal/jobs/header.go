@@ -50,6 +50,8 @@ type headers struct {
 	known [len(known)]spelled
 	// attributes are those of CloudEvents, by name without prefix, in no order.
 	attributes []attributeHeader
+	// tooMany means that some attributes were left out.
+	tooMany bool
 }
 
 type attributeHeader struct {
@@ -69,13 +71,25 @@ func readHeaders(all map[string][]string) (h headers) {
 		}
 		for i, canonical := range known {
 			if len(name) == len(canonical) && strings.EqualFold(name, canonical) {
-				h.known[i].improve(canonical, name, values[0])
+				h.known[i].improve(canonical, name, valueOf(canonical, values))
 			}
 		}
 	}
 	return h
 }
 
+// valueOf returns the value of a header that stands once or more often: the first, but of a list all.
+func valueOf(canonical string, values []string) string {
+	if canonical == HeaderServices && len(values) > 1 {
+		return strings.Join(values, ",")
+	}
+	return values[0]
+}
+
+// everyEvent is more than how many attributes every event has.
+const everyEvent = 16
+
+// attribute keeps an attribute of the producer's event: those that name it in any case, of the others so many.
 func (h *headers) attribute(spelling, value string) {
 	canonical := strings.ToLower(spelling)
 	name := canonical[len(attributePrefix):]
@@ -85,9 +99,12 @@ func (h *headers) attribute(spelling, value string) {
 			return
 		}
 	}
-	if len(h.attributes) <= maxAttributes {
-		h.attributes = append(h.attributes, attributeHeader{name, spelled{spelling, value, true}})
+	named := name == "id" || name == "source" || name == "type"
+	if len(h.attributes) >= maxAttributes+everyEvent && !named {
+		h.tooMany = true
+		return
 	}
+	h.attributes = append(h.attributes, attributeHeader{name, spelled{spelling, value, true}})
 }
 
 // of returns the value of a known header, empty if it is not there.

@@ -128,7 +128,7 @@ func (j *Job) classify() {
 		}
 	case utf8.Valid(j.Body):
 		j.Format = FormatText
-		if j.ContentType == "" || isJSONMedia(j.ContentType) {
+		if j.ContentType == "" {
 			j.ContentType = "text/plain"
 		}
 	default:

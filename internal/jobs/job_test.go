@@ -2,6 +2,8 @@ package jobs_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,7 @@ func TestDecode(t *testing.T) {
 		"binary":                       {"\xff\x00", nil, decoded{"abc.7", "jobs.mail", "application/octet-stream", "\xff\x00", jobs.FormatBase64, ""}},
 		"JSON in invalid UTF-8":        {"\"\xff\"", nil, decoded{"abc.7", "jobs.mail", "application/octet-stream", "\"\xff\"", jobs.FormatBase64, ""}},
 		"deeper than JSON may be":      {deep, nil, decoded{"abc.7", "jobs.mail", "text/plain", deep, jobs.FormatText, ""}},
+		"a JSON type, and no JSON":     {`{bad`, header("Content-Type", "application/json"), decoded{"abc.7", "jobs.mail", "application/json", "{bad", jobs.FormatText, ""}},
 		"duplicate keys stay":          {`{"a":1,"a":2}`, nil, decoded{"abc.7", "jobs.mail", "application/json", `{"a":1,"a":2}`, jobs.FormatJSON, ""}},
 		"message id":                   {`1`, header("nats-msg-id", "order-1"), decoded{"order-1", "jobs.mail", "application/json", "1", jobs.FormatJSON, ""}},
 		"ce-id before message id":      {`1`, header("CE-ID", "ce", "Nats-Msg-Id", "msg"), decoded{"ce", "jobs.mail", "application/json", "1", jobs.FormatJSON, ""}},
@@ -79,6 +82,63 @@ func TestDecode(t *testing.T) {
 				t.Errorf("decoded (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTextUnderAJSONTypeIsText in a call for many, where it would read as a string of JSON, and keeps its type alone.
+func TestTextUnderAJSONTypeIsText(t *testing.T) {
+	t.Parallel()
+	j := jobs.Decode(delivered("{bad", map[string][]string{"Content-Type": {"application/json"}}), 0)
+	if call := string(jobs.AppendCall(nil, []*jobs.Job{&j})); !strings.Contains(call, `"datacontenttype":"text/plain","data":"{bad"`) {
+		t.Error(call)
+	}
+}
+
+// TestAJobWithTooManyAttributesIsInvalid each time, and keeps the name that its producer gave it.
+func TestAJobWithTooManyAttributesIsInvalid(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{128, 129, 140, 400} {
+		header := map[string][]string{"ce-id": {"order-1"}, "ce-source": {"/shop"}, "ce-type": {"placed"}, "ce-specversion": {"1.0"}}
+		for i := range n {
+			header[fmt.Sprint("ce-ext", i)] = []string{"x"}
+		}
+		for range 20 { // maps have no order
+			j := jobs.Decode(delivered("1", header), 0)
+			if invalid := j.Verdict != nil; invalid != (n > 128) || j.ID != "order-1" || j.Source != "/shop" || j.Type != "placed" {
+				t.Fatalf("%d attributes: %s %s %s, %+v", n, j.ID, j.Source, j.Type, j.Verdict)
+			}
+		}
+	}
+}
+
+// TestServicesMayStandInSeveralHeaders of one name, as clients write them.
+func TestServicesMayStandInSeveralHeaders(t *testing.T) {
+	t.Parallel()
+	j := jobs.Decode(delivered("1", map[string][]string{"Rollcall-Services": {"billing", "index, mail"}}), 0)
+	if want := []string{"billing", "index", "mail"}; !slices.Equal(j.Services, want) {
+		t.Errorf("services %v, want %v", j.Services, want)
+	}
+}
+
+// TestWhatMayBeOneJobsDoingComesBackInHalves, whatever status says it.
+func TestWhatMayBeOneJobsDoingComesBackInHalves(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		failure jobs.Failure
+		want    int
+	}{
+		"500":                       {jobs.Failure{Reason: jobs.ReasonHTTP5xx}, 4},
+		"408, or 404 by _RETRY":     {jobs.Failure{Reason: jobs.ReasonHTTP4xx}, 4},
+		"302 by _RETRY":             {jobs.Failure{Reason: jobs.ReasonRedirect}, 4},
+		"429":                       {jobs.Failure{Reason: jobs.ReasonThrottled, Free: true}, 0},
+		"401":                       {jobs.Failure{Reason: jobs.ReasonHTTP4xx, Free: true, Misconfigured: true}, 0},
+		"422":                       {jobs.Failure{Reason: jobs.ReasonHTTP4xx, Final: true}, 0},
+		"nobody listens":            {jobs.Failure{Reason: jobs.ReasonRefused, Free: true}, 0},
+		"the breaker is not closed": {jobs.Failure{Reason: jobs.ReasonBreakerOpen, Free: true}, 0},
+	} {
+		if got := test.failure.NextGroup(8); got != test.want {
+			t.Errorf("%s: the next call holds %d of 8, want %d", name, got, test.want)
+		}
 	}
 }
 

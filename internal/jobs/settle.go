@@ -94,7 +94,7 @@ func (p Policy) Rule(j *Job, specs []Spec, replies Replies, now time.Time) Rulin
 		r.Outcome = Failed
 	case tried && r.Attempt >= p.MaxAttempts:
 		r.Outcome = Failed
-		r.Reason = fmt.Sprintf("gave up after %d attempts: %s", r.Attempt, r.Reason)
+		r.Reason = gaveUp(r.Attempt) + r.Reason
 	default:
 		r.Outcome = Retrying
 		r.OK = succeeded(specs, replies)
@@ -149,6 +149,14 @@ func succeeded(specs []Spec, replies Replies) (names []string) {
 		}
 	}
 	return names
+}
+
+// gaveUp begins the reason of a job whose attempts are used up.
+func gaveUp(attempts int) string {
+	if attempts == 1 {
+		return "gave up after 1 attempt: "
+	}
+	return fmt.Sprintf("gave up after %d attempts: ", attempts)
 }
 
 // text is what a person reads of a reply; a nil one was never given.

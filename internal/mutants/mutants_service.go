@@ -15,6 +15,42 @@ var ofService = []mutant{
 		"internal/service/http.go", "case len(body) == 0 && batch && endsByClosing(resp):", "case false:", []string{"./internal/service", "-run", "TestFaultsOfTheWire"},
 	},
 	{
+		"secrets stand in what a condition quotes", "no secret is shown",
+		"internal/service/reading.go", "r.cfg.FailIf.says(hide(string(body), known()...))", "r.cfg.FailIf.says(string(body))", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
+	},
+	{
+		"secrets stand in the error of a job", "no secret is shown",
+		"internal/service/sheet.go", "hide(e.Error, s.secrets()...)", "e.Error", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
+	},
+	{
+		"half of a secret stands in the error of a job", "no secret is shown",
+		"internal/service/sheet.go", "jobs.Clip(hide(e.Error, s.secrets()...), maxErrorText)", "hide(jobs.Clip(e.Error, maxErrorText), s.secrets()...)", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
+	},
+	{
+		"poison under a status that may be retried is not looked for", "one job costs its mates log₂ attempts",
+		"internal/jobs/call.go", "return !f.Final && !f.Free", "return false", []string{"./internal/jobs", "-run", "InHalves"},
+	},
+	{
+		"attributes beyond the limit are left out at random", "a job has the same source and id at each attempt",
+		"internal/jobs/header.go", "h.tooMany = true", "h.tooMany = false", []string{"./internal/jobs", "-run", "TooManyAttributes"},
+	},
+	{
+		"the id of an event is left out beyond the limit", "a job has the same source and id at each attempt",
+		"internal/jobs/header.go", "maxAttributes+everyEvent && !named {", "maxAttributes+everyEvent {", []string{"./internal/jobs", "-run", "TooManyAttributes"},
+	},
+	{
+		"services named in a second header are not called", "a job goes to the services that take it",
+		"internal/jobs/header.go", "canonical == HeaderServices && len(values) > 1", "false", []string{"./internal/jobs", "-run", "SeveralHeaders"},
+	},
+	{
+		"events do not say what a service of single requests answered", "an operator sees what became of a job",
+		"internal/pool/fanout.go", "c.note(result.Tries, c.failedRequest(result.Replies))", "c.note(result.Tries, \"\")", []string{"./internal/app", "-run", "ServiceThatExists"},
+	},
+	{
+		"jobs that core mode loses are not counted", "what is lost is counted",
+		"internal/bus/core.go", "\ts.lost.Add(1)\n\treturn nil\n", "\treturn nil\n", []string{"./internal/bus", "-run", "CoreSourceCounts"},
+	},
+	{
 		"a hole escapes its segment", "nothing that a job contains changes where its request goes",
 		"internal/service/target.go", "return percentEncode(value), nil\n}\n\nfunc encodeQuery", "return value, nil\n}\n\nfunc encodeQuery", service,
 	},

@@ -167,7 +167,7 @@ func (c *caller) ask(ctx context.Context, p part, encoded *body) {
 		return
 	}
 	if failure == nil {
-		c.note(result.Tries, "")
+		c.note(result.Tries, c.failedRequest(result.Replies))
 		for k, i := range p {
 			c.out.replies[i] = &result.Replies[k]
 		}
@@ -177,6 +177,20 @@ func (c *caller) ask(ctx context.Context, p part, encoded *body) {
 	reply.Unsent = result.Tries == 0
 	c.note(result.Tries, reply.Error)
 	c.answer(p, reply)
+}
+
+// failedRequest returns why the first of the requests for single jobs failed, empty if none did or the service takes
+// batches: what a batch says of its jobs is about them.
+func (c *caller) failedRequest(replies []jobs.Reply) string {
+	if c.service.Batched() {
+		return ""
+	}
+	for i := range replies {
+		if r := &replies[i]; r.Status != jobs.StatusOK && r.Error != "" {
+			return r.Error
+		}
+	}
+	return ""
 }
 
 // watched makes a call, and reports whether it was cut because one of its jobs was cancelled.

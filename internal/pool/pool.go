@@ -13,7 +13,7 @@ import (
 )
 
 // ErrDrainDeadline is returned by [Pool.Run] when work was cut off by the hard deadline.
-var ErrDrainDeadline = errors.New("drain deadline reached with batches unfinished; their jobs were handed back")
+var ErrDrainDeadline = errors.New("drain deadline reached with batches unfinished; their jobs come back, or are lost in core mode")
 
 // The named points at which a test may stop the process. See [Parts.Probe].
 const (

@@ -47,6 +47,6 @@ func (c *Condition) holds(doc []byte) bool {
 }
 
 // says is the reason of a job whose reply fulfils the condition.
-func (c *Condition) says(doc []byte) string {
-	return jobs.Clip(fmt.Sprintf("the reply has %s=%s: %s", c.pointer, strings.Join(c.values, "|"), jobs.Printable(string(doc), maxQuote)), maxErrorText)
+func (c *Condition) says(doc string) string {
+	return jobs.Clip(fmt.Sprintf("the reply has %s=%s: %s", c.pointer, strings.Join(c.values, "|"), jobs.Printable(doc, maxQuote)), maxErrorText)
 }

@@ -24,7 +24,9 @@ func Decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jo
 // NewDecoder returns the function behind Decode, to be used many times.
 func NewDecoder() func(*jobs.Call, []byte, string) ([]jobs.Reply, *jobs.Failure) {
 	d := newDecoder(jobs.MiB, time.Minute)
-	return d.decode
+	return func(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+		return d.decode(call, body, contentType, func() []string { return nil })
+	}
 }
 
 // ErrorReply reads the headers of a reply over NATS that says that the call failed.

@@ -400,6 +400,44 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// TestTheReplyThatSendsBackOurSecrets is an accepted one: its conditions and its errors quote it.
+func TestTheReplyThatSendsBackOurSecrets(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("-", 230) // a cut must not leave half of a secret
+	for name, test := range map[string]struct {
+		reply  string
+		format service.Format
+		change func(c *service.Config)
+	}{
+		"fail if":     {`{"status":"error","k":"%s %s"}`, service.FormatPlain, func(c *service.Config) { _ = c.FailIf.UnmarshalText([]byte("/status=error")) }},
+		"retry if":    {`{"status":"error","k":"%s %s"}`, service.FormatPlain, func(c *service.Config) { _ = c.RetryIf.UnmarshalText([]byte("/status=error")) }},
+		"results":     {`{"results":[{"status":"fail","error":"%s %s","id":"ID"}]}`, service.FormatBatch, func(*service.Config) {}},
+		"a long text": {`{"results":[{"status":"fail","error":"` + long + `%s %s","id":"ID"}]}`, service.FormatBatch, func(*service.Config) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := callOf(jobs.Delivery{})
+			reply := strings.ReplaceAll(test.reply, "ID", c.Jobs[0].ID)
+			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = fmt.Fprintf(w, reply, r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"))
+			})
+			cfg := formatted(test.format, func(c *service.Config) {
+				c.Token, c.Headers = jobs.NewSecret("tok-123-which-is-long-enough-to-be-cut"), jobs.NewSecret("X-Api-Key:key-123")
+				test.change(c)
+			})
+			s := newService(t, url, cfg, service.Deps{})
+			c.Body = jobs.AppendCall(nil, c.Jobs)
+			r := s.Call(t.Context(), c)
+			if r.Failure != nil {
+				t.Fatal(r.Failure)
+			}
+			if text := r.Replies[0].Error; strings.Contains(text, "tok-") || strings.Contains(text, "key-1") || !strings.Contains(text, "***") {
+				t.Error(text)
+			}
+		})
+	}
+}
+
 // TestAServiceThatSendsBackOurSecrets has an error body that quotes the request.
 func TestAServiceThatSendsBackOurSecrets(t *testing.T) {
 	t.Parallel()

@@ -121,7 +121,7 @@ func (t *httpTransport) exchange(ctx context.Context, cancel context.CancelFunc,
 		r.answer.secrets = t.heads.secrets(r, auth)
 	}
 	if t.reading.classify(resp.StatusCode) == accepted {
-		return t.accept(ctx, cancel, resp, r)
+		return t.accept(ctx, cancel, resp, r, func() []string { return t.heads.secrets(r, auth) })
 	}
 	said := jobs.Printable(hide(string(quote(resp, cancel)), t.heads.secrets(r, auth)...), maxQuote)
 	return nil, t.reading.failure(resp.StatusCode, said, resp.Header.Get(headerRetryAfter), sentAt(resp))
@@ -204,13 +204,13 @@ func quote(resp *http.Response, cancel context.CancelFunc) []byte {
 }
 
 // accept reads the reply with an accepted status.
-func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *request) ([]jobs.Reply, *jobs.Failure) {
+func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, resp *http.Response, r *request, known secrets) ([]jobs.Reply, *jobs.Failure) {
 	call := r.call
 	if resp.ContentLength == 0 || !t.cfg.readsBody() {
 		if resp.ContentLength != 0 {
 			r.answer.noteBody(quote(resp, cancel))
 		}
-		return t.reading.accept(call, nil, "")
+		return t.reading.accept(call, nil, "", known)
 	}
 	limit := int(t.cfg.MaxReply)
 	batch := t.cfg.Format == FormatBatch
@@ -230,7 +230,7 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 	}()
 	switch {
 	case err != nil && !batch:
-		return t.reading.accept(call, nil, "") // the status has said all
+		return t.reading.accept(call, nil, "", known) // the status has said all
 	case errors.Is(err, errTooLarge):
 		return nil, tooLarge(t.cfg.MaxReply)
 	case err != nil:
@@ -239,7 +239,7 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 		return nil, broken(ctx, t.target.base.Host, fmt.Errorf("the connection was closed behind the headers: %w", io.ErrUnexpectedEOF))
 	}
 	r.answer.noteBody(body)
-	return t.reading.accept(call, body, resp.Header.Get(headerContentType))
+	return t.reading.accept(call, body, resp.Header.Get(headerContentType), known)
 }
 
 // endsByClosing reports whether the body of a reply ends where the connection does: no length, no

@@ -111,9 +111,10 @@ func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *reque
 		r.answer.secrets = r.extra
 	}
 	r.answer.noteBody(msg.Data)
-	replies, failure := t.reading.accept(r.call, msg.Data, headerOf(msg.Header, headerContentType))
+	known := func() []string { return r.extra }
+	replies, failure := t.reading.accept(r.call, msg.Data, headerOf(msg.Header, headerContentType), known)
 	if failure != nil && t.cfg.Format != FormatBatch {
-		return t.reading.accept(r.call, nil, "")
+		return t.reading.accept(r.call, nil, "", known)
 	}
 	return replies, failure
 }

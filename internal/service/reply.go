@@ -57,7 +57,7 @@ var byteOrderMark = []byte("\ufeff")
 //
 // Empty, and JSON with none of the keys of the dialects, mean that all is well: a service may
 // have a reply of its own for callers of its own.
-func (d *decoder) decode(call *jobs.Call, body []byte, contentType string) ([]jobs.Reply, *jobs.Failure) {
+func (d *decoder) decode(call *jobs.Call, body []byte, contentType string, known secrets) ([]jobs.Reply, *jobs.Failure) {
 	if len(body) > int(d.maxReply) {
 		return nil, tooLarge(d.maxReply)
 	}
@@ -75,7 +75,7 @@ func (d *decoder) decode(call *jobs.Call, body []byte, contentType string) ([]jo
 	case dialect == "":
 		return d.ok(len(call.Jobs)), nil
 	}
-	sheet := newSheet(call.Jobs, d.retryMax)
+	sheet := newSheet(call.Jobs, d.retryMax, known)
 	if err := sheet.fill(dialect, entries); err != nil {
 		return nil, unreadable("%w", err)
 	}

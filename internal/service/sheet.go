@@ -14,6 +14,7 @@ import (
 type sheet struct {
 	jobs     []*jobs.Job
 	retryMax time.Duration
+	secrets  secrets
 	replies  []jobs.Reply
 	listed   []bool
 	// byID maps ids to places in the call, to shared where several jobs have one; byUID maps
@@ -26,9 +27,9 @@ type sheet struct {
 // shared is the place of an id that several jobs have.
 const shared = -1
 
-func newSheet(list []*jobs.Job, retryMax time.Duration) *sheet {
+func newSheet(list []*jobs.Job, retryMax time.Duration, known secrets) *sheet {
 	s := &sheet{
-		jobs: list, retryMax: retryMax, replies: make([]jobs.Reply, len(list)), listed: make([]bool, len(list)),
+		jobs: list, retryMax: retryMax, secrets: known, replies: make([]jobs.Reply, len(list)), listed: make([]bool, len(list)),
 		byID: make(map[string]int, len(list)),
 	}
 	for i, j := range list {
@@ -173,7 +174,9 @@ func (s *sheet) result(entry []byte) error {
 	default:
 		return fmt.Errorf("it gives job %q a status other than ok, retry and fail", jobs.Clip(string(e.ID), 80))
 	}
-	r.Error = jobs.Clip(e.Error, maxErrorText)
+	if e.Error != "" {
+		r.Error = jobs.Clip(hide(e.Error, s.secrets()...), maxErrorText)
+	}
 	r.RetryAfter = replyRetryAfter(e.RetryAfter, s.retryMax)
 	r.Data = payload(e.Data)
 	return nil

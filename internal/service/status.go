@@ -99,7 +99,7 @@ func (r *reading) classify(code int) class {
 		return accepted
 	case r.cfg.Fail.has(code):
 		return refused
-	case code == http.StatusTooManyRequests:
+	case code == http.StatusTooManyRequests: // also in a list of what may be retried: it is, and gentler
 		return notNow
 	case r.cfg.Retry.has(code):
 		return again
