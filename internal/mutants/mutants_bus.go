@@ -271,7 +271,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a schedule is run wherever it aims", "whoever may publish cannot have the jobs of others removed",
-		"internal/operate/schedules.go", "if !ok || jobs.CheckSubject(subject) != nil {", "if false {", []string{"./internal/operate", "-run", "WhereTheServerAims"},
+		"internal/operate/schedules.go", "if !ok || jobs.CheckSubject(subject) != nil {", "if ok && jobs.CheckSubject(subject) != nil {", []string{"./internal/operate", "-run", "WhereTheServerAims"},
 	},
 	{
 		"a uid that is final is of whoever is called so", "an operator sees what became of a job",

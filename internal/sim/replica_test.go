@@ -358,7 +358,7 @@ func (s service) answer(ctx context.Context, c *jobs.Call) jobs.CallResult {
 	if s.r.dice.bad(30) {
 		return refused(jobs.ReasonBreakerOpen, false, 0, 0)
 	}
-	if s.r.step() != nil {
+	if s.r.step() != nil || ctx.Err() != nil { // a replica that was paused sends nothing of what was cut meanwhile
 		<-ctx.Done()
 		return refused(jobs.ReasonCanceled, false, 0, 0)
 	}
