@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"rollcall/internal/jobs"
 )
@@ -46,9 +47,18 @@ func (s *Sets) ending(state *SetState) (ending, error) {
 	}
 	e.outcome = outcome
 	e.writes = append(tallies,
-		Write{Subject: s.cfg.set(state.Set, setEnd), TTL: s.cfg.EventTTL, Data: []byte(outcome)},
+		Write{Subject: s.cfg.set(state.Set, setEnd), TTL: s.markTTL(), Data: []byte(outcome)},
 		Write{Subject: s.cfg.EventSubject(s.cfg.Pool, outcome, state.Set), TTL: s.cfg.EventTTL, ContentType: jobs.MediaEvent, Data: data})
 	return e, nil
+}
+
+// markTTL is how long a set's end mark is kept: as long as its event, and longer than its tallies, which
+// would else be those of an open set. 0 = as long as the stream says.
+func (s *Sets) markTTL() time.Duration {
+	if s.cfg.EventTTL == 0 {
+		return 0
+	}
+	return max(s.cfg.EventTTL, 2*endedTTL)
 }
 
 // end writes the ends of sets, all or none of them.

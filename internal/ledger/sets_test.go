@@ -29,8 +29,14 @@ const setMaxAge = time.Hour
 // startSets runs a replica until stop is called, at the end of the test at the latest.
 func startSets(t *testing.T, store ledger.Upkeep, name string) *setReplica {
 	t.Helper()
+	return startSetsOf(t, store, name, 24*time.Hour)
+}
+
+// startSetsOf is startSets where events are kept for so long.
+func startSetsOf(t *testing.T, store ledger.Upkeep, name string, eventTTL time.Duration) *setReplica {
+	t.Helper()
 	sets := ledger.NewSets(store, ledger.SetsConfig{
-		Names: ledgertest.Names(), MaxAge: setMaxAge, EventTTL: 24 * time.Hour, MaxEvent: func() int { return 1 << 20 }, Now: time.Now,
+		Names: ledgertest.Names(), MaxAge: setMaxAge, EventTTL: eventTTL, MaxEvent: func() int { return 1 << 20 }, Now: time.Now,
 		EventSubject: func(pool string, outcome jobs.SetOutcome, set string) string {
 			return "done.sets." + pool + "." + string(outcome) + "." + set
 		},
@@ -89,6 +95,26 @@ func setEvents(t *testing.T, store *ledgertest.Store) map[string][]jobs.SetEvent
 		events[event.ID] = append(events[event.ID], event)
 	}
 	return events
+}
+
+// TestSets_TheEndMarkOutlivesTheTallies, which would be those of an open set without it, however short events are kept.
+func TestSets_TheEndMarkOutlivesTheTallies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &ledgertest.Store{}
+		a := startSetsOf(t, store, "a", 10*time.Second)
+		defer a.stop()
+		mustCommit(t, a, memberBatch("b1", "import", 1, jobs.Succeeded, 1))
+		for range 30 {
+			time.Sleep(5 * time.Second)
+			if mark, rest := store.Has("done.ledger.test.set.import.end"), store.Stored("done.ledger.test.set.import.>"); !mark && len(rest) > 0 {
+				t.Fatalf("the mark is gone, and %v stands", rest)
+			}
+		}
+		if rest := store.Stored("done.ledger.test.set.>"); len(rest) > 0 {
+			t.Errorf("%v is left of the set", rest)
+		}
+	})
 }
 
 func TestSets_OneEndsWithinASecondOfItsLastMember(t *testing.T) {

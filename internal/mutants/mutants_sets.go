@@ -3,6 +3,10 @@ package main
 // ofSets are planted bugs of sets and of cancelling, one for each sentence of what is promised.
 var ofSets = []mutant{
 	{
+		"the end mark of a set goes before its tallies", "a set ends in one event",
+		"internal/ledger/setend.go", "TTL: s.markTTL(), Data", "TTL: s.cfg.EventTTL, Data", []string{"./internal/ledger", "-run", "TheEndMarkOutlives"},
+	},
+	{
 		"any text names a set", "a set is named by 1 to 64 letters, digits, _ and -",
 		"internal/jobs/header.go", "if !ValidSet(set) {", "if false {", pure,
 	},
@@ -66,7 +70,7 @@ var ofSets = []mutant{
 	},
 	{
 		"an end mark is kept for ever", "the ledger does not grow with history",
-		"internal/ledger/setend.go", "Write{Subject: s.cfg.set(state.Set, setEnd), TTL: s.cfg.EventTTL, Data", "Write{Subject: s.cfg.set(state.Set, setEnd), Data", ledgerPkg,
+		"internal/ledger/setend.go", "Write{Subject: s.cfg.set(state.Set, setEnd), TTL: s.markTTL(), Data", "Write{Subject: s.cfg.set(state.Set, setEnd), Data", ledgerPkg,
 	},
 	{
 		"a batch may need any number of tallies", "a commit holds at most 1000 messages",
