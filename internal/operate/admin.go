@@ -192,8 +192,8 @@ func (a *Admin) oldest(ctx context.Context, stream jetstream.Stream, consumer *j
 	return oldest, nil
 }
 
-// stuck counts jobs that nobody will deliver: the server leaves a job in the stream once it was
-// delivered MaxDeliver times, and a job of a subject that no consumer wants.
+// stuck counts jobs of the pool that nobody will deliver: the server leaves a job in the stream once it was
+// delivered MaxDeliver times.
 func (a *Admin) stuck(ctx context.Context, stream jetstream.Stream, state *jobs.PoolState) (int64, error) {
 	stored := stream.CachedInfo().State
 	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
