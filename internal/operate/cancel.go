@@ -147,6 +147,7 @@ func (a *Admin) cancelJob(ctx context.Context, who, id string, erase bool) (JobR
 		return JobReport{}, err
 	}
 	report.State, report.Outcome, report.Reason = JobFinal, jobs.Cancelled, jobs.ReasonCancelled
+	report.Attempt = max(report.Attempt-1, 0) // it named the next one
 	report.NextAttempt = time.Time{}
 	return report, nil
 }

@@ -107,10 +107,11 @@ func TestAJobThatWasCancelledIsFinal(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := operate.NewAdmin(conn, s, pool)
-	if _, err := admin.Cancel(patient(t), "me", "order"); err != nil {
+	cancelled, err := admin.Cancel(patient(t), "me", "order")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if got := report(t, admin, "order"); got.State != operate.JobFinal || got.Outcome != jobs.Cancelled {
-		t.Errorf("Job() = %+v", got)
+	if got := report(t, admin, "order"); got.State != operate.JobFinal || got.Outcome != jobs.Cancelled || got.Attempt != cancelled.Attempt {
+		t.Errorf("Job() = %+v after Cancel() = %+v", got, cancelled)
 	}
 }

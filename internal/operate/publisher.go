@@ -167,13 +167,13 @@ func lostSubject(err error) bool {
 
 // explain says what a refusal means. 10060 is the server's reply when another stream holds
 // the subject (errors.json, JSStreamNotMatchErr), 10190 when a schedule's target is outside of
-// the stream (JSMessageSchedulesTargetInvalidErr).
+// the stream (JSMessageSchedulesTargetInvalidErr), 10077 when a stream has no room (JSStreamStoreFailedF).
 func (p *Publisher) explain(msg *nats.Msg, err error) error {
 	if msg == nil {
 		return err // the fault of the source, which says itself what it is
 	}
 	subject := msg.Subject
-	const notThisStream, targetOutside = 10060, 10190
+	const notThisStream, targetOutside, full = 10060, 10190, 10077
 	var refused *jetstream.APIError
 	code := jetstream.ErrorCode(0)
 	if errors.As(err, &refused) {
@@ -184,6 +184,8 @@ func (p *Publisher) explain(msg *nats.Msg, err error) error {
 		return fmt.Errorf("publish to %s: %w", subject, ErrOpen)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), code == notThisStream, code == targetOutside:
 		return fmt.Errorf("publish to %s: %w: stream %s holds %v", subject, ErrNoStream, p.stream, p.holds)
+	case code == full:
+		return fmt.Errorf("publish to %s: stream %s takes no more until jobs have ended or its limits are raised (ROLLCALL_STREAM_BYTES): %w", subject, p.stream, err)
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("publish to %s: the job, headers included, is larger than the server's max_payload (%d bytes): %w",
 			subject, p.js.Conn().MaxPayload(), err)
