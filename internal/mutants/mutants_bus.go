@@ -283,7 +283,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a delayed job without room for being held stays", "whatever waits can be cancelled",
-		"internal/operate/cancel.go", "case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload):", "case false:",
+		"internal/operate/cancel.go", "case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload):", "case errors.Is(err, nats.ErrMaxPayload) && first == 0:",
 		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
 	},
 	{

@@ -56,6 +56,9 @@ func TestRightsAndLimitsThatComeAndGo(t *testing.T) {
 			faulttest.Until(t, patience, "five seconds without it", func() bool { return time.Since(lacking) > 5*time.Second })
 			broker.Configure("1GB", account("", ""))
 			broker.Reload()
+			if err := s.NC.ForceReconnect(); err != nil { // the account's limit may have cost the test its own subscriptions
+				t.Fatal(err)
+			}
 
 			faulttest.Until(t, patience, "ready", w.Ready)
 			stop()
