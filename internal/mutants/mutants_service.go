@@ -32,11 +32,15 @@ var ofService = []mutant{
 	},
 	{
 		"attributes beyond the limit are left out at random", "a job has the same source and id at each attempt",
-		"internal/jobs/header.go", "h.tooMany = true", "h.tooMany = false", []string{"./internal/jobs", "-run", "TooManyAttributes"},
+		"internal/jobs/header.go", "len(h.attributes) >= maxAttributes+everyEvent && !named {", "len(h.attributes) >= maxAttributes && !named {", []string{"./internal/jobs", "-run", "TooManyAttributes"},
 	},
 	{
 		"the id of an event is left out beyond the limit", "a job has the same source and id at each attempt",
-		"internal/jobs/header.go", "maxAttributes+everyEvent && !named {", "maxAttributes+everyEvent {", []string{"./internal/jobs", "-run", "TooManyAttributes"},
+		"internal/jobs/header.go", "maxAttributes+everyEvent && !named {", "maxAttributes+everyEvent && (true || named) {", []string{"./internal/jobs", "-run", "TooManyAttributes"},
+	},
+	{
+		"a 4xx of all batches does not open the breaker", "an outage costs no job",
+		"internal/service/run.go", "return p.batch", "return false", []string{"./internal/service", "-run", "TripsTheBreakerOfBatches"},
 	},
 	{
 		"services named in a second header are not called", "a job goes to the services that take it",

@@ -61,7 +61,7 @@
 //	http_5xx      5xx                                         yes       yes            yes
 //	bad_response  not HTTP, not a reply, unknown job          yes       yes            yes
 //	too_large     reply over _MAX_REPLY                       yes       yes            yes
-//	http_4xx      408, 425                                    yes       no             yes
+//	http_4xx      408, 425, and 4xx in _RETRY                 yes       in batch       yes
 //	http_4xx      other 4xx: final, the job's                 no        no             yes
 //	throttled     429                                         (1)       no             no
 //	refused       connection refused, no NATS responders      yes       yes            no

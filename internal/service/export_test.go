@@ -32,7 +32,7 @@ func NewDecoder() func(*jobs.Call, []byte, string) ([]jobs.Reply, *jobs.Failure)
 // ErrorReply reads the headers of a reply over NATS that says that the call failed.
 func ErrorReply(code, text, after string) *jobs.Failure {
 	t := &natsTransport{reading: newReading("billing", &Config{MaxReply: jobs.MiB}, time.Minute)}
-	return t.errorReply(&nats.Msg{Header: nats.Header{micro.ErrorHeader: {text}, headerRetryAfter: {after}}}, natsStatus(code))
+	return t.errorReply(&nats.Msg{Header: nats.Header{micro.ErrorHeader: {text}, headerRetryAfter: {after}}}, natsStatus(code), nil)
 }
 
 // AllOK is the recognizer in front of the decoder.

@@ -3,6 +3,7 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -419,10 +420,11 @@ func TestTheReplyThatSendsBackOurSecrets(t *testing.T) {
 			c := callOf(jobs.Delivery{})
 			reply := strings.ReplaceAll(test.reply, "ID", c.Jobs[0].ID)
 			url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				_, _ = fmt.Fprintf(w, reply, r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"))
+				inJSON, _ := json.Marshal(r.Header.Get("X-Api-Key")) // a text
+				_, _ = fmt.Fprintf(w, reply, r.Header.Get("Authorization"), strings.Trim(string(inJSON), `"`))
 			})
 			cfg := formatted(test.format, func(c *service.Config) {
-				c.Token, c.Headers = jobs.NewSecret("tok-123-which-is-long-enough-to-be-cut"), jobs.NewSecret("X-Api-Key:key-123")
+				c.Token, c.Headers = jobs.NewSecret("tok-123-which-is-long-enough-to-be-cut"), jobs.NewSecret("X-Api-Key:key-1<2&3/4")
 				test.change(c)
 			})
 			s := newService(t, url, cfg, service.Deps{})

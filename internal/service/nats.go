@@ -105,7 +105,7 @@ func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *reque
 	status := natsStatus(code)
 	r.answer.noteStatus(status)
 	if t.reading.classify(status) != accepted {
-		return nil, t.errorReply(msg, status)
+		return nil, t.errorReply(msg, status, r.extra)
 	}
 	if r.answer != nil {
 		r.answer.secrets = r.extra
@@ -140,12 +140,12 @@ func (t *natsTransport) broken(ctx context.Context, r *request, err error) *jobs
 }
 
 // errorReply reads a reply in the manner of micro: a code like those of HTTP, and a text.
-func (t *natsTransport) errorReply(msg *nats.Msg, status int) *jobs.Failure {
+func (t *natsTransport) errorReply(msg *nats.Msg, status int, known []string) *jobs.Failure {
 	said := headerOf(msg.Header, micro.ErrorHeader)
 	if said == "" {
 		said = string(msg.Data[:min(len(msg.Data), maxDrained)])
 	}
-	return t.reading.failure(status, jobs.Printable(said, maxQuote), headerOf(msg.Header, headerRetryAfter), time.Now())
+	return t.reading.failure(status, jobs.Printable(hide(said, known...), maxQuote), headerOf(msg.Header, headerRetryAfter), time.Now())
 }
 
 // header returns the headers of one try. nats.go reads their names case-sensitively; those of

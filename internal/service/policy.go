@@ -77,6 +77,8 @@ type policies struct {
 	breaker circuitbreaker.CircuitBreaker[result]
 	// most is how many tries a call has at most.
 	most int
+	// batch means that a call has many jobs.
+	batch bool
 	// rate is nil where there is no limit. Of bulkhead and adaptive one is nil.
 	rate     ratelimiter.RateLimiter[result]
 	bulkhead bulkhead.Bulkhead[result]
@@ -88,7 +90,7 @@ type policies struct {
 func newPolicies(name string, cfg Config, deps Deps) policies {
 	p := policies{
 		name: name, timeout: cfg.Timeout, retryMax: deps.RetryMax, patience: cfg.Timeout / 2, throttle: new(throttle),
-		last: new(atomic.Pointer[fault]), life: new(life), most: cfg.Tries, fixed: int(cfg.Concurrency), inside: new(atomic.Int64),
+		last: new(atomic.Pointer[fault]), life: new(life), most: cfg.Tries, fixed: int(cfg.Concurrency), inside: new(atomic.Int64), batch: cfg.Format == FormatBatch,
 	}
 	if cfg.Format != FormatBatch {
 		p.patience = queueTimeouts * cfg.Timeout

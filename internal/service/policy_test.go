@@ -78,6 +78,30 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	})
 }
 
+// TestA4xxThatMayBeRetriedTripsTheBreakerOfBatches, whose calls come back in halves: a service that answers all of them so
+// is in trouble. Where a request is one job's, so is its answer.
+func TestA4xxThatMayBeRetriedTripsTheBreakerOfBatches(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[service.Format]string{service.FormatBatch: "open", service.FormatPlain: "closed"} {
+		t.Run(string(format), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := config()
+				cfg.Format = format
+				s := service.NewFake(cfg, deps(), func(context.Context, *jobs.Call) ([]jobs.Reply, *jobs.Failure) {
+					return nil, &jobs.Failure{Reason: jobs.ReasonHTTP4xx, Code: 408, Err: errors.New("answered 408")}
+				})
+				for range 20 {
+					s.Call(t.Context(), call(1))
+				}
+				if got := string(s.State().Breaker); got != want {
+					t.Errorf("breaker %s, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 // TestWhatTripsTheBreaker separates a service in trouble from one that is well and says no.
 func TestWhatTripsTheBreaker(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strings"
@@ -130,11 +131,38 @@ func isTraceparent(s string) bool {
 // hide replaces what must not be seen in a text that a service wrote: it may send back what it
 // was sent.
 func hide(text string, secrets ...string) string {
-	const shortest = 4 // what is shorter is no secret, and stands in every other word
 	for _, secret := range secrets {
-		if len(secret) >= shortest {
-			text = strings.ReplaceAll(text, secret, "***")
+		for _, spelling := range spellings(secret) {
+			text = strings.ReplaceAll(text, spelling, "***")
 		}
 	}
 	return text
+}
+
+// quotedJSON returns a text as a string of JSON has it between its quotes.
+func quotedJSON(text string, escapeHTML bool) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(escapeHTML)
+	_ = encoder.Encode(text) // a text is always encoded
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), `"`), `"`)
+}
+
+// spellings returns how a secret may stand in what a service writes: with the scheme of an
+// Authorization and without, and as a string of JSON has it.
+func spellings(secret string) (all []string) {
+	const shortest = 4 // what is shorter is no secret, and stands in every other word
+	whole := []string{secret}
+	if _, token, found := cutScheme(secret); found {
+		whole = append(whole, token)
+	}
+	for _, text := range whole {
+		if len(text) < shortest {
+			continue
+		}
+		escaped := quotedJSON(text, true)
+		plain := quotedJSON(text, false)
+		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), plain, strings.ReplaceAll(plain, "/", `\/`), text)
+	}
+	return all
 }

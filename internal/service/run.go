@@ -36,10 +36,10 @@ func retryable(err error) bool {
 	}
 }
 
-// tripsBreaker decides whether a failed try counts against the service in the breaker. A final
+// trips decides whether a failed try counts against the service in the breaker. A final
 // reply or a throttling comes from a living service, and a local shortage says nothing about the
-// service.
-func tripsBreaker(err error) bool {
+// service. A 4xx that may be retried is of the job where there is one; of a batch it may be the service's.
+func (p *policies) trips(err error) bool {
 	if errors.Is(err, errTimeout) {
 		return true
 	}
@@ -51,8 +51,10 @@ func tripsBreaker(err error) bool {
 		return true
 	}
 	switch f.Reason {
-	case jobs.ReasonThrottled, jobs.ReasonHTTP4xx, jobs.ReasonCanceled, jobs.ReasonPanic, jobs.ReasonOverload:
+	case jobs.ReasonThrottled, jobs.ReasonCanceled, jobs.ReasonPanic, jobs.ReasonOverload:
 		return false
+	case jobs.ReasonHTTP4xx:
+		return p.batch
 	default:
 		return true
 	}
@@ -134,7 +136,7 @@ func (c *conversation) admitted() ([]jobs.Reply, error) {
 		return nil, circuitbreaker.ErrOpen
 	}
 	replies, err := c.inTime()
-	if tripsBreaker(err) {
+	if c.trips(err) {
 		c.breaker.RecordFailure()
 	} else {
 		c.breaker.RecordSuccess()
