@@ -3,6 +3,7 @@ package app_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +101,9 @@ func TestASuccessorBeginsWhereItsPredecessorHasGotTo(t *testing.T) {
 	if _, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, "old"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, "old"); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
 	r.start()
 	eventually(t, "the others are done", func() bool { return succeeded(t, r) == 45 })
 	if calls := len(r.services["billing"].Calls()); calls != 45 {
@@ -116,19 +120,38 @@ func TestWhatCannotBeTakenOverStays(t *testing.T) {
 		want error
 		says string
 	}{
-		"no such pool":        {nil, "typo", app.ErrMissing, "no consumer of that name"},
-		"other subjects":      {[]string{"ROLLCALL_SUBJECTS=jobs.c.>"}, "old", bus.ErrRefusedSetup, "ROLLCALL_SUBJECTS"},
-		"a ledger of its own": {[]string{"ROLLCALL_DONE=own"}, "old", bus.ErrRefusedSetup, "ROLLCALL_DONE=own"},
-		"this pool":           {nil, "new", bus.ErrRefusedSetup, "it is this pool"},
+		"no such pool":                      {nil, "typo", app.ErrMissing, "no consumer of that name"},
+		"other subjects":                    {[]string{"ROLLCALL_SUBJECTS=jobs.c.>"}, "old", bus.ErrRefusedSetup, "ROLLCALL_SUBJECTS"},
+		"a ledger of its own":               {[]string{"ROLLCALL_DONE=own"}, "old", bus.ErrRefusedSetup, "ROLLCALL_DONE=own"},
+		"more subjects":                     {[]string{"ROLLCALL_STREAM=ORDERS", "ROLLCALL_SUBJECTS=orders.>,more.>"}, "old", bus.ErrRefusedSetup, "take more afterwards"},
+		"a successor that stands elsewhere": {[]string{"ROLLCALL_STREAM=ORDERS", "ROLLCALL_SUBJECTS=orders.>", "ROLLCALL_START=new"}, "old", bus.ErrRefusedSetup, "nats consumer rm ORDERS new"},
+		"this pool":                         {nil, "new", bus.ErrRefusedSetup, "it is this pool"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
+			of := "JOBS"
+			if slices.Contains(test.env, "ROLLCALL_STREAM=ORDERS") { // it keeps what is done
+				of = "ORDERS"
+				if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: of, Subjects: []string{"orders.>", "more.>"}}); err != nil {
+					t.Fatal(err)
+				}
+				r.env = append(r.env, "ROLLCALL_STREAM=ORDERS", "ROLLCALL_SUBJECTS=orders.>", "ROLLCALL_START=all")
+				r.setup(r.config())
+				r.load = faulttest.NewLoad(t, r.js, of, "orders.test")
+			}
 			stop := r.start()
 			r.load.Publish(3, limit)
-			faulttest.WaitRest(t, r.js, "JOBS", "old", limit)
+			eventually(t, "all are acked", func() bool {
+				consumer, err := r.js.Consumer(t.Context(), of, "old")
+				return err == nil && consumer.CachedInfo().AckFloor.Stream == 3
+			})
 			if err := stop(); err != nil {
 				t.Fatal(err)
+			}
+			if name == "a successor that stands elsewhere" {
+				r.load.Publish(3, limit)
+				r.setup(r.config("ROLLCALL_POOL=new", "ROLLCALL_START=new"))
 			}
 			before := len(r.stored("DONE"))
 			r.env = append(append(r.env, "ROLLCALL_POOL=new"), test.env...)
@@ -136,7 +159,7 @@ func TestWhatCannotBeTakenOverStays(t *testing.T) {
 			if _, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, test.old); !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("TakeOver() = %v", err)
 			}
-			if _, err := r.js.Consumer(t.Context(), "JOBS", "old"); err != nil {
+			if _, err := r.js.Consumer(t.Context(), of, "old"); err != nil {
 				t.Errorf("the consumer of the old pool: %v", err)
 			}
 			if after := len(r.stored("DONE")); after != before {

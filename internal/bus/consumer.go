@@ -100,19 +100,22 @@ func (s *Setup) consumerDifferences(have *jetstream.ConsumerConfig) ([]Differenc
 // create makes the consumer. A server may limit how many jobs can be out at once and does not
 // say where its limit is, so smaller numbers are tried.
 func (o consumerObject) create(ctx context.Context) error {
-	history, err := o.setup.history(ctx)
-	if err != nil {
-		return err
-	}
 	want := o.want
-	switch {
-	case o.from > 0:
+	if o.from > 0 {
 		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, o.from
-	case history.refuse(o.setup) != nil:
-		return history.refuse(o.setup)
-	case o.setup.streams.Start == StartNew && history.repeats:
-		want.DeliverPolicy = jetstream.DeliverNewPolicy
+	} else {
+		history, err := o.setup.history(ctx)
+		if err != nil {
+			return err
+		}
+		if err := history.refuse(o.setup); err != nil {
+			return err
+		}
+		if o.setup.streams.Start == StartNew && history.repeats {
+			want.DeliverPolicy = jetstream.DeliverNewPolicy
+		}
 	}
+	var err error
 	for _, pending := range [...]int{want.MaxAckPending, 100_000, 20_000, 5_000, 1_000, 100} {
 		want.MaxAckPending = pending
 		_, err = o.setup.conn.js.CreateConsumer(ctx, o.setup.streams.Stream, want)

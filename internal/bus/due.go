@@ -62,7 +62,7 @@ func (s *DueSweeper) Sweep(ctx context.Context) (purged uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	entered, err := s.conn.Entered(ctx, s.setup.streams.Stream, later.CachedInfo())
+	entered, _, err := s.conn.Entered(ctx, s.setup.streams.Stream, later.CachedInfo())
 	if err != nil || entered == 0 || entered == s.swept {
 		return 0, err
 	}
@@ -84,14 +84,15 @@ func (c *Conn) sweepDue(ctx context.Context, entered uint64) (purged uint64, err
 	return purged, nil
 }
 
-// Entered returns the sequence in LATER up to which everything due is stored in a job stream, 0 if that is not known.
-func (c *Conn) Entered(ctx context.Context, jobStream string, later *jetstream.StreamInfo) (uint64, error) {
+// Entered returns the sequence in LATER up to which everything due is stored in a job stream; known is false where the
+// server does not say.
+func (c *Conn) Entered(ctx context.Context, jobStream string, later *jetstream.StreamInfo) (seq uint64, known bool, err error) {
 	stream, err := c.Stream(ctx, jobStream)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	seq, _ := entered(stream.CachedInfo(), later)
-	return seq, nil
+	seq, known = entered(stream.CachedInfo(), later)
+	return seq, known, nil
 }
 
 // entered returns the sequence in LATER up to which everything due is stored in a job stream that sources it;

@@ -148,7 +148,6 @@ func TestAConsumerThatWouldRepeatWorkSaysSo(t *testing.T) {
 	}
 }
 
-// A work queue holds nothing but what nobody has done.
 // TestWhatIsSaidOfStreamsOfOthersHarmsNobody: a stream is not to be changed for what is wrong in the settings.
 func TestWhatIsSaidOfStreamsOfOthersHarmsNobody(t *testing.T) {
 	t.Parallel()
@@ -173,6 +172,7 @@ func TestWhatIsSaidOfStreamsOfOthersHarmsNobody(t *testing.T) {
 	}
 }
 
+// A work queue holds nothing but what nobody has done.
 func TestAWorkQueueIsTakenFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	for _, start := range []string{"", bus.StartAll, bus.StartNew} {

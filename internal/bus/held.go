@@ -17,6 +17,12 @@ const headerHeld = "Rollcall-Held"
 // those that the server would not act on.
 func HeldJob(m *jetstream.RawStreamMsg, first uint64, due time.Time) *nats.Msg {
 	held := &nats.Msg{Subject: m.Subject, Header: KeptHeaders(m.Header, nats.Header{headerHeld: nil}), Data: m.Data}
+	job := jobs.Delivery{Header: m.Header}
+	if id, _ := job.HeaderValue(jobs.HeaderMsgID); id != "" && held.Header.Get("ce-id") == "" {
+		if _, named := job.HeaderValue("ce-id"); !named {
+			held.Header.Set("ce-id", id) // the server would take its message id for the one that it has
+		}
+	}
 	held.Header.Set(HeaderSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
 	held.Header.Set(HeaderScheduleTarget, m.Header.Get(HeaderScheduleTarget))
 	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))

@@ -163,7 +163,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 		if err != nil {
 			return 0, s.conn.Explain("look for the ledger of pool "+pool, err)
 		}
-		if newest.Seq == 0 {
+		if _, err := stream.Consumer(ctx, s.pool); newest.Seq == 0 && errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return 0, fmt.Errorf("take pool %s over: it is %w: stream %s has no consumer of that name, and %s no ledger", pool, ErrMissing, s.streams.Stream, s.conn.Done())
 		}
 		return move.Run(ctx, store)
@@ -172,9 +172,10 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 		return 0, s.conn.Explain("look up consumer "+pool, err)
 	}
 	info := consumer.CachedInfo()
-	if left := s.leaves(&info.Config); len(left) > 0 {
-		return 0, fmt.Errorf("take pool %s over: %w: it takes %s, and this pool does not: its jobs would belong to nobody; set ROLLCALL_SUBJECTS to what it takes, and more if you like",
-			pool, ErrRefusedSetup, strings.Join(left, ", "))
+	keeps := stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy
+	next := consumerObject{setup: s, want: s.consumerConfig(), from: info.AckFloor.Stream + 1}
+	if err := s.succeeds(ctx, stream, info, keeps); err != nil {
+		return 0, fmt.Errorf("take pool %s over: %w", pool, err)
 	}
 	if info.NumWaiting > 0 {
 		return 0, fmt.Errorf("take pool %s over: %d requests of its replicas wait for jobs; stop them first", pool, info.NumWaiting)
@@ -183,8 +184,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	if moved, err = move.Run(ctx, store); err != nil {
 		return moved, err
 	}
-	if stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
-		next := consumerObject{setup: s, want: s.consumerConfig(), from: info.AckFloor.Stream + 1}
+	if keeps {
 		if err := next.create(ctx); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
 			return moved, s.conn.Explain("create "+next.name(), err)
 		}
@@ -196,17 +196,43 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	return moved + late, err
 }
 
-// leaves returns what a consumer takes and the pool's would not.
-func (s *Setup) leaves(other *jetstream.ConsumerConfig) (left []string) {
-	filters := other.FilterSubjects
+// succeeds returns why the pool cannot be the successor of one with this consumer. Where the stream keeps what is done,
+// both take the same from the same place on.
+func (s *Setup) succeeds(ctx context.Context, stream jetstream.Stream, old *jetstream.ConsumerInfo, keeps bool) error {
+	filters := old.Config.FilterSubjects
 	switch {
-	case other.FilterSubject != "":
-		filters = []string{other.FilterSubject}
+	case old.Config.FilterSubject != "":
+		filters = []string{old.Config.FilterSubject}
 	case len(filters) == 0:
 		filters = []string{">"}
 	}
+	if left := beyond(filters, s.streams.Subjects); len(left) > 0 {
+		return fmt.Errorf("%w: it takes %s, and this pool does not: its jobs would belong to nobody; set ROLLCALL_SUBJECTS to what it takes", ErrRefusedSetup, strings.Join(left, ", "))
+	}
+	if !keeps {
+		return nil
+	}
+	if more := beyond(s.streams.Subjects, filters); len(more) > 0 {
+		return fmt.Errorf("%w: it does not take %s, and stream %s keeps what is done: rename the pool first, and let it take more afterwards", ErrRefusedSetup, strings.Join(more, ", "), s.streams.Stream)
+	}
+	own, err := stream.Consumer(ctx, s.pool)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil
+	}
+	if err != nil {
+		return s.conn.Explain("look up consumer "+s.pool, err)
+	}
+	if has, want := own.CachedInfo().AckFloor.Stream, old.AckFloor.Stream; has != want {
+		return fmt.Errorf("%w: this pool has a consumer, which goes on behind message %d, and that one has got to %d: 'nats consumer rm %s %s -f', then take it over again",
+			ErrRefusedSetup, has, want, s.streams.Stream, s.pool)
+	}
+	return nil
+}
+
+// beyond returns the filters that none of others covers.
+func beyond(filters, others []string) (left []string) {
 	for _, filter := range filters {
-		if !slices.ContainsFunc(s.streams.Subjects, func(own string) bool { return jobs.SubjectCovers(own, filter) }) {
+		if !slices.ContainsFunc(others, func(other string) bool { return jobs.SubjectCovers(other, filter) }) {
 			left = append(left, filter)
 		}
 	}

@@ -166,6 +166,10 @@ var ofBus = []mutant{
 		[]string{"./internal/operate", "-run", "UnderItsOwnNumber"},
 	},
 	{
+		"a held job forgets what it was called", "a job is cancelled or otherwise final, never both",
+		"internal/bus/held.go", "held.Header.Set(\"ce-id\", id)", "_ = id", []string{"./internal/operate", "-run", "CutShort"},
+	},
+	{
 		"a delayed job is held with all of its headers", "whatever waits can be cancelled",
 		"internal/bus/held.go", "KeptHeaders(m.Header, nats.Header{headerHeld: nil})", "m.Header",
 		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
@@ -237,11 +241,15 @@ var ofBus = []mutant{
 	},
 	{
 		"a successor leaves jobs to nobody", "a pool that got another name carries on",
-		"internal/bus/takeover.go", "len(left) > 0 {", "len(left) > 99 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
+		"internal/bus/takeover.go", "if left := beyond(filters, s.streams.Subjects); len(left) > 0 {", "if left := beyond(filters, s.streams.Subjects); len(left) > 99 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
+	},
+	{
+		"a successor that stands elsewhere loses what waits", "a pool that got another name carries on",
+		"internal/bus/takeover.go", "has != want {", "has > want+99 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
 	},
 	{
 		"a pool that never was is taken over", "a pool that got another name carries on",
-		"internal/bus/takeover.go", "if newest.Seq == 0 {", "if newest.Seq == 1<<63 {", []string{"./internal/app", "-run", "CannotBeTakenOver"},
+		"internal/bus/takeover.go", "newest.Seq == 0 && errors", "newest.Seq == 1<<63 && errors", []string{"./internal/app", "-run", "CannotBeTakenOver"},
 	},
 	{
 		"due jobs that wait for room are not seen", "an operator sees what became of a job",
@@ -292,6 +300,6 @@ var ofBus = []mutant{
 	},
 	{
 		"a cancelled job stays in LATER", "a job is cancelled or otherwise final, never both",
-		"internal/operate/cancel.go", "c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)", "c.conn.SweepDue(ctx, c.streams.Stream)", []string{"./cmd/worker", "-run", "HasLeftLater"},
+		"internal/operate/cancel.go", "a.conn.SweepDue(ctx, a.streams.Stream, &j.Delivery)", "a.conn.SweepDue(ctx, a.streams.Stream)", []string{"./cmd/worker", "-run", "HasLeftLater"},
 	},
 }

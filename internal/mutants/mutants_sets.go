@@ -95,7 +95,7 @@ var ofSets = []mutant{
 	},
 	{
 		"waiting members of a set are not cancelled", "set cancel cancels every open member",
-		"internal/operate/cancel.go", "for _, filter := range a.streams.Subjects {", "for _, filter := range a.streams.Subjects[:0] {", cancels,
+		"internal/operate/cancel.go", "for _, filter := range c.streams.Subjects {", "for _, filter := range c.streams.Subjects[:0] {", cancels,
 	},
 	{
 		"a delayed job is cancelled under the uid of another", "the event of a delayed job has its uid in LATER",

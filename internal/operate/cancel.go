@@ -27,12 +27,16 @@ var (
 	ErrFinal = errors.New("the job has ended already")
 	// ErrBusy is returned for a job that keeps changing while it is to be cancelled.
 	ErrBusy = errors.New("the job has just become due; cancel it again")
+	// ErrUnknown is returned for a job of which the broker does not say whether it is still in LATER as well.
+	ErrUnknown = errors.New("the broker does not say yet whether the job has left LATER; erase it again in a minute")
 	// ErrDue is returned for a job that is due and not in the job stream yet. It can enter at any moment, so it is
 	// cancelled there.
 	ErrDue = errors.New("the job is due and waits in LATER until the job stream has room for it; cancel it once it has entered")
 )
 
 const (
+	// cancelRounds is how often a set is gone through for members that were between two streams.
+	cancelRounds = 3
 	// cancelParallel is how many jobs of a set are cancelled at once: they share atomic publishes.
 	cancelParallel = 256
 	// announceTimeout bounds what a replica may take to hear of cancelled jobs.
@@ -163,27 +167,35 @@ func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellati
 			return j.Set == set
 		}
 		var left leftError
-		if err := c.cancelDelayedMembers(ctx, member, &done, &left); err != nil {
-			return err
-		}
-		// What has become due meanwhile has entered.
-		if c.stream, err = a.conn.Stream(ctx, a.streams.Stream); err != nil {
-			return err
-		}
-		for _, filter := range a.streams.Subjects {
-			if err := c.cancelMembers(ctx, c.stream, filter, member, anyMessage, c.cancel, &done, &left); err != nil {
+		for range cancelRounds { // a member that has just become due enters meanwhile
+			left = leftError{}
+			if err := c.cancelOpen(ctx, member, &done, &left); err != nil || left.members == 0 {
 				return err
 			}
 		}
-		if left.members > 0 {
-			return &left
-		}
-		return nil
+		return &left
 	})
 	if err == nil && done == (Cancellation{}) {
 		_, err = a.Set(ctx, set) // a set without any member stored may be a wrong name
 	}
 	return done, err
+}
+
+// cancelOpen cancels the members of a set that are open: those in LATER first, so that what becomes due meanwhile is
+// found in the job stream.
+func (c *canceller) cancelOpen(ctx context.Context, member func(*jetstream.RawStreamMsg) bool, done *Cancellation, left *leftError) (err error) {
+	if err := c.cancelDelayedMembers(ctx, member, done, left); err != nil {
+		return err
+	}
+	if c.stream, err = c.conn.Stream(ctx, c.streams.Stream); err != nil {
+		return err
+	}
+	for _, filter := range c.streams.Subjects {
+		if err := c.cancelMembers(ctx, c.stream, filter, member, anyMessage, c.cancel, done, left); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leftError says that some members of a set could not be cancelled, and why not one of them.
@@ -193,7 +205,7 @@ type leftError struct {
 }
 
 func (e *leftError) Error() string {
-	return fmt.Sprintf("%d members are left, among them %v", e.members, e.reason)
+	return fmt.Sprintf("%d of its members are left, among them %v", e.members, e.reason)
 }
 
 func (e *leftError) Unwrap() error { return e.reason }
@@ -278,6 +290,11 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 		return err
 	}
 	j.Record = records[0]
+	if c.erase { // it must not be stored in LATER when it is wiped
+		if err := c.hasLeftLater(ctx, &j); err != nil {
+			return err
+		}
+	}
 	if err := c.commit(ctx, &j); err != nil {
 		return err
 	}
@@ -287,15 +304,8 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
-	early, err := c.conn.SweepDue(ctx, c.streams.Stream, &j.Delivery)
-	switch {
-	case errors.Is(err, bus.ErrMissing), errors.Is(err, bus.ErrDenied):
-	case err != nil:
-		return c.conn.Explain("remove the cancelled job "+j.UID, err)
-	case len(early) > 0 && c.erase:
-		return fmt.Errorf("job %s: %w", j.UID, ErrBusy)
-	case len(early) > 0:
-		return nil // a replica removes it once its ack may be sent
+	if early, err := c.leaveLater(ctx, &j); err != nil || early {
+		return err // a replica removes it once its ack may be sent
 	}
 	if c.erase {
 		return c.wipeFrom(ctx, c.stream, m.Sequence)
@@ -304,6 +314,25 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
 	}
 	return nil
+}
+
+// leaveLater removes from LATER what a job was before it was due. early means that the broker does not say whether
+// the job has entered the job stream.
+func (a *Admin) leaveLater(ctx context.Context, j *jobs.Job) (early bool, err error) {
+	waiting, err := a.conn.SweepDue(ctx, a.streams.Stream, &j.Delivery)
+	if err != nil && !errors.Is(err, bus.ErrMissing) && !errors.Is(err, bus.ErrDenied) {
+		return false, a.conn.Explain("remove job "+j.UID+" from "+bus.StreamLater, err)
+	}
+	return len(waiting) > 0, nil
+}
+
+// hasLeftLater is leaveLater for a job that is to be wiped; the error wraps [ErrUnknown] where that is early.
+func (a *Admin) hasLeftLater(ctx context.Context, j *jobs.Job) error {
+	early, err := a.leaveLater(ctx, j)
+	if err == nil && early {
+		err = fmt.Errorf("job %s: %w", j.UID, ErrUnknown)
+	}
+	return err
 }
 
 // isGone reports whether a message could not be deleted because it is not there: nats.go has two errors for that.

@@ -115,3 +115,49 @@ func TestAJobThatWasCancelledIsFinal(t *testing.T) {
 		t.Errorf("Job() = %+v after Cancel() = %+v", got, cancelled)
 	}
 }
+
+// TestACancelThatWasCutShortIsFinished by the next one, in the same event, whatever the job is named by.
+func TestACancelThatWasCutShortIsFinished(t *testing.T) {
+	t.Parallel()
+	for name, named := range map[string]nats.Header{
+		"ce-id": {"ce-id": {"job"}}, "Nats-Msg-Id": {"Nats-Msg-Id": {"job"}}, "where it waits": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, startServer(t))
+			ensure(t, conn, streams())
+			header := nats.Header{"Rollcall-Set": {"s"}, "Nats-Schedule": {"@at 2099-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"due.a"}}
+			for name, values := range named {
+				header[name] = values
+			}
+			js := jetStream(t, conn)
+			if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: bus.LaterSubject("place"), Header: header, Data: []byte("{}")}); err != nil {
+				t.Fatal(err)
+			}
+			later, err := js.Stream(t.Context(), bus.StreamLater)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := conn.Msg(patient(t), later, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			admin := adminOf(conn)
+			if _, err := admin.Cancel(patient(t), "me", "place"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := js.PublishMsg(t.Context(), bus.HeldJob(m, m.Sequence, time.Now().Add(time.Hour))); err != nil { // it was held, and not removed
+				t.Fatal(err)
+			}
+			if _, err := admin.Cancel(patient(t), "me", "place"); err != nil {
+				t.Fatal(err)
+			}
+			if uids := cancelledUIDs(t, conn); len(uids) != 1 {
+				t.Errorf("events name %v, want one", uids)
+			}
+			if n := stateOf(t, conn, bus.StreamLater).Msgs; n != 0 {
+				t.Errorf("%d messages are left in LATER", n)
+			}
+		})
+	}
+}

@@ -78,9 +78,10 @@ func (a *Admin) delayedMessage(ctx context.Context, stream jetstream.Stream, id 
 }
 
 // dueWaiting returns what tells the due jobs of the pool that the job stream has not taken yet from those that it has.
+// While the server does not say, they count as taken.
 func (a *Admin) dueWaiting(ctx context.Context, later jetstream.Stream) (waits func(*jetstream.RawStreamMsg) bool, err error) {
-	entered, err := a.conn.Entered(ctx, a.streams.Stream, later.CachedInfo())
-	return func(m *jetstream.RawStreamMsg) bool { return m.Sequence > entered && a.takesOnceDue(m) }, err
+	entered, known, err := a.conn.Entered(ctx, a.streams.Stream, later.CachedInfo())
+	return func(m *jetstream.RawStreamMsg) bool { return known && m.Sequence > entered && a.takesOnceDue(m) }, err
 }
 
 // delayedReport reports a job by its schedule.

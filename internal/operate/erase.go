@@ -185,6 +185,9 @@ func (a *Admin) eraseEnded(ctx context.Context, e *erasing, done *Erasure) error
 		if err != nil || !record.Final {
 			return err
 		}
+		if err := a.hasLeftLater(ctx, &j); err != nil {
+			return err
+		}
 		if err := a.wipeFrom(ctx, stream, m.Sequence); err != nil {
 			return err
 		}

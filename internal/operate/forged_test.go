@@ -491,8 +491,4 @@ func TestALetterOutlivesAForgedReplay(t *testing.T) {
 	if _, _, err := admin.Letter(patient(t), 1); err != nil {
 		t.Errorf("the letter: %v", err)
 	}
-	guess := uid + ".replay.1"
-	if strings.HasPrefix(guess, id) {
-		t.Errorf("the id of a replay, %s, can be guessed", id)
-	}
 }

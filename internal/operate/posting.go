@@ -156,7 +156,7 @@ func (p *Posting) checkDelay() error {
 		if err := jobs.CheckSubject(bus.LaterSubject(p.ID)); err != nil {
 			return fmt.Errorf("--id of a delayed job becomes part of a subject: %w", err)
 		}
-		if subject := bus.LaterSubject(p.ID); jobs.SubjectCovers(bus.ScheduleSubject(">"), subject) || jobs.SubjectCovers(bus.DebounceSubject(">"), subject) {
+		if subject := bus.LaterSubject(p.ID); p.Debounce == "" && (jobs.SubjectCovers(bus.ScheduleSubject(">"), subject) || jobs.SubjectCovers(bus.DebounceSubject(">"), subject)) {
 			return fmt.Errorf("--id %s: a delayed job waits on %s, where schedules and keys of --debounce have theirs; want another id", p.ID, subject)
 		}
 	}
