@@ -119,14 +119,10 @@ func differences(object string, have, want any, effects map[string]effect) ([]Di
 		if e.level == silent {
 			continue
 		}
-		difference := Difference{
+		found = append(found, Difference{
 			Object: object, Field: field, Have: shown(field, h[field]), Want: shown(field, w[field]), Harm: e.text,
-			Harmless: e.level == benign, Fatal: e.level == fatal,
-		}
-		if !difference.Harmless {
-			difference.Fix = fix(object, field, w[field])
-		}
-		found = append(found, difference)
+			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix(object, field, w[field]),
+		})
 	}
 	return found, nil
 }
