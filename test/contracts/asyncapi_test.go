@@ -130,7 +130,7 @@ func TestTheSubjectsAreThoseOfTheCode(t *testing.T) {
 		t.Errorf("subjects of the code and of asyncapi.yaml differ (-code +document):\n%s", diff)
 	}
 	known := strings.Fields(`LaterSubject ScheduleSubject DebounceSubject DueSubject DelayedSubject EventSubject SetEventSubject BatchSubject DeadSubject SetOf
-		SetEventsOf EventsFilter BatchesFilter NextSubject
+		SetEventsOf EventsFilter BatchesFilter NextSubject SubjectsDue
 		StreamDone StreamDead StreamLater EventPrefix SetEventPrefix HeaderSchedule HeaderScheduleTarget HeaderScheduleZone`)
 	for _, name := range exported(t, "../../internal/bus/subjects.go") {
 		if !contains(known, name) {
