@@ -130,11 +130,12 @@ func isTraceparent(s string) bool {
 
 // hide replaces what must not be seen in a text that a service wrote: it may send back what it
 // was sent.
-func hide(text string, secrets ...string) string {
-	for _, secret := range secrets {
-		for _, spelling := range spellings(secret) {
-			text = strings.ReplaceAll(text, spelling, "***")
-		}
+func hide(text string, secrets ...string) string { return mask(text, spellings(secrets)) }
+
+// mask is hide for spellings that are used again.
+func mask(text string, spellings []string) string {
+	for _, spelling := range spellings {
+		text = strings.ReplaceAll(text, spelling, "***")
 	}
 	return text
 }
@@ -148,13 +149,16 @@ func quotedJSON(text string, escapeHTML bool) string {
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), `"`), `"`)
 }
 
-// spellings returns how a secret may stand in what a service writes: with the scheme of an
-// Authorization and without, and as a string of JSON has it.
-func spellings(secret string) (all []string) {
+// spellings returns how secrets may stand in what a service writes: with the scheme of an
+// Authorization and without, and as a string of JSON has them.
+func spellings(secrets []string) (all []string) {
 	const shortest = 4 // what is shorter is no secret, and stands in every other word
-	whole := []string{secret}
-	if _, token, found := cutScheme(secret); found {
-		whole = append(whole, token)
+	var whole []string
+	for _, secret := range secrets {
+		whole = append(whole, secret)
+		if _, token, found := cutScheme(secret); found {
+			whole = append(whole, token)
+		}
 	}
 	for _, text := range whole {
 		if len(text) < shortest {

@@ -15,8 +15,10 @@ type sheet struct {
 	jobs     []*jobs.Job
 	retryMax time.Duration
 	secrets  secrets
-	replies  []jobs.Reply
-	listed   []bool
+	// masked are the spellings of the secrets, nil until an entry has a text.
+	masked  []string
+	replies []jobs.Reply
+	listed  []bool
 	// byID maps ids to places in the call, to shared where several jobs have one; byUID maps
 	// uids, nil until one is asked for.
 	byID, byUID map[string]int
@@ -175,7 +177,10 @@ func (s *sheet) result(entry []byte) error {
 		return fmt.Errorf("it gives job %q a status other than ok, retry and fail", jobs.Clip(string(e.ID), 80))
 	}
 	if e.Error != "" {
-		r.Error = jobs.Clip(hide(e.Error, s.secrets()...), maxErrorText)
+		if s.masked == nil {
+			s.masked = spellings(s.secrets())
+		}
+		r.Error = jobs.Clip(mask(e.Error, s.masked), maxErrorText)
 	}
 	r.RetryAfter = replyRetryAfter(e.RetryAfter, s.retryMax)
 	r.Data = payload(e.Data)
