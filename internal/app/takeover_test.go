@@ -68,17 +68,25 @@ func TestARenamedPoolCarriesOnFromItsOldLedger(t *testing.T) {
 	}
 }
 
+// keepDone makes the job stream one that keeps what is done.
+func (r *rig) keepDone() jetstream.Stream {
+	r.t.Helper()
+	err := r.js.DeleteStream(r.t.Context(), "JOBS")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	stream, err := r.js.CreateStream(r.t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return stream
+}
+
 // TestASuccessorBeginsWhereItsPredecessorHasGotTo in a stream that keeps what is done, without being told where to begin.
 func TestASuccessorBeginsWhereItsPredecessorHasGotTo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
-	if err := r.js.DeleteStream(t.Context(), "JOBS"); err != nil {
-		t.Fatal(err)
-	}
-	stream, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := r.keepDone()
 	stop := r.start("ROLLCALL_START=all")
 	r.load.Publish(40, limit)
 	eventually(t, "all are acked", func() bool {
@@ -214,13 +222,7 @@ func TestPoolsSideBySideAreNotTakenForEachOther(t *testing.T) {
 func TestAPoolThatBeginsWithNewJobsNeedsNobodysLedger(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, []string{"billing"}, "ROLLCALL_POOL=old")
-	if err := r.js.DeleteStream(t.Context(), "JOBS"); err != nil {
-		t.Fatal(err)
-	}
-	stream, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := r.keepDone()
 	stop := r.start("ROLLCALL_START=all") // the jobs may be there before the pool
 	r.load.Publish(40, limit)
 	eventually(t, "all are done", func() bool { return succeeded(t, r) == 40 })

@@ -93,17 +93,22 @@ func (c *Conn) fromLeader(ctx context.Context, stream string, request messageReq
 	return &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Seq, Time: m.Time, Header: readHeaders(m.Header), Data: m.Data}, nil
 }
 
-// headerOfServer begins the names of headers that the server acts on.
-const headerOfServer = "Nats-"
+// HeadersOfServer begins the names of headers that nats-server acts on.
+const HeadersOfServer = "Nats-"
+
+// ActsOnServer reports whether a header is one that nats-server acts on, in whatever case some client may write it.
+func ActsOnServer(name string) bool {
+	return len(name) >= len(HeadersOfServer) && strings.EqualFold(name[:len(HeadersOfServer)], HeadersOfServer)
+}
 
 // readHeaders reads headers as a delivery does, where those that cannot be read are none, but what the server acts on
 // as the server does: it looks for a name behind a line's end, CR and LF, wherever that is (server/client.go,
 // getHeaderKeyIndex). Clients take a bare LF for one too, and an empty line for the end of all.
 func readHeaders(raw []byte) nats.Header {
 	header, _ := nats.DecodeHeadersMsg(raw)
-	maps.DeleteFunc(header, func(name string, _ []string) bool { return strings.HasPrefix(name, headerOfServer) })
+	maps.DeleteFunc(header, func(name string, _ []string) bool { return strings.HasPrefix(name, HeadersOfServer) })
 	for _, line := range strings.Split(string(raw), "\r\n")[1:] {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, headerOfServer) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, HeadersOfServer) {
 			if header == nil {
 				header = nats.Header{}
 			}

@@ -203,7 +203,7 @@ func deadLetter(pool string, letter *jobs.DeadLetter, maxPayload int, now time.T
 func KeptHeaders(header map[string][]string, ours nats.Header) nats.Header {
 	kept := make(nats.Header, len(header)+len(ours)+1)
 	for name, values := range header {
-		if len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) ||
+		if ActsOnServer(name) || strings.EqualFold(name, headerTruncated) || strings.EqualFold(name, headerID) ||
 			strings.EqualFold(name, "Status") || !sendable(name) {
 			continue
 		}

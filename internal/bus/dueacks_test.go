@@ -138,20 +138,7 @@ func TestDelayedJobsAreAckedWhereLaterCannotBeSwept(t *testing.T) {
 // fill makes the job stream take nothing more.
 func fill(t *testing.T, conn *bus.Conn) {
 	t.Helper()
-	editJobs(t, conn, func(config *jetstream.StreamConfig) { config.MaxMsgs = int64(stateOf(t, conn, "JOBS").Msgs) })
-}
-
-func editJobs(t *testing.T, conn *bus.Conn, edit func(config *jetstream.StreamConfig)) {
-	t.Helper()
-	stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := stream.CachedInfo().Config
-	edit(&config)
-	if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
-		t.Fatal(err)
-	}
+	editStream(t, conn, "JOBS", func(config *jetstream.StreamConfig) { config.MaxMsgs = int64(stateOf(t, conn, "JOBS").Msgs) })
 }
 
 // A producer can write what the server refuses as a header into the value of another, behind a bare line feed.
@@ -219,7 +206,7 @@ func TestDelayedJobsAreAckedWhereNothingIsSourced(t *testing.T) {
 			source, intake, _ := openSource(t, open(t, conn), conn)
 			got := delayed(t, conn, intake, source, "a", "b", "c")
 			if name != "a mirror" {
-				editJobs(t, conn, func(config *jetstream.StreamConfig) { config.Sources = nil })
+				editStream(t, conn, "JOBS", func(config *jetstream.StreamConfig) { config.Sources = nil })
 			}
 			ackAll(t, source, got)
 			eventually(t, "the jobs are acked", func() bool {
@@ -250,7 +237,7 @@ func TestDelayedJobsAreNotAckedBeforeTheyAreKnownToHaveEntered(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), later); err != nil {
 		t.Fatal(err)
 	}
-	editJobs(t, conn, func(config *jetstream.StreamConfig) {
+	editStream(t, conn, "JOBS", func(config *jetstream.StreamConfig) {
 		config.Sources = []*jetstream.StreamSource{{
 			Name: bus.StreamLater, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "due.>", Destination: "jobs.>"}},
 		}}

@@ -140,14 +140,12 @@ func (c *Conn) ReadFrom(ctx context.Context, stream, filter string, seq uint64) 
 	if end.last > 0 {
 		next = end.last + 1
 	}
-	at := seq
+	forged, at := end.unreadable > 0, seq
 	for _, m := range messages {
-		if m.Sequence < at || m.Sequence >= next {
-			end.unreadable++
-		}
+		forged = forged || m.Sequence < at || m.Sequence >= next
 		at = m.Sequence + 1
 	}
-	if end.unreadable > 0 {
+	if forged {
 		return nil, next, fmt.Errorf("read %s: %w", stream, ErrForged)
 	}
 	return messages, next, nil

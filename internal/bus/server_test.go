@@ -32,6 +32,8 @@ var (
 	receive     = bustest.Receive
 	openSource  = bustest.OpenSource
 	patient     = bustest.Patient
+	stateOf     = bustest.StateOf
+	editStream  = bustest.EditStream
 )
 
 func within[T any](t testing.TB, f func() (T, error)) (T, error) {

@@ -173,7 +173,6 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	}
 	info := consumer.CachedInfo()
 	keeps := stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy
-	next := consumerObject{setup: s, want: s.consumerConfig(), from: info.AckFloor.Stream + 1}
 	if err := s.succeeds(ctx, stream, info, keeps); err != nil {
 		return 0, fmt.Errorf("take pool %s over: %w", pool, err)
 	}
@@ -185,6 +184,7 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 		return moved, err
 	}
 	if keeps {
+		next := consumerObject{setup: s, want: s.consumerConfig(), from: info.AckFloor.Stream + 1}
 		if err := next.create(ctx); err != nil && !errors.Is(err, jetstream.ErrConsumerExists) {
 			return moved, s.conn.Explain("create "+next.name(), err)
 		}

@@ -162,7 +162,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a delayed job is cancelled under the number of another", "a job is cancelled or otherwise final, never both",
-		"internal/operate/cancel.go", "\tif other != nil {", "\tif other != nil && other.Sequence == 0 {",
+		"internal/operate/canceldelayed.go", "\tif other != nil {", "\tif other != nil && other.Sequence == 0 {",
 		[]string{"./internal/operate", "-run", "UnderItsOwnNumber"},
 	},
 	{
@@ -258,7 +258,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a set is cancelled in LATER while its members enter", "whatever waits can be cancelled",
-		"internal/operate/cancel.go", "\tif isDue(m) {\n", "\tif isDue(m) && m.Sequence == 0 {\n", []string{"./internal/operate", "-run", "ThatWaitForRoom"},
+		"internal/operate/canceldelayed.go", "\tif isDue(m) {\n", "\tif isDue(m) && m.Sequence == 0 {\n", []string{"./internal/operate", "-run", "ThatWaitForRoom"},
 	},
 	{
 		"a job that nobody took is not final", "an operator sees what became of a job",
@@ -283,7 +283,7 @@ var ofBus = []mutant{
 	},
 	{
 		"a uid that is final is of whoever is called so", "an operator sees what became of a job",
-		"internal/operate/timeline.go", "named: !isUID(id)}", "named: true}", []string{"./internal/operate", "-run", "OtherJobsSay"},
+		"internal/operate/timeline.go", "id, !isUID(id), end)", "id, true, end)", []string{"./internal/operate", "-run", "OtherJobsSay"},
 	},
 	{
 		"a letter that stands was replayed", "an operator sees what became of a job",
@@ -291,12 +291,12 @@ var ofBus = []mutant{
 	},
 	{
 		"a delayed job without room for being held stays", "whatever waits can be cancelled",
-		"internal/operate/cancel.go", "case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload):", "case errors.Is(err, nats.ErrMaxPayload) && first == 0:",
+		"internal/operate/canceldelayed.go", "case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload):", "case errors.Is(err, nats.ErrMaxPayload) && first == 0:",
 		[]string{"./internal/operate", "-run", "KeepsADelayedJob"},
 	},
 	{
 		"forged sequences are believed in a batch", "every stored job is found",
-		"internal/bus/lookup.go", "if end.unreadable > 0 {", "if false {", []string{"./internal/operate", "-run", "EveryMemberIsCancelled"},
+		"internal/bus/lookup.go", "\tif forged {\n", "\tif forged && false {\n", []string{"./internal/operate", "-run", "EveryMemberIsCancelled"},
 	},
 	{
 		"a cancelled job stays in LATER", "a job is cancelled or otherwise final, never both",

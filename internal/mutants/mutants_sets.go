@@ -95,11 +95,11 @@ var ofSets = []mutant{
 	},
 	{
 		"waiting members of a set are not cancelled", "set cancel cancels every open member",
-		"internal/operate/cancel.go", "for _, filter := range c.streams.Subjects {", "for _, filter := range c.streams.Subjects[:0] {", cancels,
+		"internal/operate/cancelset.go", "for _, filter := range c.streams.Subjects {", "for _, filter := range c.streams.Subjects[:0] {", cancels,
 	},
 	{
 		"a delayed job is cancelled under the uid of another", "the event of a delayed job has its uid in LATER",
-		"internal/operate/cancel.go", "j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject", "j.ID, j.Subject = report.ID, report.Subject", cancels,
+		"internal/operate/canceldelayed.go", "j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject", "j.ID, j.Subject = report.ID, report.Subject", cancels,
 	},
 	{
 		"the event of a cancel names a service", "the event of a cancel has no services",
@@ -146,11 +146,11 @@ var ofSets = []mutant{
 	},
 	{
 		"delayed members of a set are not cancelled", "set cancel cancels every open member",
-		"internal/operate/cancel.go", "if !c.streams.Delays(c.conn) {\n\t\treturn nil", "if true {\n\t\treturn nil", cancels,
+		"internal/operate/cancelset.go", "if err != nil || later == nil {", "if true {", cancels,
 	},
 	{
 		"a cancelled delayed job stays in LATER", "a delayed job is removed from LATER",
-		"internal/operate/cancel.go", "if err := later.DeleteMsg(ctx, ack.Sequence);", "if err := error(nil); ack != nil &&", cancels,
+		"internal/operate/canceldelayed.go", "if err := later.DeleteMsg(ctx, ack.Sequence);", "if err := error(nil); ack != nil &&", cancels,
 	},
 	{
 		"the event of a cancelled job does not say who did it", "what an operator does is written down",

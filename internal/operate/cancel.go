@@ -1,19 +1,16 @@
 package operate
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
@@ -35,28 +32,13 @@ var (
 )
 
 const (
-	// cancelRounds is how often a set is gone through for members that were between two streams.
-	cancelRounds = 3
-	// cancelParallel is how many jobs of a set are cancelled at once: they share atomic publishes.
-	cancelParallel = 256
 	// announceTimeout bounds what a replica may take to hear of cancelled jobs.
 	announceTimeout = 500 * time.Millisecond
 	// announceMost jobs are named to a replica in one message.
 	announceMost = 1000
-	// postpone is how much later a delayed job is due while it is being cancelled.
-	postpone = 10 * time.Minute
-	// beyondLater is a sequence that LATER never reaches.
-	beyondLater = 1 << 62
 	// eventHeaders is kept free of the server's max payload, which counts headers too.
 	eventHeaders = 1024
 )
-
-// Cancellation is what cancelling a set came to.
-type Cancellation struct {
-	// Cancelled jobs are final now; Ended were already.
-	Cancelled int `json:"cancelled"`
-	Ended     int `json:"ended"`
-}
 
 // canceller commits the end of jobs in competition with the replicas.
 type canceller struct {
@@ -156,131 +138,6 @@ func (a *Admin) cancelJob(ctx context.Context, who, id string, erase bool) (JobR
 	return report, nil
 }
 
-// CancelSet cancels every member of a set that is open: in the job stream, and delayed.
-func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellation, err error) {
-	if !jobs.ValidSet(set) {
-		return done, fmt.Errorf("%q: %w", set, ErrSetName)
-	}
-	err = a.cancelling(ctx, who, func(ctx context.Context, c *canceller) error {
-		member := func(m *jetstream.RawStreamMsg) bool {
-			j := decodeStored(m, c.epoch)
-			return j.Set == set
-		}
-		var left leftError
-		for range cancelRounds { // a member that has just become due enters meanwhile
-			left = leftError{}
-			if err := c.cancelOpen(ctx, member, &done, &left); err != nil || left.members == 0 {
-				return err
-			}
-		}
-		return &left
-	})
-	if err == nil && done == (Cancellation{}) {
-		_, err = a.Set(ctx, set) // a set without any member stored may be a wrong name
-	}
-	return done, err
-}
-
-// cancelOpen cancels the members of a set that are open: those in LATER first, so that what becomes due meanwhile is
-// found in the job stream.
-func (c *canceller) cancelOpen(ctx context.Context, member func(*jetstream.RawStreamMsg) bool, done *Cancellation, left *leftError) (err error) {
-	if err := c.cancelDelayedMembers(ctx, member, done, left); err != nil {
-		return err
-	}
-	if c.stream, err = c.conn.Stream(ctx, c.streams.Stream); err != nil {
-		return err
-	}
-	for _, filter := range c.streams.Subjects {
-		if err := c.cancelMembers(ctx, c.stream, filter, member, anyMessage, c.cancel, done, left); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// leftError says that some members of a set could not be cancelled, and why not one of them.
-type leftError struct {
-	members int
-	reason  error
-}
-
-func (e *leftError) Error() string {
-	return fmt.Sprintf("%d of its members are left, among them %v", e.members, e.reason)
-}
-
-func (e *leftError) Unwrap() error { return e.reason }
-
-// cancelDelayedMembers cancels the members of a set that wait in LATER, but for those that are due.
-func (c *canceller) cancelDelayedMembers(ctx context.Context, member func(*jetstream.RawStreamMsg) bool, done *Cancellation, left *leftError) error {
-	if !c.streams.Delays(c.conn) {
-		return nil
-	}
-	later, err := c.conn.Stream(ctx, bus.StreamLater)
-	if errors.Is(err, bus.ErrMissing) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	end := func(ctx context.Context, m *jetstream.RawStreamMsg) error { return c.endDelayed(ctx, later, m) }
-	if err := c.cancelMembers(ctx, later, bus.LaterSubject(">"), member, c.takesOnceDue, end, done, left); err != nil {
-		return err
-	}
-	waiting, err := c.dueWaiting(ctx, later)
-	if err != nil {
-		return err
-	}
-	return c.cancelMembers(ctx, later, bus.SubjectsDue, member, waiting, end, done, left)
-}
-
-// cancelMembers cancels the members of a set among the messages of a stream that are counted in, many at once.
-// Those that cannot be cancelled now are left.
-func (c *canceller) cancelMembers(ctx context.Context, stream jetstream.Stream, filter string, member, counts func(*jetstream.RawStreamMsg) bool,
-	cancel func(context.Context, *jetstream.RawStreamMsg) error, done *Cancellation, left *leftError,
-) error {
-	var work sync.WaitGroup
-	defer work.Wait()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	slots := make(chan struct{}, cancelParallel)
-	last := stream.CachedInfo().State.LastSeq // what comes later may be of this command
-	err := c.scan(ctx, stream, filter, math.MaxInt, member, func(m *jetstream.RawStreamMsg) bool {
-		if m.Sequence > last || ctx.Err() != nil {
-			return false
-		}
-		if !counts(m) {
-			return true
-		}
-		slots <- struct{}{}
-		work.Go(func() {
-			defer func() { <-slots }()
-			err := cancel(ctx, m)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			switch {
-			case err == nil:
-				done.Cancelled++
-			case errors.Is(err, ErrFinal):
-				done.Ended++
-			case errors.Is(err, ErrBusy), errors.Is(err, ErrDue):
-				left.members, left.reason = left.members+1, cmp.Or(left.reason, err)
-			default:
-				stop(err)
-			}
-		})
-		return true
-	})
-	work.Wait()
-	switch cause := context.Cause(ctx); {
-	case cause != nil: // also of an error of the scan
-		return cause
-	case err != nil:
-		return c.conn.Explain("look for the members of the set", err)
-	default:
-		return nil
-	}
-}
-
 // cancel ends a job of the job stream, and removes it where the stream is a work queue. In other
 // streams it stays, as what other consumers have a right to.
 func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error {
@@ -304,11 +161,11 @@ func (c *canceller) cancel(ctx context.Context, m *jetstream.RawStreamMsg) error
 	if c.stream.CachedInfo().Config.Retention != jetstream.WorkQueuePolicy {
 		return nil
 	}
-	if early, err := c.leaveLater(ctx, &j); err != nil || early {
-		return err // a replica removes it once its ack may be sent
-	}
 	if c.erase {
 		return c.wipeFrom(ctx, c.stream, m.Sequence)
+	}
+	if early, err := c.leaveLater(ctx, &j); err != nil || early {
+		return err // a replica removes it once its ack may be sent
 	}
 	if err := c.stream.DeleteMsg(ctx, m.Sequence); err != nil && !isGone(err) {
 		return c.conn.Explain("remove the cancelled job "+j.UID, err)
@@ -365,117 +222,6 @@ func (c *canceller) commit(ctx context.Context, j *jobs.Job) error {
 		c.sets[j.Set] = true
 	}
 	return err
-}
-
-// cancelDelayed ends a job that waits in LATER, by its uid there.
-func (c *canceller) cancelDelayed(ctx context.Context, uid string) error {
-	later, err := c.later(ctx)
-	if err != nil {
-		return err
-	}
-	m, err := c.delayedMessage(ctx, later, uid)
-	if err != nil {
-		return c.conn.Explain("read job "+uid, err)
-	}
-	if m == nil {
-		return fmt.Errorf("job %s: %w", uid, ErrBusy)
-	}
-	return c.endDelayed(ctx, later, m)
-}
-
-// endDelayed keeps a delayed job from becoming due, by the same job with a later time, which
-// expects to replace just this one; then it commits the event, and removes the job. Where it is
-// interrupted the job is still there under its first number, and can be cancelled again.
-func (c *canceller) endDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) error {
-	if isDue(m) {
-		return fmt.Errorf("job %s: %w", m.Subject, ErrDue)
-	}
-	first, err := c.firstSequence(ctx, later, m)
-	if err != nil {
-		return err
-	}
-	if c.erase {
-		return c.endRemoved(ctx, later, m, first)
-	}
-	held := bus.HeldJob(m, first, c.clock.Now().Add(postpone))
-	ack, err := c.conn.JetStream().PublishMsg(ctx, held, jetstream.WithExpectLastSequencePerSubject(m.Sequence))
-	switch {
-	case lostSubject(err):
-		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
-	case errors.As(err, new(*jetstream.APIError)), errors.Is(err, nats.ErrMaxPayload): // there is no room for what is added to it
-		return c.endRemoved(ctx, later, m, first)
-	case err != nil:
-		return c.conn.Explain("hold the delayed job "+m.Subject, err)
-	}
-	uid, err := c.commitDelayed(ctx, later, m, first, ack.Sequence)
-	if err != nil {
-		return err
-	}
-	if err := later.DeleteMsg(ctx, ack.Sequence); err != nil && !isGone(err) {
-		return c.conn.Explain("remove the cancelled job "+uid, err)
-	}
-	return nil
-}
-
-// endRemoved removes a delayed job first and commits its event then. Where it is interrupted in between, there is none.
-func (c *canceller) endRemoved(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg, first uint64) error {
-	remove := later.DeleteMsg
-	if c.erase {
-		remove = later.SecureDeleteMsg
-	}
-	switch err := remove(ctx, m.Sequence); {
-	case err != nil && isGone(err):
-		return fmt.Errorf("job %s: %w", m.Subject, ErrBusy)
-	case err != nil:
-		return c.conn.Explain("remove the delayed job "+m.Subject, err)
-	}
-	_, err := c.commitDelayed(ctx, later, m, first, m.Sequence+beyondLater)
-	return err
-}
-
-// firstSequence returns the sequence that a job had in LATER before an interrupted cancellation held it. A producer may
-// write what a held job says, so it is believed only where no other job has that sequence.
-func (c *canceller) firstSequence(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg) (uint64, error) {
-	first, held := bus.FirstSequence(m)
-	if !held {
-		return m.Sequence, nil
-	}
-	other, err := c.storedJob(ctx, later, first)
-	if err != nil {
-		return 0, c.conn.Explain("look at the delayed job "+m.Subject, err)
-	}
-	if other != nil {
-		return m.Sequence, nil
-	}
-	return first, nil
-}
-
-// commitDelayed ends a job of LATER in an event of its own, if that was not done before: it competes for the first
-// sequence that the job had. Where another job, which said that it had been held, has taken that, the job ends under
-// spare, a sequence that is its own.
-func (c *canceller) commitDelayed(ctx context.Context, later jetstream.Stream, m *jetstream.RawStreamMsg, first, spare uint64) (uid string, err error) {
-	epoch := jobs.Epoch(later.CachedInfo().Created)
-	report := delayedReport(m, epoch)
-	end := func(sequence uint64) error {
-		j := decodeStored(m, epoch)
-		j.UID, j.ID, j.Subject = report.UID, report.ID, report.Subject
-		j.Ref = jobs.Ref{Epoch: bus.StreamLater + "-" + epoch, Seq: sequence} // a page of its own, beside those of the job stream
-		return c.commit(ctx, &j)
-	}
-	if err = end(first); !errors.Is(err, ErrFinal) {
-		return report.UID, err
-	}
-	if first != m.Sequence {
-		before := bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: first}.UID())
-		ended, err := c.final(ctx, before)
-		switch {
-		case errors.Is(err, ErrNotFound), err == nil && (ended.ID == report.ID || ended.ID == before):
-			return report.UID, nil // it was interrupted after its event, which may have been erased
-		case err != nil:
-			return report.UID, err
-		}
-	}
-	return report.UID, end(spare)
 }
 
 // announce names cancelled jobs to replicas, so that no call for them begins any more. One that

@@ -45,15 +45,7 @@ func TestDueJobsThatWaitForRoomAreSeen(t *testing.T) {
 	ensure(t, conn, streams())
 	publishJob(t, conn, "first", nil)
 	resize := func(most int64) {
-		stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
-		if err != nil {
-			t.Fatal(err)
-		}
-		config := stream.CachedInfo().Config
-		config.MaxMsgs = most
-		if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
-			t.Fatal(err)
-		}
+		editStream(t, conn, "JOBS", func(config *jetstream.StreamConfig) { config.MaxMsgs = most })
 	}
 	resize(1)
 	soon := time.Now().Add(300 * time.Millisecond).UTC().Format(time.RFC3339Nano)

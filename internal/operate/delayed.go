@@ -13,14 +13,8 @@ import (
 
 // delayed looks for a job in LATER: by its uid there, by the name it waits under, by its id.
 func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found bool, err error) {
-	if !a.streams.Delays(a.conn) {
-		return JobReport{}, false, nil
-	}
-	stream, err := a.conn.Stream(ctx, bus.StreamLater)
-	if errors.Is(err, bus.ErrMissing) {
-		return JobReport{}, false, nil
-	}
-	if err != nil {
+	stream, err := a.laterIfAny(ctx)
+	if err != nil || stream == nil {
 		return JobReport{}, false, err
 	}
 	m, err := a.delayedMessage(ctx, stream, id)
@@ -28,6 +22,18 @@ func (a *Admin) delayed(ctx context.Context, id string) (report JobReport, found
 		return JobReport{}, false, err
 	}
 	return delayedReport(m, jobs.Epoch(stream.CachedInfo().Created)), true, nil
+}
+
+// laterIfAny looks LATER up; nil if the pool has no delayed jobs.
+func (a *Admin) laterIfAny(ctx context.Context) (jetstream.Stream, error) {
+	if !a.streams.Delays(a.conn) {
+		return nil, nil
+	}
+	stream, err := a.conn.Stream(ctx, bus.StreamLater)
+	if errors.Is(err, bus.ErrMissing) {
+		return nil, nil
+	}
+	return stream, err
 }
 
 // takesOnceDue reports whether a job in LATER is one of the pool's once it is in the job stream.

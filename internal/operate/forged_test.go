@@ -13,7 +13,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/bus/bustest"
@@ -186,12 +185,7 @@ func TestAPoolActsOnItsOwnJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	publishJob(t, conn, "last", nil)
-	m := &nats.Msg{Subject: bus.LaterSubject("delayed"), Header: nats.Header{
-		"Rollcall-Set": {"s"}, "Nats-Schedule": {"@at 2099-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"due.b"},
-	}, Data: []byte("{}")}
-	if _, err := jetStream(t, conn).PublishMsg(t.Context(), m); err != nil {
-		t.Fatal(err)
-	}
+	delayJob(t, conn, "delayed", nats.Header{"Rollcall-Set": {"s"}, "Nats-Schedule-Target": {"due.b"}})
 	own := streams()
 	own.Subjects = []string{"jobs.a"}
 	admin := operate.NewAdmin(conn, own, pool)
@@ -341,15 +335,6 @@ func TestNoHeaderKeepsADelayedJobFromBeingCancelled(t *testing.T) {
 			}
 		})
 	}
-}
-
-func stateOf(t *testing.T, conn *bus.Conn, name string) jetstream.StreamState {
-	t.Helper()
-	stream, err := jetStream(t, conn).Stream(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stream.CachedInfo().State
 }
 
 // TestEveryMemberIsCancelled, also those that say they stand where another does.

@@ -151,21 +151,17 @@ func (a *Admin) scan(ctx context.Context, stream jetstream.Stream, filter string
 	a.conn.Tolerate(a.conn.API("DIRECT.GET."))
 	for seq := max(info.State.FirstSeq, 1); seq <= info.State.LastSeq; {
 		messages, next, err := a.conn.ReadFrom(ctx, info.Config.Name, filter, seq)
+		forged := errors.Is(err, bus.ErrForged)
 		switch {
-		case errors.Is(err, bus.ErrForged):
-			for seq < next {
+		case err != nil && ctx.Err() != nil:
+			return err
+		case err != nil && !forged && seq == info.State.FirstSeq: // the right to direct gets may be missing
+			return a.scanSlowly(ctx, stream, filter, most, wanted, each)
+		case err != nil, next == 0: // one by one what is forged, else once: it is the end, unless the server that answered lags
+			for known := max(next, seq+1); seq < known; {
 				if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
 					return err
 				}
-			}
-			continue
-		case err != nil && ctx.Err() != nil:
-			return err
-		case err != nil && seq == info.State.FirstSeq: // the right to direct gets may be missing
-			return a.scanSlowly(ctx, stream, filter, most, wanted, each)
-		case err != nil, next == 0: // the end, unless the server that answered lags
-			if seq, err = a.step(ctx, stream, filter, seq, wanted, each); seq == 0 || err != nil {
-				return err
 			}
 			continue
 		}

@@ -238,7 +238,7 @@ func (a *Admin) Discard(ctx context.Context, seq uint64) error {
 		return err
 	}
 	switch err := stream.SecureDeleteMsg(ctx, seq); {
-	case err != nil && isGone(err):
+	case isGone(err):
 		return fmt.Errorf("dead letter %d: %w", seq, ErrNotFound)
 	case err != nil:
 		return a.conn.Explain("discard dead letter "+strconv.FormatUint(seq, 10), err)

@@ -17,9 +17,6 @@ import (
 	"rollcall/internal/jobs"
 )
 
-// serverHeaders is what the names of all headers begin with that nats-server acts on.
-const serverHeaders = "Nats-"
-
 // headerCloudEventID carries the id of a delayed job: the server strips Nats-Msg-Id from the
 // message that it makes when a schedule is due (scheduler.go, getScheduledMessages).
 const headerCloudEventID = "ce-id"
@@ -82,17 +79,12 @@ func (p *Posting) readHeaders() error {
 		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(h, "\r\n") {
 			return fmt.Errorf("--header %q: want Name:value", h)
 		}
-		if actsOnServer(name) {
-			return fmt.Errorf("--header %q: %s* headers are orders to the server; use --id for Nats-Msg-Id and --delay for a schedule", h, serverHeaders)
+		if bus.ActsOnServer(name) {
+			return fmt.Errorf("--header %q: %s* headers are orders to the server; use --id for Nats-Msg-Id and --delay for a schedule", h, bus.HeadersOfServer)
 		}
 		p.header.Add(name, strings.TrimSpace(value))
 	}
 	return nil
-}
-
-// actsOnServer reports whether a header is one that nats-server acts on.
-func actsOnServer(name string) bool {
-	return len(name) >= len(serverHeaders) && strings.EqualFold(name[:len(serverHeaders)], serverHeaders)
 }
 
 // checkSet checks the membership in a set.

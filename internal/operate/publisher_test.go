@@ -194,17 +194,9 @@ func TestABrokerThatGoesAwayLeavesJobsUnconfirmed(t *testing.T) {
 // TestAFullStreamSaysSo, and how it takes more.
 func TestAFullStreamSaysSo(t *testing.T) {
 	t.Parallel()
-	conn, stream := producer(t)
-	config := stream.CachedInfo().Config
-	config.MaxMsgs, config.Discard = 1, jetstream.DiscardNew
-	js, err := jetstream.New(conn.NATS())
-	if err == nil {
-		_, err = js.UpdateStream(t.Context(), config)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = publisher(t, conn).Publish(t.Context(), messages("jobs.a", "1", "2"), func(*nats.Msg, operate.Receipt) error { return nil })
+	conn, _ := producer(t)
+	editStream(t, conn, "JOBS", func(config *jetstream.StreamConfig) { config.MaxMsgs, config.Discard = 1, jetstream.DiscardNew })
+	err := publisher(t, conn).Publish(t.Context(), messages("jobs.a", "1", "2"), func(*nats.Msg, operate.Receipt) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "stream JOBS takes no more") {
 		t.Errorf("Publish() = %v", err)
 	}

@@ -34,6 +34,8 @@ var (
 	receive     = bustest.Receive
 	openSource  = bustest.OpenSource
 	patient     = bustest.Patient
+	stateOf     = bustest.StateOf
+	editStream  = bustest.EditStream
 )
 
 func nopLog() zerolog.Logger { return zerolog.Nop() }

@@ -71,7 +71,7 @@ func readSchedule(m *jetstream.RawStreamMsg, now time.Time) Schedule {
 		Name: strings.TrimPrefix(m.Subject, bus.ScheduleSubject("")), Subject: m.Header.Get(bus.HeaderScheduleTarget),
 		Pattern: m.Header.Get(bus.HeaderSchedule), Zone: m.Header.Get(bus.HeaderScheduleZone), Stored: m.Time,
 	}
-	if subject, ok := bus.DelayedSubject(s.Subject); ok {
+	if subject, ok := jobSubject(m); ok {
 		s.Subject = subject
 	}
 	s.times(now)
@@ -105,7 +105,7 @@ func (a *Admin) RunSchedule(ctx context.Context, name string) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	subject, ok := bus.DelayedSubject(m.Header.Get(bus.HeaderScheduleTarget))
+	subject, ok := jobSubject(m)
 	if !ok || jobs.CheckSubject(subject) != nil {
 		return Receipt{}, fmt.Errorf("schedule %s aims at %q: only one that aims at due.<type> can be run; its next time is not affected",
 			name, m.Header.Get(bus.HeaderScheduleTarget))

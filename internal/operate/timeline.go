@@ -116,21 +116,16 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 	if err != nil {
 		return JobReport{}, err
 	}
-	t := timeline{id: id, named: !isUID(id)}
-	if err := NewEvents(a.conn).Backwards(ctx, a.pool, end, t.read, t.enough); err != nil {
+	t, err := a.timeline(ctx, id, !isUID(id), end)
+	if err == nil && len(t.ends) == 0 && end > 0 { // an erasure has rewritten the event
+		end = 0
+		t, err = a.timeline(ctx, id, t.named, end)
+	}
+	if err == nil && len(t.ends) == 0 && !t.named { // a name that looks like a uid
+		t, err = a.timeline(ctx, id, true, end)
+	}
+	if err != nil {
 		return JobReport{}, err
-	}
-	if len(t.ends) == 0 && end > 0 { // an erasure has rewritten the event
-		t, end = timeline{id: id, named: t.named}, 0
-		if err := NewEvents(a.conn).Backwards(ctx, a.pool, 0, t.read, t.enough); err != nil {
-			return JobReport{}, err
-		}
-	}
-	if len(t.ends) == 0 && !t.named { // a name that looks like a uid
-		t = timeline{id: id, named: true}
-		if err := NewEvents(a.conn).Backwards(ctx, a.pool, 0, t.read, t.enough); err != nil {
-			return JobReport{}, err
-		}
 	}
 	if t.adopt(); len(t.ends) == 0 {
 		return JobReport{}, fmt.Errorf("job %s of pool %s: %w: it never existed, was erased, or its event has left stream %s", id, a.pool, ErrNotFound, a.conn.Done())
@@ -140,7 +135,13 @@ func (a *Admin) final(ctx context.Context, id string) (JobReport, error) {
 		UID: last.UID, ID: last.ID, Subject: last.Subject, State: JobFinal, Published: last.published(), Attempt: last.Attempt, Outcome: last.Outcome,
 		ReplayOf: last.ReplayOf, Reason: last.Reason, BatchID: last.data.BatchID, EventSeq: last.stored.Seq, SettledAt: last.data.SettledAt,
 	}
-	return report, a.addSteps(ctx, &report, &t, end)
+	return report, a.addSteps(ctx, &report, t, end)
+}
+
+// timeline reads what events before a sequence, 0 for all, say of a job.
+func (a *Admin) timeline(ctx context.Context, id string, named bool, end uint64) (*timeline, error) {
+	t := &timeline{id: id, named: named}
+	return t, NewEvents(a.conn).Backwards(ctx, a.pool, end, t.read, t.enough)
 }
 
 // isUID reports whether an id is the uid of a job, in the job stream or in LATER.

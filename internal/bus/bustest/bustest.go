@@ -205,6 +205,31 @@ func Patient(t testing.TB) context.Context {
 	return ctx
 }
 
+// StateOf reads the state of a stream.
+func StateOf(t testing.TB, conn *bus.Conn, name string) jetstream.StreamState {
+	t.Helper()
+	stream, err := JetStream(t, conn).Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream.CachedInfo().State
+}
+
+// EditStream changes the configuration of a stream.
+func EditStream(t testing.TB, conn *bus.Conn, name string, edit func(config *jetstream.StreamConfig)) {
+	t.Helper()
+	js := JetStream(t, conn)
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	edit(&config)
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // PublishRaw publishes a message with headers that no client library writes, and waits until it is stored.
 func PublishRaw(t testing.TB, s *server.Server, subject, header, body string) {
 	t.Helper()
