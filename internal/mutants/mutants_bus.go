@@ -163,7 +163,7 @@ var ofBus = []mutant{
 	{
 		"a delayed job is cancelled under the number of another", "a job is cancelled or otherwise final, never both",
 		"internal/operate/canceldelayed.go", "\tif other != nil {", "\tif other != nil && other.Sequence == 0 {",
-		[]string{"./internal/operate", "-run", "UnderItsOwnNumber"},
+		[]string{"./internal/operate", "-run", "CutShortHasItsEvent"},
 	},
 	{
 		"a held job forgets what it was called", "a job is cancelled or otherwise final, never both",

@@ -2,6 +2,7 @@ package operate_test
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -151,5 +152,35 @@ func TestACancelThatWasCutShortIsFinished(t *testing.T) {
 				t.Errorf("%d messages are left in LATER", n)
 			}
 		})
+	}
+}
+
+// TestACancelThatWasCutShortHasItsEvent also where another job had said, before, that its number was its own.
+func TestACancelThatWasCutShortHasItsEvent(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	victim := delayJob(t, conn, "victim", nil)
+	later, err := jetStream(t, conn).Stream(t.Context(), bus.StreamLater)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := conn.Msg(patient(t), later, victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delayJob(t, conn, "evil", nats.Header{"Rollcall-Held": {strconv.FormatUint(victim, 10)}})
+	admin := adminOf(conn)
+	if _, err := admin.Cancel(patient(t), "me", "evil"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), bus.HeldJob(m, victim, time.Now().Add(time.Hour))); err != nil { // it was held, and not ended
+		t.Fatal(err)
+	}
+	if _, err := admin.Cancel(patient(t), "me", "victim"); err != nil {
+		t.Fatal(err)
+	}
+	if uids := cancelledUIDs(t, conn); len(uids) != 2 {
+		t.Errorf("events name %v, want both jobs", uids)
 	}
 }
