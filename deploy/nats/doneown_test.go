@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -75,9 +76,12 @@ func TestAWorkerWithAStreamOfItsOwn(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	cfg := ownDone(t, s, "worker", "ROLLCALL_ENSURE=false", "ROLLCALL_SERVICES=billing="+service.URL())
-	go func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		ended <- app.Run(ctx, cfg, zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel), app.Options{Replica: "r1"})
-	}()
+	})
+	defer running.Wait()
+	defer stop()
 	publishJobTo(t, s, "jobs.mail.x")
 	js, err := jetstream.New(login(t, s, "ops"))
 	if err != nil {

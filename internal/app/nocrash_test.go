@@ -103,10 +103,12 @@ func TestAMaxPayloadThatIsLoweredMakesNoCrashLoop(t *testing.T) {
 			r.load.Publish(n, limit)
 			ended := make(chan error, 1)
 			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			go func() {
+			var running sync.WaitGroup
+			running.Go(func() {
 				ended <- app.Run(ctx, r.config(), zerolog.New(zerolog.NewTestWriter(t)), app.Options{Replica: "before", NATS: []nats.Option{nats.InProcessServer(line)}})
-			}()
+			})
+			defer running.Wait()
+			defer stop()
 			eventually(t, "calls are under way", func() bool { return r.services["billing"].Count() > 0 })
 			configure("4KB")
 			if err := broker.Reload(); err != nil {

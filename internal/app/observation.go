@@ -32,6 +32,7 @@ type observation struct {
 	started time.Time
 	metrics *telemetry.Metrics
 	tracing *telemetry.Tracing
+	log     *telemetry.LogObserver
 	recent  *telemetry.Recent
 	// common are the settings that the replicas of a pool should share, digest sums them up.
 	common map[string]string
@@ -45,7 +46,7 @@ type observation struct {
 
 // observe begins to watch the replica.
 func (r *replica) observe(ctx context.Context) (*observation, error) {
-	o := &observation{replica: r, started: time.Now(), recent: telemetry.NewRecent(nil)}
+	o := &observation{replica: r, started: time.Now(), log: telemetry.NewLogObserver(r.log), recent: telemetry.NewRecent(nil)}
 	services := make([]telemetry.ServiceInfo, len(r.cfg.Targets))
 	for i, t := range r.cfg.Targets {
 		services[i] = telemetry.ServiceInfo{Name: t.Name, Required: t.Config.Required, Timeout: t.Config.Timeout}
@@ -79,7 +80,7 @@ func (c *Config) info(digest string) map[string]string {
 
 // observer is what the pool reports to. Traces come first: the others read what they set.
 func (o *observation) observer() pool.Observers {
-	chain := pool.Observers{telemetry.NewLogObserver(o.replica.log), o.metrics, o.recent}
+	chain := pool.Observers{o.log, o.metrics, o.recent}
 	if o.tracing.Enabled() {
 		chain = append(pool.Observers{telemetry.NewTraceObserver(o.tracing.Tracer())}, chain...)
 	}

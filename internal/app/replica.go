@@ -122,6 +122,7 @@ func (r *replica) run(ctx context.Context) error {
 	if r.seen, err = r.observe(ctx); err != nil {
 		return err
 	}
+	defer r.seen.log.Close()
 	defer r.close("the export of traces", r.seen.tracing.Shutdown)
 	for _, site := range r.cfg.Web.Sites(&r.health, r.seen.metrics.Handler(), r.seen) {
 		server, err := web.Listen(ctx, site)

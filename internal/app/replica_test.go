@@ -3,8 +3,10 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,6 +89,51 @@ func TestSeveralReplicasShareAProcess(t *testing.T) {
 	}
 	if share["r0"] == 0 || share["r1"] == 0 || share["r0"]+share["r1"] != jobs {
 		t.Errorf("the replicas' shares are %v, want %d jobs in all and some for each", share, jobs)
+	}
+}
+
+// TestAReplicaSaysAtItsEndWhoDied: lines that were held back so as not to fill the log are written
+// before Run returns.
+func TestAReplicaSaysAtItsEndWhoDied(t *testing.T) {
+	t.Parallel()
+	const n = 3
+	inProcess := embedded(t, server.Options{})
+	billing := faulttest.StartRecorder(t, "billing")
+	billing.Answer(func(faulttest.Request) faulttest.Answer {
+		return faulttest.Answer{Status: http.StatusUnprocessableEntity}
+	})
+	cfg := configured(t, billing, "ROLLCALL_BATCH_SIZE=1")
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var log bytes.Buffer
+	ended := make(chan error, 1)
+	go func() {
+		ended <- app.Run(ctx, cfg, zerolog.New(zerolog.SyncWriter(&log)), app.Options{Replica: "r1", NATS: []nats.Option{inProcess}})
+	}()
+	js := faulttest.JetStream(t, faulttest.Connect(t, "", inProcess))
+	eventually(t, "the stream is there", func() bool { _, err := js.Stream(t.Context(), "JOBS"); return err == nil })
+	faulttest.NewLoad(t, js, "JOBS", "jobs.test").Publish(n, limit)
+	faulttest.WaitRest(t, js, "JOBS", "default", limit)
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	said, lines := 0, 0
+	for line := range bytes.Lines(log.Bytes()) {
+		var l struct {
+			Message string
+			Failed  int
+		}
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatal(err)
+		}
+		if l.Message == "jobs ended as dead letters" {
+			said += l.Failed
+			lines++
+		}
+	}
+	if said != n || lines != 2 {
+		t.Errorf("%d lines speak of %d dead jobs, want 2 of %d:\n%s", lines, said, n, &log)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -100,8 +102,12 @@ func (r *rig) run(cfg app.Config) (stop func() error) {
 	opts := app.Options{Replica: fmt.Sprintf("r%d", r.replicas), NATS: []nats.Option{r.inProcess}}
 	ctx, cancel := context.WithCancel(r.t.Context())
 	ended := make(chan error, 1)
-	log := zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.InfoLevel)
-	go func() { ended <- app.Run(ctx, cfg, log, opts) }()
+	out := &runLog{t: r.t, out: zerolog.NewTestWriter(r.t)}
+	go func() {
+		err := app.Run(ctx, cfg, zerolog.New(out).Level(zerolog.InfoLevel), opts)
+		out.ended.Store(true)
+		ended <- err
+	}()
 	stop = func() error {
 		cancel()
 		err := <-ended
@@ -114,6 +120,21 @@ func (r *rig) run(cfg app.Config) (stop func() error) {
 		}
 	})
 	return stop
+}
+
+// runLog fails the test that logs for a line that is written once the replica has ended.
+type runLog struct {
+	t     *testing.T
+	out   io.Writer
+	ended atomic.Bool
+}
+
+// Write implements io.Writer.
+func (l *runLog) Write(line []byte) (int, error) {
+	if l.ended.Load() {
+		l.t.Errorf("logged after the replica had ended: %s", line)
+	}
+	return l.out.Write(line)
 }
 
 // send publishes a job with an id of its own and headers, name and value in turn.

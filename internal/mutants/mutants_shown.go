@@ -7,6 +7,18 @@ var shown = []mutant{
 		"internal/app/peers.go", `if digest != "" && digest != p.digest {`, `if digest == "never" {`, []string{"./internal/app", "-run", "TestAMix"},
 	},
 	{
+		"a replica keeps to itself who died last", "a stop writes what was held back",
+		"internal/telemetry/deaths.go", "		d.silence.Stop()\n		d.speak()\n", "		d.silence.Stop()\n", []string{"./internal/telemetry", "-run", "TestTheLogSaysAtTheEnd"},
+	},
+	{
+		"the log of deaths is not closed", "nothing is held back when a replica ends",
+		"internal/app/replica.go", "	defer r.seen.log.Close()\n", "", []string{"./internal/app", "-run", "TestAReplicaSaysAtItsEnd"},
+	},
+	{
+		"a silence outlives its replica", "nothing is logged once a log is closed",
+		"internal/telemetry/deaths.go", "if !d.closed {\n		d.silence", "if true {\n		d.silence", []string{"./internal/telemetry", "-run", "TestTheLogSaysAtTheEnd"},
+	},
+	{
 		"the consumer is called well without its broker", "what is not known is not shown as well",
 		"internal/app/health.go", "if broker != nil && !report.Checks[1].OK {", "if false {", []string{"./internal/app", "-run", "TestStatusLists"},
 	},

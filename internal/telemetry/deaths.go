@@ -22,8 +22,10 @@ type deaths struct {
 	log zerolog.Logger
 
 	mu sync.Mutex
-	// quiet is set while no line is to be written.
-	quiet  bool
+	// silence runs while no line is to be written, and is nil otherwise.
+	silence *time.Timer
+	// closed means that no silence begins any more.
+	closed bool
 	counts jobs.Counts
 	// services counts the jobs by the service that decided; jobs that no service decided, as
 	// those that cannot be decoded, are in no count of it.
@@ -47,7 +49,7 @@ func (d *deaths) note(s *jobs.Settlement, counts jobs.Counts) {
 			d.add(r)
 		}
 	}
-	if !d.quiet {
+	if d.silence == nil {
 		d.write()
 	}
 }
@@ -73,15 +75,33 @@ func (d *deaths) write() {
 		line.Str("last_service", d.service)
 	}
 	line.Str("last_reason", jobs.Clip(d.reason, maxReason)).Msg("jobs ended as dead letters")
-	d.counts, d.services, d.quiet = jobs.Counts{}, nil, true
-	time.AfterFunc(deathsEvery, d.resume)
+	d.counts, d.services = jobs.Counts{}, nil
+	if !d.closed {
+		d.silence = time.AfterFunc(deathsEvery, d.resume)
+	}
 }
 
 // resume ends the silence, with a line if there is something to say.
 func (d *deaths) resume() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.quiet = false
+	d.speak()
+}
+
+// close ends the silence early and for good.
+func (d *deaths) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.silence != nil {
+		d.silence.Stop()
+		d.speak()
+	}
+}
+
+// speak ends the silence; it wants the lock held.
+func (d *deaths) speak() {
+	d.silence = nil
 	if d.counts != (jobs.Counts{}) {
 		d.write()
 	}

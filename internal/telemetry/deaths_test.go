@@ -56,6 +56,41 @@ func TestTheLogSaysThatJobsDied(t *testing.T) {
 	})
 }
 
+// What a replica holds back is written when it stops, and nothing after that.
+func TestTheLogSaysAtTheEndWhoDied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out lines
+		o := telemetry.NewLogObserver(zerolog.New(&out))
+		died := func() {
+			b := &jobs.Batch{ID: "b", Jobs: []*jobs.Job{{}}}
+			_, ended := o.Batch(t.Context(), b)
+			ended(jobs.BatchEnd{Result: jobs.BatchCommitted, Settlement: &jobs.Settlement{
+				Batch: b, Rulings: []jobs.Ruling{{Outcome: jobs.Failed, Service: "billing", Reason: "declined"}},
+			}})
+		}
+		deaths := func() int { return strings.Count(out.String(), "ended as dead letters") }
+		for range 3 {
+			died()
+		}
+		o.Close()
+		if got := out.String(); deaths() != 2 || !strings.Contains(got, `"failed":2,`) {
+			t.Errorf("one line for the first and one for the other two, got %s", got)
+		}
+		time.Sleep(11 * time.Second)
+		synctest.Wait()
+		if got := deaths(); got != 2 {
+			t.Errorf("%d lines a while after the end, want 2", got)
+		}
+		for range 2 {
+			died()
+		}
+		if got := deaths(); got != 4 {
+			t.Errorf("%d lines once two more died after the end, want 4", got)
+		}
+	})
+}
+
 // Jobs that different services refuse stand in one line, and each is counted where it was refused.
 func TestTheLogSaysWhichServicesJobsDiedOf(t *testing.T) {
 	t.Parallel()

@@ -16,10 +16,14 @@ type LogObserver struct {
 	deaths *deaths
 }
 
-// NewLogObserver returns an observer that writes to log.
+// NewLogObserver returns an observer that writes to log. The caller owes a call of Close.
 func NewLogObserver(log zerolog.Logger) *LogObserver {
 	return &LogObserver{log: log, deaths: &deaths{log: log}}
 }
+
+// Close writes what was held back so as not to fill the log. Nothing is written from then on
+// but what is reported after it.
+func (o *LogObserver) Close() { o.deaths.close() }
 
 // Batch begins the life of a batch; the returned function ends it.
 func (o *LogObserver) Batch(ctx context.Context, b *jobs.Batch) (context.Context, func(jobs.BatchEnd)) {
