@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -32,7 +31,7 @@ func collect(t *testing.T) (*traced, string) {
 	c := &traced{spans: map[string][]*spans.Span{}}
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		var export collector.ExportTraceServiceRequest
+		var export spans.TracesData
 		if err == nil {
 			err = proto.Unmarshal(body, &export)
 		}

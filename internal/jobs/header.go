@@ -218,3 +218,25 @@ func readServices(list string) (names []string) {
 	}
 	return names
 }
+
+// IsHeaderName reports whether s can be the name of a header (RFC 9110, section 5.6.2).
+func IsHeaderName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// IsHeaderValue reports whether s can be the value of a header: no line break, no control
+// character.
+func IsHeaderValue(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

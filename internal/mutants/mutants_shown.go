@@ -19,6 +19,34 @@ var shown = []mutant{
 		"internal/telemetry/deaths.go", "if !d.closed {\n		d.silence", "if true {\n		d.silence", []string{"./internal/telemetry", "-run", "TestTheLogSaysAtTheEnd"},
 	},
 	{
+		"a busy collector is given up", "spans that a collector may take later are sent again",
+		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing()`, `errors.As(err, &r)`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
+	},
+	{
+		"a collector that refuses is asked again", "what a collector will never take is sent once",
+		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing()`, `errors.As(err, &r) && !r.passing() && pause < 0`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
+	},
+	{
+		"Retry-After of a collector is ignored", "a collector says when to come back",
+		"internal/telemetry/otlp/client.go", `retry.Wait(ctx, max(pause, pauses.Next()))`, `retry.Wait(ctx, min(pause, 1)+pauses.Next())`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
+	},
+	{
+		"an error shows a header of the collector", "secrets stand in no error",
+		"internal/telemetry/otlp/client.go", `text = strings.ReplaceAll(text, secret, "***")`, `text = strings.ReplaceAll(text, secret, secret)`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
+	},
+	{
+		"spans that a collector drops are taken for taken", "an error says what was lost",
+		"internal/telemetry/otlp/client.go", `isProtobuf(reply.Header) && n > 0`, `n < 0`, []string{"./internal/telemetry/otlp", "-run", "TestWhatACollectorSays"},
+	},
+	{
+		"an export has no end", "an export ends at its timeout",
+		"internal/telemetry/otlp/client.go", `context.WithTimeout(ctx, c.timeout)`, `context.WithCancel(ctx)`, []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
+	},
+	{
+		"spans go to the root of a collector", "an endpoint for all signals is where paths begin",
+		"internal/telemetry/otlp/settings.go", `u = u.JoinPath(tracesPath)`, `u = u.JoinPath()`, []string{"./internal/telemetry/otlp", "-run", "TestEndpoints"},
+	},
+	{
 		"the consumer is called well without its broker", "what is not known is not shown as well",
 		"internal/app/health.go", "if broker != nil && !report.Checks[1].OK {", "if false {", []string{"./internal/app", "-run", "TestStatusLists"},
 	},

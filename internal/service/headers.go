@@ -63,7 +63,7 @@ func parseHeaders(list jobs.Secret) ([]extraHeader, error) {
 		}
 		text, err := parseTemplate(strings.TrimSpace(value))
 		switch {
-		case !found || !isToken(name):
+		case !found || !jobs.IsHeaderName(name):
 			fault("want Name:value; a comma inside a value is written \\,")
 		case isReserved(name):
 			fault("%s is set by Rollcall or by the protocol", name)
@@ -71,7 +71,7 @@ func parseHeaders(list jobs.Secret) ([]extraHeader, error) {
 			fault("%s stands twice", name)
 		case err != nil:
 			fault("%s: %w", name, err)
-		case !isHeaderValue(value):
+		case !jobs.IsHeaderValue(value):
 			fault("%s: the value has control characters", name)
 		default:
 			seen[name] = true
@@ -114,30 +114,8 @@ func splitEscaped(list string) (entries []string) {
 	return entries
 }
 
-// isToken reports whether s can be the name of a header (RFC 9110, section 5.6.2).
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isHeaderValue reports whether s can be the value of a header: no line break, no control
-// character.
-func isHeaderValue(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
 func encodeHeader(value string) (string, error) {
-	if !isHeaderValue(value) {
+	if !jobs.IsHeaderValue(value) {
 		return "", errors.New("has a line break or a control character, and stands in a header")
 	}
 	return value, nil
@@ -169,7 +147,7 @@ func encodeAttribute(value string) string {
 
 // mediaType returns the content type of a job's body, if it can stand in a header.
 func mediaType(j *jobs.Job) string {
-	if j.ContentType == "" || !isHeaderValue(j.ContentType) {
+	if j.ContentType == "" || !jobs.IsHeaderValue(j.ContentType) {
 		return "application/octet-stream"
 	}
 	return j.ContentType

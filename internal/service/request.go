@@ -108,7 +108,7 @@ func traceOf(call *jobs.Call) (parent, state string) {
 			return "", ""
 		}
 	}
-	if !isHeaderValue(state) {
+	if !jobs.IsHeaderValue(state) {
 		state = ""
 	}
 	return parent, state

@@ -10,12 +10,14 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
+
+	"rollcall/internal/telemetry/otlp"
 )
 
 // scope names the instrumentation in spans.
@@ -59,19 +61,15 @@ func StartTracing(ctx context.Context, origin Origin, log zerolog.Logger) (*Trac
 	return NewTracing(ctx, exporter, origin, log)
 }
 
-// protocol is the one of OTLP that is spoken: every collector takes it, and that over gRPC would be
-// a seventh of the binary.
-const protocol = "http/protobuf"
-
 // newExporter makes the exporter that OTEL_TRACES_EXPORTER names.
 func newExporter(ctx context.Context) (sdktrace.SpanExporter, error) {
 	switch name := cmp.Or(os.Getenv("OTEL_TRACES_EXPORTER"), "otlp"); name {
 	case "otlp":
-		wanted := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), protocol)
-		if wanted != protocol {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q, and only %s is spoken; collectors take it on port 4318", wanted, protocol)
+		client, err := otlp.NewClient(os.Getenv)
+		if err != nil {
+			return nil, err
 		}
-		return otlptracehttp.New(ctx)
+		return otlptrace.New(ctx, client)
 	case "console":
 		return stdouttrace.New()
 	default:

@@ -18,7 +18,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -249,7 +248,7 @@ func (r *receiver) serve(w http.ResponseWriter, request *http.Request) {
 		body = unzipped
 	}
 	raw, err := io.ReadAll(body)
-	var export collector.ExportTraceServiceRequest
+	var export spans.TracesData
 	if err == nil {
 		err = proto.Unmarshal(raw, &export)
 	}
