@@ -81,3 +81,23 @@ func TestTheDevkitStaysOutOfProduction(t *testing.T) {
 		}
 	}
 }
+
+// TestTheWorkerIsBuiltWithoutGRPC: it speaks no gRPC, and a first build would compile a hundred packages
+// more.
+func TestTheWorkerIsBuiltWithoutGRPC(t *testing.T) {
+	t.Parallel()
+	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/worker")
+	command.Dir = "../.."
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for path := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(path, "google.golang.org/grpc") {
+			t.Fatalf("cmd/worker needs %s", path)
+		}
+	}
+	if !strings.Contains(string(out), module+"internal/telemetry/otlp\n") {
+		t.Error("cmd/worker exports no traces, so this test looks at the wrong packages")
+	}
+}

@@ -2,7 +2,7 @@
 // OpenTelemetry's exporter, which makes the messages.
 //
 // OpenTelemetry has a transport of its own, otlptracehttp. It is not used because it imports gRPC, which it
-// does not need (https://github.com/open-telemetry/opentelemetry-go/issues/2579): 76 packages that every
+// does not need (https://github.com/open-telemetry/opentelemetry-go/issues/2579): a hundred packages that every
 // first build compiles, and modules that are to be kept up for their CVEs.
 //
 // Source of all that is said here of the protocol: https://opentelemetry.io/docs/specs/otlp/#otlphttp and
