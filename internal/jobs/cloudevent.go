@@ -21,11 +21,12 @@ const MediaEvent = "application/cloudevents+json"
 // rollcalldeadline and rollcallset. Payloads are copied once and never parsed.
 func AppendCall(b []byte, jobs []*Job) []byte {
 	b = append(b, '[')
+	var clocks callClocks
 	for i, j := range jobs {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = j.appendCloudEvent(b)
+		b = j.appendCloudEvent(b, &clocks)
 	}
 	return append(b, ']')
 }
@@ -46,7 +47,10 @@ func CallSize(jobs []*Job) int {
 	return n
 }
 
-func (j *Job) appendCloudEvent(b []byte) []byte {
+// callClocks write the times of the jobs of a call.
+type callClocks struct{ published, deadline clock }
+
+func (j *Job) appendCloudEvent(b []byte, clocks *callClocks) []byte {
 	b = append(b, `{"specversion":"1.0"`...)
 	b = appendField(b, "id", j.ID)
 	b = appendField(b, "source", j.Source)
@@ -55,7 +59,7 @@ func (j *Job) appendCloudEvent(b []byte) []byte {
 	if j.Time != "" {
 		b = appendField(b, "time", j.Time)
 	} else {
-		b = appendTime(b, "time", j.Published)
+		b = clocks.published.appendTime(b, "time", j.Published)
 	}
 	for i := range j.Attributes {
 		a := &j.Attributes[i]
@@ -66,12 +70,12 @@ func (j *Job) appendCloudEvent(b []byte) []byte {
 		b = append(append(append(b, `,"`...), a.Name...), `":`...)
 		b = append(b, a.Value...)
 	}
-	b = j.appendAdditions(b)
+	b = j.appendAdditions(b, clocks)
 	return append(j.appendData(b), '}')
 }
 
 // appendAdditions appends the attributes that the producer did not give.
-func (j *Job) appendAdditions(b []byte) []byte {
+func (j *Job) appendAdditions(b []byte, clocks *callClocks) []byte {
 	parent, state := j.addedTrace()
 	if parent != "" {
 		b = appendField(b, HeaderTraceparent, parent)
@@ -83,7 +87,7 @@ func (j *Job) appendAdditions(b []byte) []byte {
 	b = appendField(b, "rollcallsubject", j.Subject)
 	b = appendNumber(b, "rollcallattempt", j.Attempt())
 	if !j.Deadline.IsZero() {
-		b = appendTime(b, "rollcalldeadline", j.Deadline)
+		b = clocks.deadline.appendTime(b, "rollcalldeadline", j.Deadline)
 	}
 	if j.Set != "" {
 		b = appendField(b, "rollcallset", j.Set)

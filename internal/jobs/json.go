@@ -71,26 +71,38 @@ func appendMillis(b []byte, name string, d time.Duration) []byte {
 
 // appendTime appends ,"name":"t" in RFC 3339, UTC.
 func appendTime(b []byte, name string, t time.Time) []byte {
+	var c clock
+	return c.appendTime(b, name, t)
+}
+
+// clock writes times that lie close together, as those of the jobs of a batch do: it keeps the text of
+// the second that it wrote last. Each job of each call has two times, so they have a clock each.
+type clock struct {
+	wrote bool
+	unix  int64
+	text  [len("2006-01-02T15:04:05")]byte
+}
+
+// appendTime appends ,"name":"t" in RFC 3339, UTC.
+func (c *clock) appendTime(b []byte, name string, t time.Time) []byte {
 	b = append(b, `,"`...)
 	b = append(b, name...)
 	b = append(b, `":"`...)
-	b = appendRFC3339(b, t.UTC())
+	b = c.append(b, t)
 	return append(b, '"')
 }
 
-// appendRFC3339 appends what t has in the layout [time.RFC3339Nano], t being in UTC, in half the time:
-// each job of each call has two of these. A test holds the two against each other.
-func appendRFC3339(b []byte, t time.Time) []byte {
-	year, month, day := t.Date()
-	if year < 0 || year > 9999 {
-		return t.AppendFormat(b, time.RFC3339Nano)
+// append appends what t has in UTC in the layout [time.RFC3339Nano]. A test holds the two against each other.
+func (c *clock) append(b []byte, t time.Time) []byte {
+	if unix := t.Unix(); !c.wrote || c.unix != unix {
+		t := t.UTC()
+		if year := t.Year(); year < 0 || year > 9999 {
+			return t.AppendFormat(b, time.RFC3339Nano)
+		}
+		t.AppendFormat(c.text[:0], "2006-01-02T15:04:05")
+		c.wrote, c.unix = true, unix
 	}
-	hour, minute, second := t.Clock()
-	b = append(b,
-		byte('0'+year/1000), byte('0'+year/100%10), byte('0'+year/10%10), byte('0'+year%10),
-		'-', byte('0'+month/10), byte('0'+month%10), '-', byte('0'+day/10), byte('0'+day%10),
-		'T', byte('0'+hour/10), byte('0'+hour%10), ':', byte('0'+minute/10), byte('0'+minute%10),
-		':', byte('0'+second/10), byte('0'+second%10))
+	b = append(b, c.text[:]...)
 	if nanos := t.Nanosecond(); nanos > 0 {
 		var digits [9]byte
 		for i := len(digits) - 1; i >= 0; i-- {

@@ -53,3 +53,23 @@ func TestTimesAreWrittenAsRFC3339(t *testing.T) {
 		}
 	}
 }
+
+// The second that a time shares with the one before it is written from memory: it is the right one.
+func TestTimesOfACallAreWrittenEachForItself(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 12, 31, 23, 59, 58, 0, time.UTC)
+	var call []*jobs.Job
+	for range 1000 {
+		at = at.Add(rand.N(900 * time.Millisecond))
+		call = append(call, &jobs.Job{Delivery: jobs.Delivery{Published: at}, Deadline: at.Add(rand.N(time.Minute))})
+	}
+	var events []struct{ Time, RollcallDeadline time.Time }
+	if err := json.Unmarshal(jobs.AppendCall(nil, call), &events); err != nil {
+		t.Fatal(err)
+	}
+	for i, j := range call {
+		if !events[i].Time.Equal(j.Published) || !events[i].RollcallDeadline.Equal(j.Deadline) {
+			t.Fatalf("job %d is of %s until %s, the call says %s and %s", i, j.Published, j.Deadline, events[i].Time, events[i].RollcallDeadline)
+		}
+	}
+}

@@ -3,6 +3,10 @@ package main
 // ofJobs are planted bugs of the rules that need no broker.
 var ofJobs = []mutant{
 	{
+		"a time is written with the second of the one before", "a service reads when a job was published",
+		"internal/jobs/json.go", "!c.wrote || c.unix != unix", "!c.wrote", []string{"./internal/jobs", "-run", "TestTimes"},
+	},
+	{
 		"a set ends before its last member", "a set ends after its last member",
 		"internal/jobs/set.go", "return t.Size > 0 && t.Counts.Total >= t.Size", "return t.Size > 0 && t.Counts.Total > 0", ledgerPkg,
 	},
