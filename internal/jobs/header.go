@@ -24,9 +24,23 @@ const (
 	HeaderContentType = "Content-Type"
 )
 
-// known are the headers that [Decode] reads by name, in the order of a [headers] value.
+// The places of a [headers] value.
+const (
+	atMsgID = iota
+	atDeadline
+	atServices
+	atSet
+	atSetSize
+	atReplayOf
+	atTraceparent
+	atTracestate
+	atContentType
+)
+
+// known are the headers that [Decode] reads by name, each at its place.
 var known = [...]string{
-	HeaderMsgID, HeaderDeadline, HeaderServices, HeaderSet, HeaderSetSize, HeaderReplayOf, HeaderTraceparent, HeaderTracestate, HeaderContentType,
+	atMsgID: HeaderMsgID, atDeadline: HeaderDeadline, atServices: HeaderServices, atSet: HeaderSet, atSetSize: HeaderSetSize,
+	atReplayOf: HeaderReplayOf, atTraceparent: HeaderTraceparent, atTracestate: HeaderTracestate, atContentType: HeaderContentType,
 }
 
 // attributePrefix begins the header of a CloudEvents attribute.
@@ -86,8 +100,12 @@ func valueOf(canonical string, values []string) string {
 	return values[0]
 }
 
-// everyEvent is more than how many attributes every event has.
-const everyEvent = 16
+const (
+	// everyEvent is more than how many attributes every event has.
+	everyEvent = 16
+	// fewAttributes is how many most events have.
+	fewAttributes = 8
+)
 
 // attribute keeps an attribute of the producer's event: those that name it in any case, of the others so many.
 func (h *headers) attribute(spelling, value string) {
@@ -104,18 +122,14 @@ func (h *headers) attribute(spelling, value string) {
 		h.tooMany = true
 		return
 	}
+	if h.attributes == nil {
+		h.attributes = make([]attributeHeader, 0, fewAttributes)
+	}
 	h.attributes = append(h.attributes, attributeHeader{name, spelled{spelling, value, true}})
 }
 
-// of returns the value of a known header, empty if it is not there.
-func (h *headers) of(name string) string {
-	for i, k := range known {
-		if k == name {
-			return h.known[i].value
-		}
-	}
-	return ""
-}
+// at returns the value of the known header at a place, empty if it is not there.
+func (h *headers) at(place int) string { return h.known[place].value }
 
 // HeaderValue returns the first value of a header, and whether it is there. Case does not
 // matter; of several spellings name itself counts, else the first in byte order.
@@ -134,15 +148,15 @@ func (d *Delivery) HeaderValue(name string) (value string, found bool) {
 
 // readHeader takes in what Rollcall's own and NATS's headers say. The error joins all faults.
 func (j *Job) readHeader(h *headers) error {
-	j.ContentType = h.of(HeaderContentType)
-	j.Traceparent, j.Tracestate = h.of(HeaderTraceparent), h.of(HeaderTracestate)
-	j.Services = readServices(h.of(HeaderServices))
-	if of := h.of(HeaderReplayOf); of != "" && len(of) <= maxReplayOf {
+	j.ContentType = h.at(atContentType)
+	j.Traceparent, j.Tracestate = h.at(atTraceparent), h.at(atTracestate)
+	j.Services = readServices(h.at(atServices))
+	if of := h.at(atReplayOf); of != "" && len(of) <= maxReplayOf {
 		if _, err := ParseUID(of); err == nil {
 			j.ReplayOf = of
 		}
 	}
-	return errors.Join(j.name(h.of(HeaderMsgID)), j.readDeadline(h.of(HeaderDeadline)), j.readSet(h.of(HeaderSet), h.of(HeaderSetSize)))
+	return errors.Join(j.name(h.at(atMsgID)), j.readDeadline(h.at(atDeadline)), j.readSet(h.at(atSet), h.at(atSetSize)))
 }
 
 // name takes over an id. One that is not UTF-8 could not be written to JSON and matched again.

@@ -3,6 +3,14 @@ package main
 // ofService are planted bugs of what speaks to services.
 var ofService = []mutant{
 	{
+		"the data of a reply stays in memory that is used again", "an event holds what the service said",
+		"internal/service/replyfast.go", "bytes.Clone(value)", "bytes.TrimSpace(value)", []string{"./internal/service", "-run", "TestNothingOfAReply"},
+	},
+	{
+		"a text with escapes is taken as it stands", "entries are read as encoding/json reads them",
+		"internal/service/replyfast.go", `value[0] != '"' || bytes.IndexByte(value, '\\') >= 0`, `value[0] != '"'`, []string{"./internal/service", "-run", "FuzzPlainEntry"},
+	},
+	{
 		"a job that fails every probe is never at its end", "a job that fails while others are answered burns its attempts",
 		"internal/service/run.go", "!c.breaker.IsClosed() && !c.life.shown(sent)", "!c.breaker.IsClosed()", service,
 	},

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 	"time"
 
@@ -38,9 +39,26 @@ func ErrorReply(code, text, after string) *jobs.Failure {
 // AllOK is the recognizer in front of the decoder.
 func AllOK(call *jobs.Call, body []byte) bool { return allOK(call.Jobs, body) }
 
-// PlainEntry is the recognizer in front of the decoder of an entry.
-func PlainEntry(entry []byte, key, second string) (id, status string, ok bool) {
-	return plainEntry(entry, key, second)
+// ReadEntries reads an entry in each dialect as the recognizers in front of the decoder do, and as
+// encoding/json does: what plain recognized, and what it should be, in turn. An entry that it did not recognize is
+// in neither.
+func ReadEntries(entry []byte) (plain, decoded []any) {
+	var results, wantResults resultEntry
+	var items, wantItems itemEntry
+	var statuses, wantStatuses statusEntry
+	for _, e := range []struct {
+		plain       func([]byte) bool
+		into, wants any
+	}{{results.plain, &results, &wantResults}, {items.plain, &items, &wantItems}, {statuses.plain, &statuses, &wantStatuses}} {
+		if !e.plain(entry) {
+			continue
+		}
+		if err := json.Unmarshal(entry, e.wants); err != nil {
+			e.wants = err
+		}
+		plain, decoded = append(plain, e.into), append(decoded, e.wants)
+	}
+	return plain, decoded
 }
 
 // Send is one try of a fake transport.

@@ -164,15 +164,28 @@ type resultEntry struct {
 	Data       json.RawMessage `json:"data"`
 }
 
+func (e *resultEntry) plain(entry []byte) bool {
+	return plainEntry(entry, plainField{`"id"`, (*string)(&e.ID), nil}, plainField{`"status"`, &e.Status, nil},
+		plainField{`"data"`, nil, &e.Data}, plainField{`"error"`, &e.Error, nil}, plainField{`"retry_after"`, nil, &e.RetryAfter})
+}
+
 // itemEntry is an entry in the dialect of SQS.
 type itemEntry struct {
 	ItemIdentifier name `json:"itemIdentifier"`
+}
+
+func (e *itemEntry) plain(entry []byte) bool {
+	return plainEntry(entry, plainField{`"itemIdentifier"`, (*string)(&e.ItemIdentifier), nil})
 }
 
 // statusEntry is an entry in the dialect of Dapr.
 type statusEntry struct {
 	EntryID name   `json:"entryId"`
 	Status  string `json:"status"`
+}
+
+func (e *statusEntry) plain(entry []byte) bool {
+	return plainEntry(entry, plainField{`"entryId"`, (*string)(&e.EntryID), nil}, plainField{`"status"`, &e.Status, nil})
 }
 
 // name is what a reply calls a job. A number stands for the text that it is written as.

@@ -1,8 +1,10 @@
 package service_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -299,22 +301,53 @@ func FuzzDecode(f *testing.F) {
 
 // FuzzPlainEntry holds the recognizer of entries against encoding/json.
 func FuzzPlainEntry(f *testing.F) {
-	for _, entry := range []string{`{"id":"a","status":"ok"}`, ` { "id" : "ä.1" , "status":"retry" } `, `{"id":"a"}`, `{"id":"a\u0062"}`, `{"id":"a","id":"b"}`, `{"id":1}`, `{"id":"a","status":"ok","error":"x"}`, `{"ID":"a"}`} {
+	for _, entry := range []string{
+		`{"id":"a","status":"ok"}`, ` { "id" : "ä.1" , "status":"retry" } `, `{"id":"a"}`, `{"id":"a\u0062"}`, `{"id":"a","id":"b"}`, `{"id":1}`, `{"ID":"a"}`, `{}`,
+		`{"id":"a","status":"fail","error":"x"}`, `{"id":"a","status":"ok","data":{"n":[1, 2]}}`, `{"data":null,"id":"a"}`, `{"id":"a","retry_after":"2s"}`,
+		`{"itemIdentifier":"a"}`, `{"entryId":"a","status":"DROP"}`, `{"id":"a","status":null}`,
+	} {
 		f.Add([]byte(entry))
 	}
 	f.Fuzz(func(t *testing.T, entry []byte) {
-		if !jobs.ValidJSON(entry) {
+		if entry = bytes.TrimSpace(entry); !jobs.ValidJSON(entry) {
 			return
 		}
-		type read struct{ ID, Status string }
-		for _, second := range []string{"", `"status"`} {
-			id, status, ok := service.PlainEntry(entry, `"id"`, second)
-			var want read
-			if err := json.Unmarshal(entry, &want); ok && (err != nil || want != read{id, status}) {
-				t.Errorf("%s is read as %q, %q; encoding/json: %+v, %v", entry, id, status, want, err)
+		plain, decoded := service.ReadEntries(entry)
+		for i := range plain {
+			if !reflect.DeepEqual(plain[i], decoded[i]) {
+				t.Errorf("%s is read as %+v; encoding/json: %+v", entry, plain[i], decoded[i])
 			}
 		}
 	})
+}
+
+// Entries as most services write them need no encoding/json.
+func TestUsualEntriesAreRecognized(t *testing.T) {
+	t.Parallel()
+	for _, entry := range []string{
+		`{"id":"a","status":"ok"}`, `{"id":"a","status":"fail","error":"no"}`, `{"id":"a", "status":"ok", "data":{"n":1}}`, `{"status":"retry","retry_after":2,"id":"a"}`,
+		`{"itemIdentifier":"a"}`, `{"entryId":"a","status":"SUCCESS"}`,
+	} {
+		if plain, _ := service.ReadEntries([]byte(entry)); len(plain) != 1 {
+			t.Errorf("%s is left to encoding/json", entry)
+		}
+	}
+}
+
+// The memory of a reply is used again for the next one: what is kept of it is a copy.
+func TestNothingOfAReplyIsKeptInItsMemory(t *testing.T) {
+	t.Parallel()
+	body := []byte(`{"results":[{"id":"a0","status":"ok","data":{"n":1}},{"id":"a1","status":"fail","error":"no such order","\u0064ata":{"n":2}}]}`)
+	got, failure := service.NewDecoder()(call(2), body, "application/json")
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	for i := range body {
+		body[i] = 'x'
+	}
+	if string(got[0].Data) != `{"n":1}` || string(got[1].Data) != `{"n":2}` || got[1].Error != "no such order" {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func FuzzRetryAfter(f *testing.F) {

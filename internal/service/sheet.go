@@ -155,10 +155,11 @@ func (s *sheet) restIsOK() {
 
 func (s *sheet) result(entry []byte) error {
 	var e resultEntry
-	if id, status, plain := plainEntry(entry, `"id"`, `"status"`); plain {
-		e.ID, e.Status = name(id), status
-	} else if err := json.Unmarshal(entry, &e); err != nil {
-		return err
+	if !e.plain(entry) {
+		e = resultEntry{}
+		if err := json.Unmarshal(entry, &e); err != nil {
+			return err
+		}
 	}
 	r, err := s.find(string(e.ID))
 	if err != nil {
@@ -190,10 +191,11 @@ func (s *sheet) result(entry []byte) error {
 // failure reads an entry of a job that is to be retried.
 func (s *sheet) failure(entry []byte) error {
 	var e itemEntry
-	if id, _, plain := plainEntry(entry, `"itemIdentifier"`, ""); plain {
-		e.ItemIdentifier = name(id)
-	} else if err := json.Unmarshal(entry, &e); err != nil {
-		return err
+	if !e.plain(entry) {
+		e = itemEntry{}
+		if err := json.Unmarshal(entry, &e); err != nil {
+			return err
+		}
 	}
 	_, err := s.find(string(e.ItemIdentifier))
 	return err
@@ -201,10 +203,11 @@ func (s *sheet) failure(entry []byte) error {
 
 func (s *sheet) status(entry []byte) error {
 	var e statusEntry
-	if id, status, plain := plainEntry(entry, `"entryId"`, `"status"`); plain {
-		e.EntryID, e.Status = name(id), status
-	} else if err := json.Unmarshal(entry, &e); err != nil {
-		return err
+	if !e.plain(entry) {
+		e = statusEntry{}
+		if err := json.Unmarshal(entry, &e); err != nil {
+			return err
+		}
 	}
 	r, err := s.find(string(e.EntryID))
 	if err != nil {
