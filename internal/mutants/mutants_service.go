@@ -3,6 +3,14 @@ package main
 // ofService are planted bugs of what speaks to services.
 var ofService = []mutant{
 	{
+		"headers wait for a body that is not sent", "a request without a body leaves at once",
+		"internal/service/http.go", "c.expect(len(body))", "c.expect(len(r.call.Body))", []string{"./internal/service", "-run", "TestMethodsWithoutABody"},
+	},
+	{
+		"a connection sends the headers before last", "each request arrives as it is",
+		"internal/service/direct.go", "c.held[:0], body", "c.held, body", []string{"./internal/service", "-run", "TestBodiesOfAnyLength"},
+	},
+	{
 		"the data of a reply stays in memory that is used again", "an event holds what the service said",
 		"internal/service/replyfast.go", "bytes.Clone(value)", "bytes.TrimSpace(value)", []string{"./internal/service", "-run", "TestNothingOfAReply"},
 	},

@@ -113,5 +113,6 @@ func newRoundTripper(name string, https bool, cfg *Config, deps Deps) (*http.Tra
 	}
 	d := newDialer(cfg, config, deps.Resolver)
 	rt.DialContext, rt.DialTLSContext, rt.TLSClientConfig = d.DialContext, d.dialTLS, config
+	rt.WriteBufferSize = tlsBuffer
 	return rt, nil
 }

@@ -134,11 +134,13 @@ func TestMethodsWithoutABody(t *testing.T) {
 	for method, sends := range map[string]bool{http.MethodGet: false, http.MethodDelete: false, http.MethodPut: true, http.MethodPatch: true} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
-			var got collector
-			cfg := formatted(service.FormatPlain, func(c *service.Config) { c.Method = method })
-			r := newService(t, serve(t, got.ServeHTTP)+"/{uid}", cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{Data: []byte("text")}))
-			if a := got.one(t); r.Failure != nil || a.Method != method || (a.Body == "text") != sends || (a.Header.Get("Content-Type") == "text/plain") != sends {
-				t.Errorf("%+v: %+v", r, a)
+			for _, body := range []string{"text", strings.Repeat("long", 10_000)} {
+				var got collector
+				cfg := formatted(service.FormatPlain, func(c *service.Config) { c.Method = method })
+				r := newService(t, serve(t, got.ServeHTTP)+"/{uid}", cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{Data: []byte(body)}))
+				if a := got.one(t); r.Failure != nil || a.Method != method || (a.Body == body) != sends || (a.Header.Get("Content-Type") == "text/plain") != sends {
+					t.Errorf("a body of %d bytes: %+v: %s %s, %d bytes", len(body), r, a.Method, a.Header, len(a.Body))
+				}
 			}
 		})
 	}

@@ -18,11 +18,13 @@ import (
 
 const (
 	maxHeader = 64 << 10
-	// writeBuffer takes a call of usual size in one write to the kernel: 96 jobs of 256 bytes
-	// are 41 KiB. The rest of a longer one goes as direct has it; over TLS net/http takes a
-	// buffer for it, for each request.
-	writeBuffer = 64 << 10
-	readBuffer  = 8 << 10
+	// writeBuffer takes the headers of a call, and its body if that is short. A longer one goes as direct
+	// has it.
+	writeBuffer = 4 << 10
+	// tlsBuffer takes a call of usual size: 96 jobs of 256 bytes are 41 KiB. For the rest of a longer one
+	// net/http takes a buffer, for each request.
+	tlsBuffer  = 64 << 10
+	readBuffer = 8 << 10
 	// maxKept is the largest read buffer that goes back to the pool.
 	maxKept = 256 << 10
 	// maxDrained and drainTime are how much of an unwanted body is read, and for how long, to
@@ -167,19 +169,25 @@ func isReset(err error) bool {
 
 // request returns the request of net/http. It is made for each try.
 func (t *httpTransport) request(ctx context.Context, r *request, header http.Header, tr *trace) *http.Request {
+	body := r.call.Body
+	if !t.cfg.sendsBody() {
+		body = nil
+	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			r.reading.Add(1)
 			tr.connected.Store(true)
 			tr.reused.Store(info.Reused)
+			if c, plain := info.Conn.(*direct); plain {
+				c.expect(len(body))
+			}
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },
 		GotFirstResponseByte: func() { tr.answered.Store(true) },
 	})
 	req := t.blank.WithContext(ctx)
 	req.URL, req.Host, req.Header = r.url, r.url.Host, header
-	body := r.call.Body
-	if !t.cfg.sendsBody() || len(body) == 0 {
+	if len(body) == 0 {
 		req.Body = http.NoBody
 		return req
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -93,6 +94,36 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 }
 
 // BenchmarkCall compares a call with the least that net/http can do.
+// Long and short bodies take turns on one connection, and each arrives as it is.
+func TestBodiesOfAnyLengthArrive(t *testing.T) {
+	t.Parallel()
+	got := make(chan []byte, 1)
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.ContentLength != int64(len(body)) {
+			t.Errorf("%d bytes of %d: %v", len(body), r.ContentLength, err)
+		}
+		got <- body
+		w.WriteHeader(http.StatusNoContent)
+	})
+	cfg := config()
+	cfg.Concurrency = 1
+	s := newService(t, url, cfg, service.Deps{})
+	for range 300 {
+		c := call(1)
+		c.Body = make([]byte, rand.IntN(1<<rand.IntN(18)+1))
+		for i := range c.Body {
+			c.Body[i] = byte(rand.Uint32())
+		}
+		if r := s.Call(t.Context(), c); r.Failure != nil {
+			t.Fatal(r.Failure)
+		}
+		if body := <-got; !bytes.Equal(body, c.Body) {
+			t.Fatalf("of %d bytes %d arrived, or others", len(c.Body), len(body))
+		}
+	}
+}
+
 func BenchmarkCall(b *testing.B) {
 	url := serve(b, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
 	for name, n := range map[string]int{"1": 1, "96": 96} {
