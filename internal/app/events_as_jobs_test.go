@@ -12,8 +12,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
+	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/history"
+	"rollcall/internal/operate"
 )
 
 // A chain of three pools: jobs, what became of them, and what became of that. Every link has
@@ -38,6 +40,22 @@ func TestEventsAreTheJobsOfTheNextPool(t *testing.T) {
 	}
 	r.judge()
 	faulttest.Until(t, limit, "an event has come to the end of the chain", func() bool { return audit.Count() > 0 })
+	conn, err := bus.Connect(t.Context(), r.config().NATS, t.Name(), zerolog.Nop(), r.inProcess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	state, err := operate.NewAdmin(conn, r.config(first...).Streams, "webhooks").State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]int{}
+	for _, stream := range state.Streams {
+		names[stream.Name]++
+	}
+	if names["DONE"] != 1 || names["DEAD"] != 1 {
+		t.Errorf("the state of the pool lists %v", names)
+	}
 	events, err := faulttest.Events(t.Context(), r.js)
 	if err != nil {
 		t.Fatal(err)

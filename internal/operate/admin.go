@@ -85,7 +85,9 @@ func (a *Admin) readStreams(ctx context.Context, state *jobs.PoolState) error {
 			return err
 		}
 		info := stream.CachedInfo()
-		state.Streams = append(state.Streams, streamState(info))
+		if name != a.streams.Stream { // a pool may take events for its jobs
+			state.Streams = append(state.Streams, streamState(info))
+		}
 		if name != bus.StreamDead || info.State.Msgs == 0 {
 			continue
 		}

@@ -30,7 +30,8 @@ func (d *doctor) room(ctx context.Context, conn *bus.Conn, admin *Admin) {
 	if err != nil {
 		return // reported already
 	}
-	for _, name := range []string{d.Streams.Stream, conn.Done(), bus.StreamDead, bus.StreamLater} {
+	streams := []string{d.Streams.Stream, conn.Done(), bus.StreamDead, bus.StreamLater}
+	for _, name := range slices.Compact(streams) { // a pool may take events for its jobs
 		stream, err := conn.Stream(ctx, name)
 		if err != nil {
 			continue // reported already, or not wanted

@@ -168,7 +168,7 @@ func TestParseServicesReportsAllFaultsAtOnce(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, says := range []string{
-		`"http://billing"`, `"Upper"`, "a and a would share", "e-mail and e_mail would share", "service b:", "service c:", "service d:", "service e:",
+		`"http://billing"`, `"Upper"`, "a stands twice", "e-mail and e_mail would share", "service b:", "service c:", "service d:", "service e:",
 		"service f:", "service g:", "service h:", "service i:", "service j:",
 	} {
 		if !strings.Contains(err.Error(), says) {

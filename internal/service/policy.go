@@ -145,15 +145,15 @@ func (l *life) shown(now time.Time) bool {
 	return answered > l.opened.Load() && now.UnixNano()-answered < int64(breakerWindow)
 }
 
-// logBreaker writes one warning for a service that gets into trouble, with the failure that it
-// had last; the probes after that are for who looks closer.
+// logBreaker writes one warning for a service that gets into trouble; the probes after that are for
+// who looks closer. Whenever calls are held back it says with which failure the last one ended.
 func logBreaker(log zerolog.Logger, name string, e circuitbreaker.StateChangedEvent, last *fault) {
 	event := log.Info()
 	if e.OldState == circuitbreaker.ClosedState {
 		event = log.Warn()
-		if last != nil {
-			event = event.Str("error", last.err.Error()).Bool("misconfigured", last.err.Misconfigured)
-		}
+	}
+	if e.NewState == circuitbreaker.OpenState && last != nil {
+		event = event.Str("error", last.err.Error()).Bool("misconfigured", last.err.Misconfigured)
 	}
 	event.Str("service", name).Stringer("from", e.OldState).Stringer("to", e.NewState).Msg("service breaker changed")
 }

@@ -75,6 +75,11 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 		if n := strings.Count(log.String(), "service breaker changed"); n != 5 {
 			t.Errorf("%d changes logged, want 5:\n%s", n, log.String())
 		}
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, `"to":"open"`) != strings.Contains(line, `"error":"`) {
+				t.Errorf("only that calls are held back has a cause, and always: %s", line)
+			}
+		}
 	})
 }
 

@@ -46,7 +46,11 @@ func ParseServices(list string) ([]Ref, error) {
 			continue
 		}
 		variable := Variable(name, "")
-		if other, taken := variables[variable]; taken {
+		switch other, taken := variables[variable]; {
+		case taken && other == name:
+			fault("%s stands twice", name)
+			continue
+		case taken:
 			fault("%s and %s would share the variables %s…", other, name, variable)
 			continue
 		}
