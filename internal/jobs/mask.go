@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -31,4 +33,44 @@ func maskUser(text string) string {
 		return masked + text[at:]
 	}
 	return text
+}
+
+// Spellings returns how secrets may stand in what somebody writes who was sent them: with the scheme of an
+// Authorization and without, and as a string of JSON has them; the longest first, as one may be a part of another.
+func Spellings(secrets []string) (all []string) {
+	const shortest = 4 // what is shorter is no secret, and stands in every other word
+	var whole []string
+	for _, secret := range secrets {
+		whole = append(whole, secret)
+		if _, token, found := strings.Cut(secret, " "); found {
+			whole = append(whole, token)
+		}
+	}
+	for _, text := range whole {
+		if len(text) < shortest {
+			continue
+		}
+		escaped := quotedJSON(text, true)
+		plain := quotedJSON(text, false)
+		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), plain, strings.ReplaceAll(plain, "/", `\/`), text)
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
+}
+
+// Mask replaces the spellings of secrets in a text.
+func Mask(text string, spellings []string) string {
+	for _, spelling := range spellings {
+		text = strings.ReplaceAll(text, spelling, masked)
+	}
+	return text
+}
+
+// quotedJSON returns a text as a string of JSON has it between its quotes.
+func quotedJSON(text string, escapeHTML bool) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(escapeHTML)
+	_ = encoder.Encode(text) // a text is always encoded
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), `"`), `"`)
 }

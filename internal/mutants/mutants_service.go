@@ -36,11 +36,11 @@ var ofService = []mutant{
 	},
 	{
 		"secrets stand in the error of a job", "no secret is shown",
-		"internal/service/sheet.go", "mask(e.Error, s.masked)", "e.Error", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
+		"internal/service/sheet.go", "jobs.Mask(e.Error, s.masked)", "e.Error", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
 	},
 	{
 		"half of a secret stands in the error of a job", "no secret is shown",
-		"internal/service/sheet.go", "jobs.Clip(mask(e.Error, s.masked), maxErrorText)", "mask(jobs.Clip(e.Error, maxErrorText), s.masked)", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
+		"internal/service/sheet.go", "jobs.Clip(jobs.Mask(e.Error, s.masked), maxErrorText)", "jobs.Mask(jobs.Clip(e.Error, maxErrorText), s.masked)", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
 	},
 	{
 		"poison under a status that may be retried is not looked for", "one job costs its mates log₂ attempts",

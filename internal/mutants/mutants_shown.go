@@ -20,19 +20,19 @@ var shown = []mutant{
 	},
 	{
 		"a busy collector is given up", "spans that a collector may take later are sent again",
-		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing()`, `errors.As(err, &r)`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
+		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing() {`, `errors.As(err, &r) {`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
 	},
 	{
 		"a collector that refuses is asked again", "what a collector will never take is sent once",
-		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing()`, `errors.As(err, &r) && !r.passing() && pause < 0`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
+		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing() {`, `errors.As(err, &r) && !r.passing() && pause < 0 {`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
 	},
 	{
 		"Retry-After of a collector is ignored", "a collector says when to come back",
-		"internal/telemetry/otlp/client.go", `retry.Wait(ctx, max(pause, pauses.Next()))`, `retry.Wait(ctx, min(pause, 1)+pauses.Next())`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
+		"internal/telemetry/otlp/client.go", `pause = max(pause, pauses.Next())`, `pause = min(pause, 1) + pauses.Next()`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
 	},
 	{
 		"an error shows a header of the collector", "secrets stand in no error",
-		"internal/telemetry/otlp/client.go", `text = strings.ReplaceAll(text, secret, "***")`, `text = strings.ReplaceAll(text, secret, secret)`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
+		"internal/telemetry/otlp/client.go", `jobs.Mask(text, c.masked)`, `jobs.Mask(text, nil)`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
 	},
 	{
 		"spans that a collector drops are taken for taken", "an error says what was lost",
@@ -45,6 +45,37 @@ var shown = []mutant{
 	{
 		"spans go to the root of a collector", "an endpoint for all signals is where paths begin",
 		"internal/telemetry/otlp/settings.go", `u = u.JoinPath(tracesPath)`, `u = u.JoinPath()`, []string{"./internal/telemetry/otlp", "-run", "TestEndpoints"},
+	},
+	{
+		"a collector leads the exporter elsewhere", "our headers go where the settings say",
+		"internal/telemetry/otlp/client.go", `, CheckRedirect: stay`, ``, []string{"./internal/telemetry/otlp", "-run", "TestRedirects"},
+	},
+	{
+		"an export outlives its client", "a stop ends an export",
+		"internal/telemetry/otlp/client.go", `	c.end()
+`, `	_ = c.end
+`, []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
+	},
+	{
+		"an error shows the query of the collector", "keys stand in no error",
+		"internal/telemetry/otlp/client.go", `fmt.Errorf("post spans: %w", u.Err)`, `fmt.Errorf("post spans: %w", u)`, []string{"./internal/telemetry/otlp", "-run", "TestAnErrorDoesNotShow"},
+	},
+	{
+		"a long pause holds an export up", "what cannot be waited for is not",
+		"internal/telemetry/otlp/client.go", `time.Until(by) < pause || `, `time.Until(by) < 0 || `, []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
+	},
+	{
+		"a line break of a mounted file is part of a setting", "settings are read as others read them",
+		"internal/telemetry/otlp/settings.go", `		value = strings.TrimSpace(getenv(variable))`, `		value = getenv(variable)`, []string{"./internal/telemetry/otlp", "-run", "TestWhiteSpace"},
+	},
+	{
+		"a short secret uncovers a long one", "a secret is hidden whole",
+		"internal/jobs/mask.go", `return len(b) - len(a)`, `return 0`, []string{"./internal/telemetry/otlp", "-run", "TestErrorsHide"},
+	},
+	{
+		"traces speak after their end", "nothing is logged once a replica has ended",
+		"internal/telemetry/tracing.go", `	e.closed = true
+`, ``, []string{"./internal/telemetry", "-run", "TestNothingOfAnExport"},
 	},
 	{
 		"the consumer is called well without its broker", "what is not known is not shown as well",

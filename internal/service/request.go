@@ -2,10 +2,8 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -130,43 +128,4 @@ func isTraceparent(s string) bool {
 
 // hide replaces what must not be seen in a text that a service wrote: it may send back what it
 // was sent.
-func hide(text string, secrets ...string) string { return mask(text, spellings(secrets)) }
-
-// mask is hide for spellings that are used again.
-func mask(text string, spellings []string) string {
-	for _, spelling := range spellings {
-		text = strings.ReplaceAll(text, spelling, "***")
-	}
-	return text
-}
-
-// quotedJSON returns a text as a string of JSON has it between its quotes.
-func quotedJSON(text string, escapeHTML bool) string {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(escapeHTML)
-	_ = encoder.Encode(text) // a text is always encoded
-	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(b.String(), "\n"), `"`), `"`)
-}
-
-// spellings returns how secrets may stand in what a service writes: with the scheme of an
-// Authorization and without, and as a string of JSON has them.
-func spellings(secrets []string) (all []string) {
-	const shortest = 4 // what is shorter is no secret, and stands in every other word
-	var whole []string
-	for _, secret := range secrets {
-		whole = append(whole, secret)
-		if _, token, found := cutScheme(secret); found {
-			whole = append(whole, token)
-		}
-	}
-	for _, text := range whole {
-		if len(text) < shortest {
-			continue
-		}
-		escaped := quotedJSON(text, true)
-		plain := quotedJSON(text, false)
-		all = append(all, escaped, strings.ReplaceAll(escaped, "/", `\/`), plain, strings.ReplaceAll(plain, "/", `\/`), text)
-	}
-	return all
-}
+func hide(text string, secrets ...string) string { return jobs.Mask(text, jobs.Spellings(secrets)) }

@@ -179,9 +179,9 @@ func (s *sheet) result(entry []byte) error {
 	}
 	if e.Error != "" {
 		if s.masked == nil {
-			s.masked = spellings(s.secrets())
+			s.masked = jobs.Spellings(s.secrets())
 		}
-		r.Error = jobs.Clip(mask(e.Error, s.masked), maxErrorText)
+		r.Error = jobs.Clip(jobs.Mask(e.Error, s.masked), maxErrorText)
 	}
 	r.RetryAfter = replyRetryAfter(e.RetryAfter, s.retryMax)
 	r.Data = payload(e.Data)

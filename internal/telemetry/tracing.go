@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel/attribute"
@@ -26,6 +26,7 @@ const scope = "rollcall"
 // Tracing makes spans. Its zero value makes none.
 type Tracing struct {
 	provider *sdktrace.TracerProvider
+	exporter *loggingExporter
 }
 
 // TracingWanted reports whether the OTEL_* variables in environ, entries of the form
@@ -92,10 +93,10 @@ func NewTracing(ctx context.Context, exporter sdktrace.SpanExporter, origin Orig
 	if err != nil {
 		return nil, fmt.Errorf("describe this process for traces, see OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	return &Tracing{provider: sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(&loggingExporter{SpanExporter: exporter, log: log}),
-		sdktrace.WithResource(described),
-	)}, nil
+	logging := &loggingExporter{SpanExporter: exporter, log: log}
+	return &Tracing{
+		provider: sdktrace.NewTracerProvider(sdktrace.WithBatcher(logging), sdktrace.WithResource(described)), exporter: logging,
+	}, nil
 }
 
 // Enabled reports whether spans are made.
@@ -114,7 +115,10 @@ func (t *Tracing) Shutdown(ctx context.Context) error {
 	if !t.Enabled() {
 		return nil
 	}
-	if err := t.provider.Shutdown(ctx); err != nil {
+	err := t.provider.Shutdown(ctx)
+	t.exporter.close()
+	if err != nil {
+		_ = t.exporter.Shutdown(ctx) // it ends what the provider did not wait for
 		return fmt.Errorf("export the last traces: %w", err)
 	}
 	return nil
@@ -124,19 +128,33 @@ func (t *Tracing) Shutdown(ctx context.Context) error {
 // to a global handler that writes lines of its own to stderr.
 type loggingExporter struct {
 	sdktrace.SpanExporter
-	log    zerolog.Logger
-	failed atomic.Bool
+	log zerolog.Logger
+
+	mu     sync.Mutex
+	failed bool
+	// closed means that nothing is logged any more.
+	closed bool
 }
 
 // ExportSpans exports and never fails: a lost span is no reason to disturb the work.
 func (e *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
-	if failed := err != nil; e.failed.Swap(failed) != failed {
-		if failed {
-			e.log.Warn().Err(err).Int("spans", len(spans)).Msg("traces cannot be exported and are dropped; see OTEL_EXPORTER_OTLP_ENDPOINT")
-		} else {
-			e.log.Info().Msg("traces are exported again")
-		}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch was := e.failed; {
+	case e.closed:
+	case err != nil && !was:
+		e.log.Warn().Err(err).Int("spans", len(spans)).Msg("traces cannot be exported and are dropped; see OTEL_EXPORTER_OTLP_ENDPOINT")
+	case err == nil && was:
+		e.log.Info().Msg("traces are exported again")
 	}
+	e.failed = err != nil
 	return nil
+}
+
+// close ends what is written to the log.
+func (e *loggingExporter) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
 }

@@ -342,6 +342,38 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	close(release)
 }
 
+// A collector that does not answer holds an export up, not the end of the process: what was not waited for ends
+// soon, and says nothing any more. (TestMain finds what is left behind.)
+func TestNothingOfAnExportOutlivesItsShutdown(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	var out lines
+	tr, err := telemetry.StartTracing(t.Context(), telemetry.Origin{}, zerolog.New(&out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lifeOfABatch(t, tr, &committer{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	began := time.Now()
+	if err := tr.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	server.Close() // waits for the request
+	if took := time.Since(began); took > 5*time.Second || out.String() != "" {
+		t.Errorf("it took %s, and the log says %q", took, out.String())
+	}
+}
+
 // stuck is a collector that takes spans and never answers.
 type stuck struct{ release chan struct{} }
 

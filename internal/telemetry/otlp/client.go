@@ -19,8 +19,8 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -47,6 +47,9 @@ const (
 type client struct {
 	settings
 	http *http.Client
+	// life ends with Stop.
+	life context.Context
+	end  context.CancelFunc
 }
 
 // NewClient returns a client that posts spans as the variables OTEL_EXPORTER_OTLP_* of getenv say. The error
@@ -60,14 +63,20 @@ func NewClient(getenv func(string) string) (otlptrace.Client, error) {
 	if s.tls != nil {
 		transport.TLSClientConfig = s.tls
 	}
-	return &client{settings: s, http: &http.Client{Transport: transport}}, nil
+	c := &client{settings: s, http: &http.Client{Transport: transport, CheckRedirect: stay}}
+	c.life, c.end = context.WithCancel(context.Background())
+	return c, nil
 }
+
+// stay takes a redirect for an answer: after one a request may go elsewhere with our headers, or without its body.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Start implements otlptrace.Client. There is nothing to start.
 func (c *client) Start(context.Context) error { return nil }
 
-// Stop implements otlptrace.Client. The exporter calls it after its last upload.
+// Stop implements otlptrace.Client. An upload that is still under way ends.
 func (c *client) Stop(context.Context) error {
+	c.end()
 	c.http.CloseIdleConnections()
 	return nil
 }
@@ -81,16 +90,16 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
 	pauses := retry.Backoff{Lo: minPause, Hi: maxPause}
 	for {
 		pause, err := c.post(ctx, body)
 		var r *refusal
-		switch {
-		case err == nil:
-			return nil
-		case errors.As(err, &r) && !r.passing():
+		if err == nil || errors.As(err, &r) && !r.passing() {
 			return err
-		case retry.Wait(ctx, max(pause, pauses.Next())) != nil:
+		}
+		pause = max(pause, pauses.Next())
+		if by, _ := ctx.Deadline(); time.Until(by) < pause || retry.Wait(ctx, pause) != nil {
 			return err
 		}
 	}
@@ -128,7 +137,7 @@ func (c *client) post(ctx context.Context, body []byte) (pause time.Duration, er
 	}
 	reply, err := c.http.Do(request)
 	if err != nil {
-		return 0, err
+		return 0, withoutURL(err)
 	}
 	defer reply.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(reply.Body, maxReply))
@@ -141,19 +150,22 @@ func (c *client) post(ctx context.Context, body []byte) (pause time.Duration, er
 	return 0, nil
 }
 
-// hide cuts what a collector says to what an error can hold, without the values of our headers.
-func (c *client) hide(text string) string {
-	for _, secret := range c.secrets {
-		text = strings.ReplaceAll(text, secret, "***")
+// withoutURL leaves the address out of an error: it may hold a key. Host and port are in what it wraps.
+func withoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("post spans: %w", u.Err)
 	}
-	return jobs.Clip(text, maxReason)
+	return err
 }
+
+// hide cuts what a collector says to what an error can hold, without the values of our headers.
+func (c *client) hide(text string) string { return jobs.Clip(jobs.Mask(text, c.masked), maxReason) }
 
 // refusal is the answer of a collector that did not take all spans.
 type refusal struct {
 	status int
 	// rejected is how many it did not take of an export that it took.
-	rejected uint64
+	rejected int64
 	reason   string
 }
 
@@ -213,7 +225,7 @@ func reason(h http.Header, text []byte) string {
 
 // rejected returns how many spans a reply says were not taken, and why: the fields 1 and 2 of its
 // partial success, which is the first field of an ExportTraceServiceResponse.
-func rejected(text []byte) (n uint64, why string) {
+func rejected(text []byte) (n int64, why string) {
 	eachField(text, func(number protowire.Number, _ uint64, partial []byte) {
 		if number != 1 {
 			return
@@ -221,7 +233,7 @@ func rejected(text []byte) (n uint64, why string) {
 		eachField(partial, func(number protowire.Number, value uint64, text []byte) {
 			switch number {
 			case 1:
-				n = value
+				n = int64(value)
 			case 2:
 				why = string(text)
 			}

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -75,10 +77,12 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "unreadable: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	arrived := call{at: time.Now(), url: r.URL.String(), header: r.Header}
+	for _, resource := range sent.GetResourceSpans() {
+		arrived.span = resource.GetScopeSpans()[0].GetSpans()[0].GetName()
+	}
 	c.mu.Lock()
-	c.calls = append(c.calls, call{
-		at: time.Now(), url: r.URL.String(), header: r.Header, span: sent.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0].GetName(),
-	})
+	c.calls = append(c.calls, arrived)
 	c.mu.Unlock()
 	c.answer(w, r)
 }
@@ -126,9 +130,11 @@ func upload(t *testing.T, c *collector, env ...string) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	return client.UploadTraces(ctx, []*tracepb.ResourceSpans{{
-		ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: "process jobs"}}}},
-	}})
+	return client.UploadTraces(ctx, oneSpan())
+}
+
+func oneSpan() []*tracepb.ResourceSpans {
+	return []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: "process jobs"}}}}}}
 }
 
 func TestWhatArrivesIsWhatTheSettingsSay(t *testing.T) {
@@ -234,6 +240,62 @@ func TestACollectorThatRefusesIsNotAskedAgain(t *testing.T) {
 	}
 }
 
+// What a collector sends back of our headers is not shown, however it writes it, and the rest stays readable.
+func TestErrorsHideTheHeaders(t *testing.T) {
+	t.Parallel()
+	for headers, said := range map[string]string{
+		"authorization=Bearer s3cr3t-token":     "bad token s3cr3t-token",
+		"x-tenant=acme,api-key=acme-s3cr3t":     "acme-s3cr3t is no key",
+		`x-quoted=s3c"r3t`:                      `{"header":"s3c\"r3t"}`,
+		"x-scope=,x-short=e,api-key=a%20s3cr3t": "a s3cr3t expired",
+	} {
+		err := upload(t, newCollector(t, status(http.StatusForbidden, said)), "OTEL_EXPORTER_OTLP_HEADERS="+headers)
+		if err == nil || strings.Contains(err.Error(), "s3c") {
+			t.Errorf("%s: got %v", headers, err)
+		}
+		if strings.HasPrefix(headers, "x-scope") && !strings.Contains(err.Error(), `"*** expired"`) {
+			t.Errorf("%s: got %v, want the rest of the text", headers, err)
+		}
+	}
+}
+
+// A redirect could lead our headers elsewhere, and makes a GET of a POST.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere := newCollector(t, taken)
+	elsewhere.Start()
+	for _, code := range []int{301, 302, 303, 307, 308} {
+		c := newCollector(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, code) })
+		if err := upload(t, c); err == nil || !strings.Contains(err.Error(), strconv.Itoa(code)) {
+			t.Errorf("%d: got %v", code, err)
+		}
+	}
+	if got := elsewhere.received(); len(got) > 0 {
+		t.Errorf("went elsewhere: %+v", got)
+	}
+}
+
+// A secret that is mounted as a file ends in a line break.
+func TestWhiteSpaceAroundASettingDoesNotCount(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t, taken)
+	c.Start()
+	if err := upload(t, c, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT= ", "OTEL_EXPORTER_OTLP_ENDPOINT= "+c.URL+"\n", "OTEL_EXPORTER_OTLP_TIMEOUT= 10000 ", "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf "); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnErrorDoesNotShowTheQuery(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t, taken)
+	c.Start()
+	c.Close()
+	err := upload(t, c, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+strings.Replace(c.URL, "http://", "http://user:s3cr3t@", 1)+"/?key=s3cr3t", "OTEL_EXPORTER_OTLP_TIMEOUT=200")
+	if err == nil || strings.Contains(err.Error(), "s3cr3t") || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // protobuf answers with a message.
 func protobuf(code int, message []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -260,6 +322,7 @@ func TestWhatACollectorSaysInProtobuf(t *testing.T) {
 	}{
 		"nothing to say":    {protobuf(200, nil), ""},
 		"a warning":         {protobuf(200, partial(0, "use gzip")), ""},
+		"a senseless count": {protobuf(200, partial(math.MaxUint64, "")), ""},
 		"a part refused":    {protobuf(200, partial(3, "too old")), `the collector refused 3 spans: "too old"`},
 		"no protobuf":       {status(200, string(partial(3, "too old"))), ""},
 		"cut off":           {protobuf(200, partial(3, "too old")[:4]), ""},
@@ -298,6 +361,34 @@ func TestAnUploadEnds(t *testing.T) {
 		c := newCollector(t, status(http.StatusServiceUnavailable, "later"))
 		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=200"); err == nil || !strings.Contains(err.Error(), "503") {
 			t.Errorf("got %v, want what the last attempt met", err)
+		}
+	})
+	t.Run("before a pause that it would not outlive", func(t *testing.T) {
+		t.Parallel()
+		c := newCollector(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "3600")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		began := time.Now()
+		if err := upload(t, c); err == nil || !strings.Contains(err.Error(), "503") || time.Since(began) > 5*time.Second {
+			t.Errorf("got %v after %s", err, time.Since(began))
+		}
+	})
+	t.Run("when the client is stopped", func(t *testing.T) {
+		t.Parallel()
+		var client otlptrace.Client
+		c := newCollector(t, func(_ http.ResponseWriter, r *http.Request) {
+			client.Stop(context.Background())
+			<-r.Context().Done()
+		})
+		c.Start()
+		var err error
+		if client, err = newClient(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := client.UploadTraces(t.Context(), oneSpan()); !errors.Is(err, context.Canceled) || time.Since(began) > 5*time.Second {
+			t.Errorf("got %v after %s", err, time.Since(began))
 		}
 	})
 	t.Run("and nobody listens", func(t *testing.T) {

@@ -32,9 +32,9 @@ const (
 type settings struct {
 	endpoint string
 	header   http.Header
-	// secrets are the values of the headers of the settings: no error repeats them.
-	secrets []string
-	gzip    bool
+	// masked are the spellings of the values of these headers: no error repeats them.
+	masked []string
+	gzip   bool
 	// timeout bounds an export with all its attempts.
 	timeout time.Duration
 	tls     *tls.Config
@@ -44,9 +44,9 @@ type settings struct {
 // which of the two it is.
 func setting(getenv func(string) string, name string) (value, variable string) {
 	variable = prefix + "TRACES_" + name
-	if value = getenv(variable); value == "" {
+	if value = strings.TrimSpace(getenv(variable)); value == "" {
 		variable = prefix + name
-		value = getenv(variable)
+		value = strings.TrimSpace(getenv(variable))
 	}
 	return value, variable
 }
@@ -69,7 +69,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 	s.endpoint, err = endpoint(cmp.Or(value, defaultEndpoint), variable == prefix+"ENDPOINT")
 	note(variable, err)
 	value, variable = setting(getenv, "HEADERS")
-	s.header, s.secrets, err = headers(value)
+	s.header, s.masked, err = headers(value)
 	note(variable, err)
 	switch value, variable = setting(getenv, "COMPRESSION"); value {
 	case "", "none":
@@ -103,9 +103,10 @@ func endpoint(value string, allSignals bool) (string, error) {
 	return u.String(), nil
 }
 
-// headers reads name=value,name=value; values may be percent-encoded.
-func headers(value string) (http.Header, []string, error) {
-	header := http.Header{}
+// headers reads name=value,name=value; values may be percent-encoded. It also returns how the values may be
+// spelled.
+func headers(value string) (header http.Header, masked []string, err error) {
+	header = http.Header{}
 	var secrets []string
 	for entry := range strings.SplitSeq(value, ",") {
 		entry = strings.TrimSpace(entry)
@@ -121,7 +122,7 @@ func headers(value string) (http.Header, []string, error) {
 		header.Set(name, text)
 		secrets = append(secrets, text)
 	}
-	return header, secrets, nil
+	return header, jobs.Spellings(secrets), nil
 }
 
 // tlsConfig reads the certificate files; nil if there are none. The error joins all faults.
