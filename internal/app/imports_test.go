@@ -20,7 +20,7 @@ var allowed = map[string][]string{
 	"internal/ledger":         {"internal/jobs", "internal/retry"},
 	"internal/bus":            {"internal/jobs", "internal/ledger", "internal/retry"},
 	"internal/operate":        {"internal/jobs", "internal/bus", "internal/ledger", "internal/retry"},
-	"internal/service":        {"internal/jobs"},
+	"internal/service":        {"internal/jobs", "internal/retry"},
 	"internal/telemetry":      {"internal/jobs", "internal/telemetry/otlp"},
 	"internal/telemetry/otlp": {"internal/jobs", "internal/retry"},
 	"internal/web":            {"internal/jobs"},

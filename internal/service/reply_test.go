@@ -350,17 +350,6 @@ func TestNothingOfAReplyIsKeptInItsMemory(t *testing.T) {
 	}
 }
 
-func FuzzRetryAfter(f *testing.F) {
-	for _, value := range []string{"7", "-1", "1e3", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", ""} {
-		f.Add(value, int64(784111777))
-	}
-	f.Fuzz(func(t *testing.T, value string, now int64) {
-		if d := service.RetryAfter(value, time.Unix(now, 0), time.Minute); d < 0 || d > time.Minute {
-			t.Fatalf("%q gave %v", value, d)
-		}
-	})
-}
-
 func FuzzErrorReply(f *testing.F) {
 	f.Add("429", "slow down", "2")
 	f.Add("-1", strings.Repeat("\xff", 300), "x")

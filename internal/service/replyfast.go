@@ -43,10 +43,10 @@ type plainField struct {
 // fields, spelled as here, its texts without escapes. What it does not recognize is for encoding/json, which
 // takes ten times as long. A fuzz test compares the two.
 func plainEntry(entry []byte, fields ...plainField) bool {
-	plain := entry[0] == '{'
-	if !plain {
+	if entry[0] != '{' {
 		return false
 	}
+	plain := true
 	jobs.EachMember(entry, func(name, value []byte) bool {
 		i := slices.IndexFunc(fields, func(f plainField) bool { return string(name) == f.name })
 		plain = i >= 0 && fields[i].take(value)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 // Statuses is a list of statuses of HTTP or of Nats-Service-Error-Code, such as 200-299,409.
@@ -133,7 +134,7 @@ func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Fai
 	v := r.classify(code)
 	f := &jobs.Failure{
 		Code: code, Reason: reasonOf(code), Final: v == refused, Misconfigured: v == misconfigured,
-		Free: v == misconfigured || v == notNow, RetryAfter: retryAfter(after, now, r.retryMax),
+		Free: v == misconfigured || v == notNow, RetryAfter: retry.After(after, now, r.retryMax),
 	}
 	text := "answered " + strconv.Itoa(code)
 	if name := http.StatusText(code); name != "" {

@@ -142,7 +142,7 @@ func (c *client) post(ctx context.Context, body []byte) (pause time.Duration, er
 	defer reply.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(reply.Body, maxReply))
 	if reply.StatusCode/100 != 2 {
-		return pauseOf(reply.Header), &refusal{status: reply.StatusCode, reason: c.hide(reason(reply.Header, text))}
+		return retry.After(reply.Header.Get("Retry-After"), time.Now(), c.timeout), &refusal{status: reply.StatusCode, reason: c.hide(reason(reply.Header, text))}
 	}
 	if n, why := rejected(text); err == nil && isProtobuf(reply.Header) && n > 0 {
 		return 0, &refusal{status: reply.StatusCode, rejected: n, reason: c.hide(why)}
@@ -189,18 +189,6 @@ func (r *refusal) passing() bool {
 	default:
 		return false
 	}
-}
-
-// pauseOf reads Retry-After, in seconds or as a date.
-func pauseOf(h http.Header) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, time.Until(at))
-	}
-	return 0
 }
 
 func isProtobuf(h http.Header) bool {

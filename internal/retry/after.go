@@ -1,4 +1,4 @@
-package service
+package retry
 
 import (
 	"math"
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// retryAfter reads a Retry-After header (RFC 9110, section 10.2.3): whole seconds or an HTTP
+// After reads a Retry-After header (RFC 9110, section 10.2.3): whole seconds or an HTTP
 // date. A value that is negative, past or unreadable counts as absent (0); an absurd one is
 // cut to limit.
-func retryAfter(value string, now time.Time, limit time.Duration) time.Duration {
+func After(value string, now time.Time, limit time.Duration) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {
 		return 0
