@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,11 +26,11 @@ func TestReadsWaitUntilTheStreamAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	js, config := jetStream(t, conn), done.CachedInfo().Config
 	answers := func(yes bool) {
-		config := done.CachedInfo().Config
 		config.AllowDirect = yes
-		if _, err := jetStream(t, conn).UpdateStream(t.Context(), config); err != nil {
-			t.Fatal(err)
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Error(err)
 		}
 	}
 	for name, read := range map[string]func(context.Context) (found bool, err error){
@@ -60,9 +61,14 @@ func TestReadsWaitUntilTheStreamAnswers(t *testing.T) {
 			t.Errorf("%s found something, %v, although nobody answers", name, err)
 		}
 		stop()
-		time.AfterFunc(100*time.Millisecond, func() { answers(true) })
+		var later sync.WaitGroup
+		later.Go(func() {
+			time.Sleep(100 * time.Millisecond)
+			answers(true)
+		})
 		if found, err := read(patient(t)); !found || err != nil {
 			t.Errorf("%s found something: %v, %v; want it to wait until the stream answers", name, found, err)
 		}
+		later.Wait()
 	}
 }
