@@ -1,13 +1,15 @@
 package bus_test
 
 import (
-	"net"
+	"fmt"
 	"net/url"
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
@@ -17,27 +19,25 @@ import (
 // domain of its own.
 func leaf(t testing.TB) (hub, edge *server.Server) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().(*net.TCPAddr)
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := faulttest.FreePort(t)
 	hub = startServer(t, overTCP, func(o *server.Options) {
 		o.ServerName, o.JetStreamDomain = "hub", "hub"
-		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", addr.Port
+		o.LeafNode.Host, o.LeafNode.Port = "127.0.0.1", port
 	})
-	remote, err := url.Parse("nats-leaf://" + addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	remote := &url.URL{Scheme: "nats-leaf", Host: fmt.Sprintf("127.0.0.1:%d", port)}
 	edge = startServer(t, overTCP, func(o *server.Options) {
 		o.ServerName, o.JetStreamDomain = "edge", "edge"
 		o.LeafNode.Remotes = []*server.RemoteLeafOpts{{URLs: []*url.URL{remote}}}
 	})
-	eventually(t, "the leaf node is connected", func() bool { return hub.NumLeafNodes() == 1 && edge.NumLeafNodes() == 1 })
+	// That the two are connected is not enough: the edge learns a little later what the hub listens to.
+	api, err := jetstream.NewWithDomain(connect(t, edge).NATS(), "hub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the hub answers at the leaf node", func() bool {
+		_, err := api.AccountInfo(t.Context())
+		return err == nil
+	})
 	return hub, edge
 }
 
