@@ -170,7 +170,7 @@ func TestConfigListsSettingsAndEveryFault(t *testing.T) {
 
 func TestFaultySettingsKeepRunFromStarting(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{nil, {"run"}, {"setup"}, {"probe"}} {
+	for _, args := range [][]string{{}, {"run"}, {"setup"}, {"probe"}} {
 		got := worker(t, []string{"ROLLCALL_SERVICES=x", "ROLLCALL_POOL=a.b"}, args...)
 		if got.code != codeUsage || !strings.Contains(got.stderr, "ROLLCALL_POOL") || !strings.Contains(got.stderr, "ROLLCALL_SERVICES") {
 			t.Errorf("%v: exit %d, stderr %q; want 2 and both faults", args, got.code, got.stderr)
