@@ -23,6 +23,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/devkit"
 	"rollcall/internal/devkit/devkittest"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
 )
@@ -70,21 +71,10 @@ func goProgram(t *testing.T, pkg string) []string {
 	return []string{binary}
 }
 
-// freePort returns a port on loopback that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-}
-
 // serve starts a service and returns its URL once it listens.
 func serve(t *testing.T, command ...string) string {
 	t.Helper()
-	port := freePort(t)
+	port := strconv.Itoa(faulttest.FreePort(t))
 	var out bytes.Buffer
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "PORT="+port, "SECRET="+secret)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -223,14 +222,7 @@ func TestDoctorOnAServerWithoutJetStream(t *testing.T) {
 
 func TestDoctorWithoutAServerStillTriesServices(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	dead := fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t))
 	services := fmt.Sprintf("ROLLCALL_SERVICES=%s,search=http://%s,index=nats://svc.index", listening(t), dead)
 	found, err := examine(t, "", "NATS_URL=nats://"+dead, services)
 	if !errors.Is(err, app.ErrUnreachable) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/ledger"
 	"rollcall/internal/ledger/ledgertest"
@@ -22,26 +22,20 @@ import (
 // startCluster runs three servers with JetStream, and returns them and their URLs.
 func startCluster(t *testing.T) ([]*server.Server, string) {
 	t.Helper()
-	// The routes must be known before the first server starts, so the ports are taken first.
-	var listeners []net.Listener
+	// The routes must be known before the first server starts.
+	var ports []int
 	var routes []*url.URL
 	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		listeners = append(listeners, l)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		port := faulttest.FreePort(t)
+		ports = append(ports, port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
 	}
 	var servers []*server.Server
 	var urls []string
-	for i, l := range listeners {
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+	for i, port := range ports {
 		s := startServer(t, overTCP, func(o *server.Options) {
 			o.ServerName, o.Routes = fmt.Sprintf("n%d", i), routes
-			o.Cluster = server.ClusterOpts{Name: "three", Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+			o.Cluster = server.ClusterOpts{Name: "three", Host: "127.0.0.1", Port: port}
 		})
 		servers, urls = append(servers, s), append(urls, s.ClientURL())
 	}

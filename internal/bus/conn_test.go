@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"rollcall/internal/bus"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 )
 
@@ -22,17 +24,10 @@ func overTCP(o *server.Options) {
 
 func TestAnUnreachableServerIsToldWithoutSecrets(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	addr := fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	_, err = bus.Connect(ctx, bus.Config{URL: "nats://user:hunter2@" + addr}, "test", nopLog())
+	_, err := bus.Connect(ctx, bus.Config{URL: "nats://user:hunter2@" + addr}, "test", nopLog())
 	if !errors.Is(err, bus.ErrUnreachable) {
 		t.Fatalf("Connect() = %v, want ErrUnreachable", err)
 	}
@@ -43,17 +38,10 @@ func TestAnUnreachableServerIsToldWithoutSecrets(t *testing.T) {
 
 func TestConnectWaitsForTheServer(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := faulttest.FreePort(t)
 	connected := make(chan error, 1)
 	go func() {
-		conn, err := bus.Connect(t.Context(), bus.Config{URL: "nats://" + listener.Addr().String()}, "test", nopLog())
+		conn, err := bus.Connect(t.Context(), bus.Config{URL: fmt.Sprintf("nats://127.0.0.1:%d", port)}, "test", nopLog())
 		if err == nil {
 			err = conn.Close(context.Background())
 		}

@@ -3,6 +3,7 @@ package faulttest_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -260,13 +261,7 @@ func TestProxyCutRefusesUntilHealed(t *testing.T) {
 
 func TestProxyResetsWhenTheTargetIsDown(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := listener.Addr().String()
-	_ = listener.Close()
-	p, err := faulttest.NewProxy(addr)
+	p, err := faulttest.NewProxy(fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package sim_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/app"
+	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/pool"
 	client "rollcall/internal/service"
@@ -46,17 +46,6 @@ func (o *outage) Call(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	return result
 }
 
-// closedPort is an address that nobody listens at.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 // refuser is the address of a service that answers every request by one status. It keeps no
 // connection: in a bubble, a goroutine that reads from one would stop the time.
 func refuser(t *testing.T, status int) string {
@@ -86,7 +75,7 @@ func TestAnHourOfOutageBurnsNoAttempt(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
 			t.Parallel()
-			addr := closedPort(t)
+			addr := fmt.Sprintf("127.0.0.1:%d", faulttest.FreePort(t)) // nobody listens there
 			if c.status != 0 {
 				addr = refuser(t, c.status)
 			}

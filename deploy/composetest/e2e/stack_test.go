@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"rollcall/internal/faulttest"
 )
 
 const (
@@ -36,11 +37,11 @@ type stack struct {
 // newStack takes ports and promises to leave nothing behind. env is added to what Compose sees.
 func newStack(t *testing.T, env ...string) *stack {
 	t.Helper()
-	ports := freePorts(t, 2)
-	s := &stack{t: t, nats: "nats://127.0.0.1:" + ports[0]}
+	port, monitor := strconv.Itoa(faulttest.FreePort(t)), strconv.Itoa(faulttest.FreePort(t))
+	s := &stack{t: t, nats: "nats://127.0.0.1:" + port}
 	s.env = append(append(os.Environ(), env...),
 		"COMPOSE_PROJECT_NAME="+project, "COMPOSE_FILE=../../../docker-compose.yml", "COMPOSE_ANSI=never", "COMPOSE_PROGRESS=quiet",
-		"NATS_PORT="+ports[0], "NATS_MONITOR_PORT="+ports[1], "WORKER_PORTS=18080-18119")
+		"NATS_PORT="+port, "NATS_MONITOR_PORT="+monitor, "WORKER_PORTS=18080-18119")
 	t.Cleanup(s.remove)
 	s.remove() // what an interrupted run left
 	s.dead = watchDeaths(t)
@@ -216,22 +217,4 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 			t.Fatalf("after %v still: %v", limit, err)
 		}
 	}
-}
-
-func freePorts(t *testing.T, n int) []string {
-	t.Helper()
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, port)
-	}
-	return ports
 }
