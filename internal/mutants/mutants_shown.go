@@ -20,11 +20,11 @@ var shown = []mutant{
 	},
 	{
 		"a busy collector is given up", "spans that a collector may take later are sent again",
-		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing() {`, `errors.As(err, &r) {`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
+		"internal/telemetry/otlp/client.go", `return r.passing()`, `return r.passing() && false`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatIsBusy"},
 	},
 	{
 		"a collector that refuses is asked again", "what a collector will never take is sent once",
-		"internal/telemetry/otlp/client.go", `errors.As(err, &r) && !r.passing() {`, `errors.As(err, &r) && !r.passing() && pause < 0 {`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
+		"internal/telemetry/otlp/client.go", `return r.passing()`, `return r.passing() || true`, []string{"./internal/telemetry/otlp", "-run", "TestACollectorThatRefuses"},
 	},
 	{
 		"Retry-After of a collector is ignored", "a collector says when to come back",
@@ -148,6 +148,14 @@ var shown = []mutant{
 	{
 		"a denial ends no wait", "a missing right is named",
 		"internal/bus/denials.go", "h.end(fmt.Errorf(", "_ = error(fmt.Errorf(", []string{"./cmd/worker", "-run", "EveryCommand"},
+	},
+	{
+		"an export goes on against a certificate that is unknown", "the log says what is wrong at once",
+		"internal/telemetry/otlp/client.go", "return !unknown", "return !unknown || true", []string{"./internal/telemetry/otlp", "-run", "TestACollectorBehindTLS"},
+	},
+	{
+		"an export that is cut off forgets what it met before", "the log says what is wrong",
+		"internal/telemetry/otlp/client.go", "if failure == nil || ctx.Err() == nil {", "if true {", []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
 	},
 	{
 		"a setup waits for the answer to its first request", "a pool starts beside a cluster without a leader",

@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +83,8 @@ func (c *client) Stop(context.Context) error {
 }
 
 // UploadTraces implements otlptrace.Client: it posts spans until a collector has taken them, says that it
-// never will, ctx ends or OTEL_EXPORTER_OTLP_TIMEOUT is over. The error says what came of the last attempt.
+// never will, ctx ends or OTEL_EXPORTER_OTLP_TIMEOUT is over. The error says what came of the last attempt that
+// was not cut off by that end, or else that it was.
 func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	body, err := c.encode(spans)
 	if err != nil {
@@ -92,17 +94,29 @@ func (c *client) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpan
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
 	pauses := retry.Backoff{Lo: minPause, Hi: maxPause}
+	var failure error
 	for {
 		pause, err := c.post(ctx, body)
-		var r *refusal
-		if err == nil || errors.As(err, &r) && !r.passing() {
+		if err == nil || !passing(err) {
 			return err
+		}
+		if failure == nil || ctx.Err() == nil {
+			failure = err
 		}
 		pause = max(pause, pauses.Next())
 		if by, _ := ctx.Deadline(); time.Until(by) < pause || retry.Wait(ctx, pause) != nil {
-			return err
+			return failure
 		}
 	}
+}
+
+// passing reports whether the same request may be taken later.
+func passing(err error) bool {
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return r.passing()
+	}
+	_, unknown := errors.AsType[*tls.CertificateVerificationError](err)
+	return !unknown
 }
 
 // encode returns the request. Spans are written as a TracesData, which has the wire format of an
@@ -181,7 +195,7 @@ func (r *refusal) Error() string {
 	return text
 }
 
-// passing reports whether the same request may be taken later.
+// passing reports whether the status is one of those that OTLP tells clients to try again.
 func (r *refusal) passing() bool {
 	switch r.status {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,7 +291,7 @@ func TestAnErrorDoesNotShowTheQuery(t *testing.T) {
 	c := newCollector(t, taken)
 	c.Start()
 	c.Close()
-	err := upload(t, c, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+strings.Replace(c.URL, "http://", "http://user:s3cr3t@", 1)+"/?key=s3cr3t", "OTEL_EXPORTER_OTLP_TIMEOUT=200")
+	err := upload(t, c, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+strings.Replace(c.URL, "http://", "http://user:s3cr3t@", 1)+"/?key=s3cr3t", "OTEL_EXPORTER_OTLP_TIMEOUT=1000")
 	if err == nil || strings.Contains(err.Error(), "s3cr3t") || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("got %v", err)
 	}
@@ -359,8 +360,22 @@ func TestAnUploadEnds(t *testing.T) {
 	t.Run("between two attempts", func(t *testing.T) {
 		t.Parallel()
 		c := newCollector(t, status(http.StatusServiceUnavailable, "later"))
-		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=200"); err == nil || !strings.Contains(err.Error(), "503") {
+		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=1000"); err == nil || !strings.Contains(err.Error(), "503") {
 			t.Errorf("got %v, want what the last attempt met", err)
+		}
+	})
+	t.Run("within an attempt after one that was answered", func(t *testing.T) {
+		t.Parallel()
+		var attempts atomic.Int32
+		c := newCollector(t, func(w http.ResponseWriter, r *http.Request) {
+			if attempts.Add(1) == 1 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			<-r.Context().Done()
+		})
+		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=1000"); err == nil || !strings.Contains(err.Error(), "503") || attempts.Load() != 2 {
+			t.Errorf("got %v after %d attempts, want what the first of two met", err, attempts.Load())
 		}
 	})
 	t.Run("before a pause that it would not outlive", func(t *testing.T) {
@@ -397,7 +412,7 @@ func TestAnUploadEnds(t *testing.T) {
 		c.Start()
 		c.Close()
 		var network *net.OpError
-		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=200"); !errors.As(err, &network) {
+		if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=1000"); !errors.As(err, &network) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -417,8 +432,9 @@ func TestACollectorBehindTLS(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t, taken)
 	c.StartTLS()
-	if err := upload(t, c, "OTEL_EXPORTER_OTLP_TIMEOUT=200"); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("got %v, want that the certificate is unknown", err)
+	began := time.Now()
+	if err := upload(t, c); err == nil || !strings.Contains(err.Error(), "certificate") || time.Since(began) > 5*time.Second {
+		t.Errorf("got %v after %s, want at once that the certificate is unknown", err, time.Since(began))
 	}
 	ca := "OTEL_EXPORTER_OTLP_CERTIFICATE=" + written(t, "ca.pem", "CERTIFICATE", c.Certificate().Raw)
 	if err := upload(t, c, ca); err != nil {
@@ -427,7 +443,7 @@ func TestACollectorBehindTLS(t *testing.T) {
 	careful := newCollector(t, taken)
 	careful.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	careful.StartTLS()
-	if err := upload(t, careful, ca, "OTEL_EXPORTER_OTLP_TIMEOUT=200"); err == nil {
+	if err := upload(t, careful, ca, "OTEL_EXPORTER_OTLP_TIMEOUT=1000"); err == nil {
 		t.Error("a collector that wants a certificate took spans of a client without one")
 	}
 	key, err := x509.MarshalPKCS8PrivateKey(c.TLS.Certificates[0].PrivateKey)
