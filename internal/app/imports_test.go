@@ -26,7 +26,7 @@ var allowed = map[string][]string{
 	"internal/web":            {"internal/jobs"},
 	"internal/demo":           {"internal/app", "internal/devkit", "internal/history", "internal/telemetry"},
 	"internal/app": {
-		"internal/jobs", "internal/settings", "internal/pool", "internal/ledger", "internal/bus", "internal/operate", "internal/service", "internal/telemetry", "internal/web",
+		"internal/jobs", "internal/settings", "internal/pool", "internal/ledger", "internal/bus", "internal/operate", "internal/retry", "internal/service", "internal/telemetry", "internal/web",
 	},
 }
 

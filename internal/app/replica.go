@@ -44,8 +44,8 @@ const (
 	DefaultPatience = 30 * time.Second
 	// setupTimeout bounds the check and creation of streams and consumer.
 	setupTimeout = 30 * time.Second
-	// setupTry bounds one try of that.
-	setupTry = 5 * time.Second
+	// setupTry bounds one try of that, and all tries to which nobody listens, setupPause apart.
+	setupTry, setupPause = 5 * time.Second, 100 * time.Millisecond
 	// closeTimeout bounds each step of the end that waits for the broker.
 	closeTimeout = 3 * time.Second
 )

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"rollcall/internal/bus"
 	"rollcall/internal/jobs"
+	"rollcall/internal/retry"
 )
 
 // Plan is what [Setup] did, or would do.
@@ -51,10 +53,11 @@ func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dr
 	})
 }
 
-// ensure creates the streams and the consumer where they are missing. A cluster without a leader, such
-// as one that has just been started, never answers what reaches it, so it is asked again.
+// ensure creates the streams and the consumer where they are missing. It asks again what has just been
+// started: a cluster without a leader never answers what reaches it, and a leaf node learns only after
+// it is connected that somebody answers behind it.
 func ensure(ctx context.Context, setup *bus.Setup) (created []string, drift []bus.Difference, err error) {
-	for {
+	for begun := time.Now(); ; {
 		try, cancel := context.WithTimeout(ctx, setupTry)
 		var made []string
 		if err = setup.CheckPredecessor(try); err == nil {
@@ -62,7 +65,15 @@ func ensure(ctx context.Context, setup *bus.Setup) (created []string, drift []bu
 		}
 		cancel()
 		created = append(created, made...)
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		switch {
+		case ctx.Err() != nil:
+			return created, drift, err
+		case errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, nats.ErrNoResponders) && time.Since(begun) < setupTry:
+			if retry.Wait(ctx, setupPause) != nil {
+				return created, drift, err
+			}
+		default:
 			return created, drift, err
 		}
 	}

@@ -158,6 +158,10 @@ var shown = []mutant{
 		"internal/telemetry/otlp/client.go", "if failure == nil || ctx.Err() == nil {", "if true {", []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
 	},
 	{
+		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
+		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
+	},
+	{
 		"a setup waits for the answer to its first request", "a pool starts beside a cluster without a leader",
 		"internal/app/setup.go", "context.WithTimeout(ctx, setupTry)", "context.WithTimeout(ctx, setupTimeout)", []string{"./internal/app", "-run", "NobodyAnswers"},
 	},
