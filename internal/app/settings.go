@@ -78,11 +78,7 @@ func load(environ []string, needServices bool) (Config, *settings.Reader) {
 		r.Note(target.Config.Validate(ref.Name, ref.URL))
 	}
 	r.Note(c.Validate())
-	variable := service.Variable
-	if err != nil && !errors.Is(err, service.ErrNoServices) {
-		variable = nil
-	}
-	r.RefuseUnknown(names, variable)
+	r.RefuseUnknown(names, err == nil || errors.Is(err, service.ErrNoServices), service.Variable)
 	c.Effective = r.Settings()
 	return c, r
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -351,6 +352,22 @@ func TestValuesThatWereMeantForAShellAreExplained(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(got[0], c[1]) || strings.Contains(got[0], "hunter2") {
 			t.Errorf("%q: %q, want one fault that says %q", c[0], got, c[1])
 		}
+	}
+}
+
+// TestABrokenServiceHidesNoOtherFault: not of its own settings, nor of those of other services. Only what
+// may belong to the service without a name is let pass.
+func TestABrokenServiceHidesNoOtherFault(t *testing.T) {
+	t.Parallel()
+	got := faults(t, "ROLLCALL_SERVICES=Upper=http://a,mail=http://mail/{nope},billing=http://b", "ROLLCALL_SVC_UPPER_TRIES=2",
+		"ROLLCALL_SVC_MAIL_TIMEOT=1s", "ROLLCALL_SVC_MAIL_TRIES=0", "ROLLCALL_SVC_BILLING_RATE=fast")
+	for _, want := range []string{`"Upper"`, "{nope}", "did you mean ROLLCALL_SVC_MAIL_TIMEOUT?", "ROLLCALL_SVC_MAIL_TRIES", "ROLLCALL_SVC_BILLING_RATE"} {
+		if !slices.ContainsFunc(got, func(fault string) bool { return strings.Contains(fault, want) }) {
+			t.Errorf("no fault says %q", want)
+		}
+	}
+	if len(got) != 5 {
+		t.Errorf("got %d faults, want 5:\n%s", len(got), strings.Join(got, "\n"))
 	}
 }
 

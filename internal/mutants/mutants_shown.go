@@ -158,6 +158,10 @@ var shown = []mutant{
 		"internal/telemetry/otlp/client.go", "if failure == nil || ctx.Err() == nil {", "if true {", []string{"./internal/telemetry/otlp", "-run", "TestAnUploadEnds"},
 	},
 	{
+		"a service without a name hides the faults of the others", "all faults are reported at once",
+		"internal/service/services.go", "return refs, errors.Join(faults...)", "if len(faults) > 0 {\n		return nil, errors.Join(faults...)\n	}\n	return refs, nil", []string{"./internal/app", "-run", "ABrokenServiceHides"},
+	},
+	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},

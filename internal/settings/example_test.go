@@ -14,7 +14,7 @@ func Example() {
 	}
 	r := settings.NewReader([]string{"ROLLCALL_EXAMPLE_TIMEOUT=5", "ROLLCALL_EXAMPLE_TRIES=4", "ROLLCALL_EXAMPLE_TRYS=5"})
 	r.Fill(&spec)
-	r.RefuseUnknown(nil, nil)
+	r.RefuseUnknown(nil, true, nil)
 	fmt.Println(spec.Timeout, spec.Tries)
 	fmt.Println(r.Err())
 	// Output:

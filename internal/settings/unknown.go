@@ -14,21 +14,22 @@ const servicePrefix = prefix + "SVC_"
 
 // RefuseUnknown finds variables that look like ours and are not: a misspelt setting must not
 // go unnoticed. services are the names in ROLLCALL_SERVICES, and variableOf names a setting of
-// one; nil says that the services cannot be read, so nobody knows which settings are theirs.
-func (r *Reader) RefuseUnknown(services []string, variableOf func(service, setting string) string) {
+// one. If these are not all, a setting of a service that they lack may be one of the others'.
+func (r *Reader) RefuseUnknown(services []string, all bool, variableOf func(service, setting string) string) {
 	linked := regexp.MustCompile(serviceLink)
 	for _, name := range slices.Sorted(maps.Keys(r.given)) {
-		if !strings.HasPrefix(name, prefix) || r.known[name] || linked.MatchString(name) ||
-			variableOf == nil && strings.HasPrefix(name, servicePrefix) {
+		if !strings.HasPrefix(name, prefix) || r.known[name] || linked.MatchString(name) {
 			continue
 		}
 		nearest, distance := nearest(name, maps.Keys(r.known))
+		nobodys := strings.HasPrefix(name, servicePrefix) && !slices.ContainsFunc(services, func(service string) bool {
+			return strings.HasPrefix(name, variableOf(service, ""))
+		})
 		switch {
+		case nobodys && !all:
 		case distance <= max(2, len(name)/5):
 			r.Fault("%s is unknown: did you mean %s?", name, nearest)
-		case strings.HasPrefix(name, servicePrefix) && !slices.ContainsFunc(services, func(service string) bool {
-			return strings.HasPrefix(name, variableOf(service, ""))
-		}):
+		case nobodys:
 			r.Fault("%s belongs to no service in ROLLCALL_SERVICES, which names %s: add the service or unset the variable", name, list(services))
 		default:
 			r.Fault("%s is unknown, the nearest is %s: 'worker config' lists all", name, nearest)
