@@ -369,7 +369,7 @@ func (d *doctor) services(ctx context.Context) {
 		case errors.Is(err, ErrNotTried):
 			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
 		default:
-			d.find(name, Broken, "Start the service, or correct its URL in ROLLCALL_SERVICES and its ROLLCALL_SVC_… settings.", "%v", err)
+			d.find(name, Broken, "If nobody answers, start the service; else correct its URL in ROLLCALL_SERVICES or its ROLLCALL_SVC_… settings.", "%v", err)
 		}
 	}
 	if len(errs) == 0 {
