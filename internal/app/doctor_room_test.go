@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -45,6 +46,15 @@ func TestDoctorNamesStreamsThatAreFull(t *testing.T) {
 	expect(t, found, "stream DEAD full", operate.Risky, "the oldest dead letters are deleted")
 	if f, told := found["stream LATER full"]; told {
 		t.Errorf("an empty stream is called full: %+v", f)
+	}
+	done := found["stream DONE full"]
+	webhooks := append(env, "ROLLCALL_POOL=webhooks", "ROLLCALL_STREAM=DONE", "ROLLCALL_START=all", "ROLLCALL_SUBJECTS=done.batches.default.>")
+	setUp(t, webhooks...)
+	if found, err = examine(t, monitorURL(s), webhooks...); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(done, found["stream DONE full"]); diff != "" {
+		t.Errorf("to a pool that takes events for its jobs:\n%s", diff)
 	}
 }
 

@@ -162,6 +162,10 @@ var shown = []mutant{
 		"internal/service/services.go", "return refs, errors.Join(faults...)", "if len(faults) > 0 {\n		return nil, errors.Join(faults...)\n	}\n	return refs, nil", []string{"./internal/app", "-run", "ABrokenServiceHides"},
 	},
 	{
+		"the doctor takes a full DONE for a queue", "what a full stream does is told as it is",
+		"internal/operate/doctor_room.go", "	case ours:", "	case ours && cfg.Name != d.Streams.Stream:", []string{"./internal/app", "-run", "DoctorNamesStreams"},
+	},
+	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},

@@ -37,7 +37,7 @@ func (d *doctor) room(ctx context.Context, conn *bus.Conn, admin *Admin) {
 			continue // reported already, or not wanted
 		}
 		info := stream.CachedInfo()
-		d.full(info)
+		d.full(info, name == conn.Done())
 		d.schedules(ctx, conn, info)
 		if name == d.Streams.Stream {
 			d.outlived(&state, info.Config.MaxAge)
@@ -48,8 +48,8 @@ func (d *doctor) room(ctx context.Context, conn *bus.Conn, admin *Admin) {
 	}
 }
 
-// full finds a stream that can take no more right now.
-func (d *doctor) full(info *jetstream.StreamInfo) {
+// full finds a stream that can take no more right now. ours says that batches are committed to it.
+func (d *doctor) full(info *jetstream.StreamInfo, ours bool) {
 	cfg := &info.Config
 	if cfg.MaxBytes <= 0 || int64(info.State.Bytes)+max(brim, cfg.MaxBytes/50) < cfg.MaxBytes {
 		return
@@ -62,7 +62,7 @@ func (d *doctor) full(info *jetstream.StreamInfo) {
 		effect = "jobs that fail wait instead of ending with a dead letter"
 	case cfg.Name == bus.StreamLater:
 		effect = "the oldest delayed jobs are deleted"
-	case cfg.Name != d.Streams.Stream:
+	case ours:
 		effect = "commits wait, so no batch ends; nothing is lost"
 	case cfg.Discard == jetstream.DiscardNew:
 		health, effect = Risky, "producers are told so (10077), and accepted jobs are done"
