@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -331,18 +330,9 @@ func TestCoreDeadLettersWaitForNobody(t *testing.T) {
 // lowered, and the connection is made anew.
 func TestLettersFitAServerThatTakesLessMeanwhile(t *testing.T) {
 	t.Parallel()
-	path, store := t.TempDir()+"/nats.conf", t.TempDir()
-	config := func(maxPayload int) string {
-		return fmt.Sprintf("listen: 127.0.0.1:-1\njetstream: {store_dir: %q}\nmax_payload: %d\n", store, maxPayload)
-	}
 	const less = 4 << 10
-	writeFile(t, path, config(1<<20))
-	options, err := server.ProcessConfigFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := faulttest.StartServer(t, *options)
-	conn, other := login(t, s, "", ""), login(t, s, "", "")
+	broker := faulttest.StartBroker(t, faulttest.BrokerOptions{})
+	conn, other := login(t, broker.URL, "", ""), login(t, broker.URL, "", "")
 	dead := bus.NewDeadLetters(conn, pool, nopLog())
 	letter := letterOf(1, "jobs.a", bytes.Repeat([]byte("x"), less), nil)
 	published := make(chan error, 1)
@@ -371,7 +361,8 @@ func TestLettersFitAServerThatTakesLessMeanwhile(t *testing.T) {
 	if _, err := sent.NextMsg(patience); err != nil {
 		t.Fatal(err)
 	}
-	reload(t, s, path, config(less))
+	broker.Configure("1GB", fmt.Sprint("max_payload: ", less))
+	broker.Reload()
 	if err := conn.NATS().ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}

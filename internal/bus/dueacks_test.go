@@ -120,9 +120,9 @@ func TestDelayedJobsAreAckedWhereLaterCannotBeSwept(t *testing.T) {
 				worker := &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{">"}, Deny: deny}}
 				o.Users = []*server.User{{Username: "worker", Password: "w", Permissions: worker}, {Username: "admin", Password: "a"}}
 			})
-			admin := login(t, s, "admin", "a")
+			admin := login(t, s.ClientURL(), "admin", "a")
 			setup := ensure(t, admin, streams())
-			source, intake, _ := openSource(t, setup, login(t, s, "worker", "w"))
+			source, intake, _ := openSource(t, setup, login(t, s.ClientURL(), "worker", "w"))
 			got := delayed(t, admin, intake, source, "a", "b", "c")
 			if deny == nil {
 				if err := jetStream(t, admin).DeleteStream(t.Context(), bus.StreamLater); err != nil {

@@ -10,7 +10,10 @@ import (
 	"rollcall/internal/faulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, faulttest.ServerLeftovers()) }
+func TestMain(m *testing.M) {
+	faulttest.Role(nil)
+	goleak.VerifyTestMain(m, faulttest.ServerLeftovers())
+}
 
 // The rig of bus, by short names.
 const (
