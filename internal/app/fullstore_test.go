@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -20,7 +21,7 @@ func TestCommitsGoOnWhileTheJobStreamIsFull(t *testing.T) {
 		"ROLLCALL_STREAM_BYTES=8MiB", "ROLLCALL_DONE_BYTES=40MiB", "ROLLCALL_DEAD_BYTES=8MiB")
 	const full = 10077
 	accepted := 0
-	for body := make([]byte, 64<<10); ; accepted++ {
+	for body := bytes.Repeat([]byte("x"), 64<<10); ; accepted++ {
 		_, err := r.js.PublishMsg(t.Context(), &nats.Msg{Subject: "jobs.test", Data: body, Header: nats.Header{"Nats-Msg-Id": {fmt.Sprint(accepted)}}})
 		var refused *jetstream.APIError
 		if errors.As(err, &refused) && refused.ErrorCode == full {
