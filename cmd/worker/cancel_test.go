@@ -46,7 +46,7 @@ func TestCancel_AJobThatWaits(t *testing.T) {
 	wants(t, worker(t, env, "cancel", "mail-1"), codeFailed, "has ended already: cancelled")
 	wants(t, worker(t, env, "cancel", report.UID), codeFailed, "has ended already")
 	wants(t, worker(t, env, "cancel", "mail-2"), codeNotFound, "mail-2")
-	wants(t, worker(t, env, "dead", "ls"), codeOK, "No dead letters.")
+	wants(t, worker(t, env, "dead", "ls"), codeOK, "No dead letters of pool default.")
 }
 
 // TestCancel_AJobThatIsWorkedOn: the service hangs, the call is cut, and no other begins.

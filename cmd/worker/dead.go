@@ -105,12 +105,12 @@ func (c *cli) deadListCommand() *cobra.Command {
 			if err := errors.Join(f.check(), negative("limit", limit)); err != nil {
 				return usageError(err)
 			}
-			return c.administer(cmd.Context(), "dead ls", false, func(ctx context.Context, _ *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "dead ls", false, func(ctx context.Context, cl *client, a *operate.Admin) error {
 				now, err := a.Now(ctx)
 				if err != nil {
 					return err
 				}
-				return c.listLetters(ctx, a, f.at(now), now, limit)
+				return c.listLetters(ctx, cl.cfg.Pool, a, f.at(now), now, limit)
 			})
 		},
 	}
@@ -129,7 +129,7 @@ func negative(flag string, n int) error {
 // listBlock is how many rows of a list are held back for their columns to be aligned.
 const listBlock = 1000
 
-func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.LetterFilter, now time.Time, limit int) error {
+func (c *cli) listLetters(ctx context.Context, pool string, a *operate.Admin, filter operate.LetterFilter, now time.Time, limit int) error {
 	out := table.NewRows(c.printer(), listBlock, letterColumns(now)...)
 	err := a.Letters(ctx, filter, func(l bus.Letter) error {
 		if err := out.Print(l); err != nil {
@@ -144,7 +144,7 @@ func (c *cli) listLetters(ctx context.Context, a *operate.Admin, filter operate.
 		err = nil
 	}
 	if err == nil && out.Printed() == 0 {
-		fmt.Fprintln(c.stderr, "No dead letters.")
+		fmt.Fprintf(c.stderr, "No dead letters of pool %s.\n", pool)
 	}
 	return errors.Join(err, out.Close())
 }

@@ -43,13 +43,13 @@ func (c *cli) setListCommand() *cobra.Command {
 			if limit < 1 {
 				return usageError(fmt.Errorf("--limit %d: want 1 or more", limit))
 			}
-			return c.administer(cmd.Context(), "set ls", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
+			return c.administer(cmd.Context(), "set ls", true, func(ctx context.Context, cl *client, a *operate.Admin) error {
 				sets, more, err := a.Sets(ctx, limit)
 				if err != nil {
 					return err
 				}
 				if len(sets) == 0 && c.output == table.Table {
-					fmt.Fprintln(c.stderr, "No sets.")
+					fmt.Fprintf(c.stderr, "No sets of pool %s.\n", cl.cfg.Pool)
 					return nil
 				}
 				if err := table.All(c.printer(), sets, setColumns()...); err != nil {

@@ -106,7 +106,7 @@ func TestSet_WithoutAnyThereIsOneSentence(t *testing.T) {
 	env := []string{"NATS_URL=" + broker(t)}
 	wants(t, worker(t, env, "setup"), codeOK)
 	got := worker(t, env, "set", "ls")
-	if got.code != codeOK || got.stderr != "No sets.\n" || got.stdout != "" {
+	if got.code != codeOK || got.stderr != "No sets of pool default.\n" || got.stdout != "" {
 		t.Errorf("exit %d, stdout %q, stderr %q", got.code, got.stdout, got.stderr)
 	}
 	if got = worker(t, env, "set", "ls", "-o", "json"); strings.TrimSpace(got.stdout) != "[]" {

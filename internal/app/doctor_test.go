@@ -269,6 +269,64 @@ func TestDoctorSaysWhatReplicasSeeOfAServiceItCannotCall(t *testing.T) {
 	r.judge()
 }
 
+// TestDoctorKnowsWhoMayCreateTheConsumer: a replica creates it only as a user who may.
+func TestDoctorKnowsWhoMayCreateTheConsumer(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "owner", Password: "secret"},
+			{Username: "worker", Password: "secret", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.CREATE.JOBS.>"}},
+			}},
+			{Username: "mail", Password: "secret", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.CREATE.JOBS.default.jobs.other"}},
+			}},
+		}
+	})
+	env := []string{"NATS_URL=" + s.ClientURL(), "NATS_PASSWORD=secret", "ROLLCALL_SERVICES=" + listening(t)}
+	setUp(t, append(env, "NATS_USER=owner")...)
+	js := faulttest.JetStream(t, faulttest.Connect(t, s.ClientURL(), nats.UserInfo("owner", "secret")))
+	if err := js.DeleteConsumer(t.Context(), "JOBS", "default"); err != nil {
+		t.Fatal(err)
+	}
+	for user, c := range map[string]struct {
+		health operate.Health
+		remedy string
+	}{
+		"owner":  {operate.Risky, "or start a replica, which creates it"},
+		"mail":   {operate.Risky, "or start a replica, which creates it"},
+		"worker": {operate.Broken, "Run worker setup as a user who may create it"},
+	} {
+		found, err := examine(t, monitorURL(s), append(env[:len(env):len(env)], "NATS_USER="+user)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, found, "consumer JOBS/default", c.health, c.remedy)
+	}
+}
+
+// TestDoctorSaysWhatToDoAboutAService: a service that answers is not to be started.
+func TestDoctorSaysWhatToDoAboutAService(t *testing.T) {
+	t.Parallel()
+	s := monitored(t, unchanged)
+	for status, want := range map[int]string{
+		http.StatusInternalServerError: "Look at the service", http.StatusTooManyRequests: "Look at the service",
+		http.StatusUnauthorized: "ROLLCALL_SVC_", 0: "Start the service",
+	} {
+		url := fmt.Sprintf("http://127.0.0.1:%d", faulttest.FreePort(t))
+		if status != 0 {
+			service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+			t.Cleanup(service.Close)
+			url = service.URL
+		}
+		found, err := examine(t, monitorURL(s), "NATS_URL="+s.ClientURL(), "ROLLCALL_SERVICES=billing="+url, "ROLLCALL_SVC_BILLING_TRIES=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, found, "service billing", operate.Broken, want)
+	}
+}
+
 // TestDoctorComparesTheLimitOfOpenFiles: short of files, no connection to a healthy service can be
 // made.
 func TestDoctorComparesTheLimitOfOpenFiles(t *testing.T) {

@@ -45,7 +45,9 @@ func Archive(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, 
 func Setup(ctx context.Context, cfg Config, log zerolog.Logger, opts Options, dryRun bool) (Plan, error) {
 	return withSetup(ctx, cfg, log, opts, func(ctx context.Context, _ *bus.Conn, setup *bus.Setup) (plan Plan, err error) {
 		if dryRun {
-			plan.Differences, err = setup.Check(ctx)
+			if err = setup.CheckPredecessor(ctx); err == nil {
+				plan.Differences, err = setup.Check(ctx)
+			}
 			return plan, err
 		}
 		plan.Created, plan.Differences, err = ensure(ctx, setup)

@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
+	"rollcall/internal/operate"
 )
 
 // TestARenamedPoolCarriesOnFromItsOldLedger: it is refused until it has taken the ledger of its old
@@ -47,6 +48,19 @@ func TestARenamedPoolCarriesOnFromItsOldLedger(t *testing.T) {
 			err := app.Run(t.Context(), r.config(), zerolog.Nop(), opts)
 			if err == nil || !strings.Contains(err.Error(), "worker setup --take-over") || errors.Is(err, app.ErrTakeOver) == consumerStands {
 				t.Errorf("Run() = %v, want it refused with the command that takes the ledger over", err)
+			}
+			if _, err := app.Setup(t.Context(), r.config(), zerolog.Nop(), opts, true); errors.Is(err, app.ErrTakeOver) == consumerStands {
+				t.Errorf("a dry run of the setup: %v", err)
+			}
+			findings, err := app.Doctor(t.Context(), r.config(), zerolog.Nop(), opts, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := slices.ContainsFunc(findings, func(f operate.Finding) bool {
+				return f.Check == "pool" && f.Health == operate.Broken && strings.Contains(f.Detail, "worker setup --take-over old")
+			})
+			if told == consumerStands {
+				t.Errorf("the doctor finds %+v", findings)
 			}
 			for i := range 2 { // the second time there is nothing left to do
 				plan, err := app.TakeOver(t.Context(), r.config(), zerolog.Nop(), opts, "old")

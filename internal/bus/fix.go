@@ -60,7 +60,8 @@ func fix(object, field string, want any) string {
 	forGood := f.lone && unset(want)
 	switch {
 	case kind == "consumer" && lasting[kind+" "+field]:
-		return "nats consumer rm " + name + " -f && worker setup"
+		return "in a work queue, nats consumer rm " + name + " -f && worker setup; in another stream that skips or repeats jobs: " +
+			"nats consumer rm " + name + " -f, then nats consumer add " + name + " --deliver=SEQ, SEQ being one above the ack floor that it had"
 	case lasting[kind+" "+field] || forGood:
 		return "it cannot be changed: move what the stream holds, then nats stream rm " + name + " && worker setup"
 	}

@@ -243,7 +243,7 @@ func TestWhatWouldLoseOrFakeJobsIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]change{
 		"headers only":     {consumer: func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true }, names: "nats consumer edit JOBS test --no-headers-only"},
-		"pushed":           {consumer: pushed, names: "deliver_subject is push.x, want none: a push consumer cannot be pulled from; fix it: nats consumer rm JOBS test -f && worker setup"},
+		"pushed":           {consumer: pushed, names: "deliver_subject is push.x, want none: a push consumer cannot be pulled from; fix it: in a work queue, nats consumer rm JOBS test -f && worker setup; in another stream "},
 		"a heartbeat":      {consumer: pushed, names: "idle_heartbeat is 5s"},
 		"another filter":   {consumer: func(c *jetstream.ConsumerConfig) { c.FilterSubject = "jobs.mail.>" }, names: "nats consumer edit JOBS test --filter='jobs.>'"},
 		"pulls too small":  {consumer: func(c *jetstream.ConsumerConfig) { c.MaxRequestMaxBytes = 1000 }, names: "nats consumer info JOBS test --json | jq '.config | del(.max_bytes)' > changed.json && nats consumer edit JOBS test --config=changed.json"},

@@ -53,8 +53,11 @@ func (c *Conn) Consumer(ctx context.Context, stream, name string) (*jetstream.Co
 
 // lookupError says what the failure to look an object up means.
 func (c *Conn) lookupError(object string, err error) error {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%s is %w; 'worker setup' creates it", object, ErrMissing)
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return fmt.Errorf("%s is %w; is ROLLCALL_POOL right? If so, 'worker setup' creates it", object, ErrMissing)
 	}
 	return c.Explain("look up "+object, err)
 }

@@ -166,6 +166,18 @@ var shown = []mutant{
 		"internal/operate/doctor_room.go", "	case ours:", "	case ours && cfg.Name != d.Streams.Stream:", []string{"./internal/app", "-run", "DoctorNamesStreams"},
 	},
 	{
+		"a replica is said to create what it may not", "a missing right is named",
+		"internal/operate/doctor.go", "if d.Streams.Ensure && admin.MayCreate(ctx, diff.Object) {", "if d.Streams.Ensure {", []string{"./internal/app", "-run", "DoctorKnowsWho"},
+	},
+	{
+		"the doctor overlooks that a pool was renamed", "what a replica would refuse is said before it starts",
+		"internal/operate/doctor.go", "errors.Is(err, bus.ErrTakeOver) {", "errors.Is(err, bus.ErrTakeOver) && false {", []string{"./internal/app", "-run", "ARenamedPool"},
+	},
+	{
+		"a service that answers is to be started", "a remedy fits what was found",
+		"internal/operate/doctor.go", "case called && f.Code != 0:", "case called && f.Code < 0:", []string{"./internal/app", "-run", "DoctorSaysWhatToDo"},
+	},
+	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},

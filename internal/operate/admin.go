@@ -256,7 +256,7 @@ func (a *Admin) Resume(ctx context.Context) error {
 func (a *Admin) explainConsumer(verb string, err error) error {
 	name := "consumer " + a.streams.Stream + "/" + a.pool
 	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("%s %s: %w: 'worker setup' creates it", verb, name, bus.ErrMissing)
+		return fmt.Errorf("%s %s: %w; is ROLLCALL_POOL right? If so, 'worker setup' creates it", verb, name, bus.ErrMissing)
 	}
 	return a.conn.Explain(verb+" "+name, err)
 }

@@ -229,13 +229,18 @@ func (d *doctor) differences(ctx context.Context, admin *Admin, setup *bus.Setup
 		d.find("streams", Broken, "This comes first: without streams there is no work.", "%v", err)
 		return false
 	}
+	if err := setup.CheckPredecessor(ctx); errors.Is(err, bus.ErrTakeOver) {
+		d.find("pool", Broken, "Take it over, or forget it; until then no replica starts.", "%v", err)
+	}
 	for _, diff := range differences {
 		switch {
 		case diff.Missing:
 			health, remedy := Broken, "Run worker setup as a user who may create it."
-			stream, isStream := strings.CutPrefix(diff.Object, "stream ")
-			if d.Streams.Ensure && (!isStream || admin.MayCreate(ctx, stream)) {
+			if d.Streams.Ensure && admin.MayCreate(ctx, diff.Object) {
 				health, remedy = Risky, "Run worker setup, or start a replica, which creates it."
+			}
+			if strings.HasPrefix(diff.Object, "consumer ") {
+				remedy += " The pools of a work queue must not take the same ROLLCALL_SUBJECTS."
 			}
 			d.find(diff.Object, health, remedy, "%s", strings.TrimSuffix("missing; "+diff.Harm, "; "))
 		case diff.Harmless:
@@ -284,7 +289,7 @@ func (d *doctor) backlog(ctx context.Context, admin *Admin) {
 	}
 }
 
-// Offsets of the clocks that are worth a word: deadlines and signatures go by this machine's.
+// Offsets of the clocks that are worth a word: signatures go by this machine's.
 const (
 	clockWarning = time.Second
 	clockError   = time.Minute
@@ -301,7 +306,7 @@ func (d *doctor) clock(ctx context.Context, admin *Admin) {
 	}
 	health, remedy := Well, ""
 	if distance := offset.Abs() - within; distance > clockError {
-		health, remedy = Broken, "Synchronise the clocks (NTP): jobs expire too early or too late, and signatures are refused."
+		health, remedy = Broken, "Synchronise the clocks (NTP): services refuse signatures that are too old or too new."
 	} else if distance > clockWarning {
 		health, remedy = Risky, "Synchronise the clocks (NTP)."
 	}
@@ -369,10 +374,23 @@ func (d *doctor) services(ctx context.Context) {
 		case errors.Is(err, ErrNotTried):
 			d.find(name, Unsure, "Publish a job and look at its event: worker publish --wait.", "%v", err)
 		default:
-			d.find(name, Broken, "If nobody answers, start the service; else correct its URL in ROLLCALL_SERVICES or its ROLLCALL_SVC_… settings.", "%v", err)
+			d.find(name, Broken, mend(err), "%v", err)
 		}
 	}
 	if len(errs) == 0 {
 		d.find("services", Broken, "Set ROLLCALL_SERVICES.", "none")
+	}
+}
+
+// mend says what to do about a service that cannot be called.
+func mend(err error) string {
+	f, called := errors.AsType[*jobs.Failure](err)
+	switch {
+	case called && f.Misconfigured:
+		return "Correct its URL in ROLLCALL_SERVICES or its ROLLCALL_SVC_… settings."
+	case called && f.Code != 0:
+		return "Look at the service: it answers, and takes no calls."
+	default:
+		return "Start the service, or correct its URL in ROLLCALL_SERVICES."
 	}
 }

@@ -83,7 +83,7 @@ func (d *doctor) store(v *varz) {
 	health, remedy := Well, ""
 	percent := used * 100 / limit
 	if percent >= storeWarning {
-		health, remedy = Risky, "Make room, or raise max_file_store on a larger volume: at the limit jobs are refused."
+		health, remedy = Risky, "Make room, or raise max_file_store on a larger volume: at the limit jobs and commits are refused."
 	}
 	d.find("store", health, remedy, "%d %% of %d bytes used", percent, limit)
 }

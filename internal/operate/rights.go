@@ -76,10 +76,16 @@ func (a *Admin) missing(ctx context.Context, trials []trial) (missing []Right) {
 	return missing
 }
 
-// MayCreate reports whether this user may create a stream, as far as the server says.
-func (a *Admin) MayCreate(ctx context.Context, stream string) bool {
+// MayCreate reports whether this user may create an object, "stream JOBS" or "consumer JOBS/default", as far as the
+// server says.
+func (a *Admin) MayCreate(ctx context.Context, object string) bool {
+	kind, name, _ := strings.Cut(object, " ")
+	request := strings.ToUpper(kind) + ".CREATE." + strings.ReplaceAll(name, "/", ".")
+	if kind == "consumer" && len(a.streams.Subjects) == 1 { // the only filter stands in the subject of the request
+		request += "." + a.streams.Subjects[0]
+	}
 	// Malformed, so that it makes nothing.
-	return len(a.missing(ctx, []trial{newTrial(a.conn.API("STREAM.CREATE."+stream), "", "{", "create stream "+stream)})) == 0
+	return len(a.missing(ctx, []trial{newTrial(a.conn.API(request), "", "{", "create "+object)})) == 0
 }
 
 // missingInbox finds out whether answers can be received at all; without that every other trial
