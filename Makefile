@@ -159,4 +159,4 @@ tidy: ## go.mod and go.sum say what the code needs
 	go mod verify
 
 .PHONY: check
-check: lint tidy race modules ## what CI runs before anything else
+check: lint tidy race modules ## what CI runs after make test

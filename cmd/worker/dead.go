@@ -25,8 +25,8 @@ func (c *cli) deadCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "dead",
 		Short: "Dead letters: jobs that failed, expired or could not be read",
-		Long: `Dead letters are kept for 30 days, each under the number that 'worker dead ls' shows. They can
-be looked at, replayed as new jobs once the cause is fixed, or discarded.`,
+		Long: `Dead letters are kept for ROLLCALL_DEAD_AGE, 30 days by default, each under the number that
+'worker dead ls' shows. They can be looked at, replayed as new jobs once the cause is fixed, or discarded.`,
 		Example: `  worker dead ls --outcome failed --service billing
   worker dead replay --service billing`,
 		Args: knownSubcommand,

@@ -20,7 +20,8 @@ func (c *cli) doctorCommand() *cobra.Command {
 		Long: `Doctor checks the connection, the rights of the user (a denial looks like a time-out to a
 worker; doctor names the missing subject), streams and consumer, how writes reach the disk,
 limits, clocks, and what each service says to an empty batch (one that takes a request per job
-is only connected to). It changes nothing. It exits 0 unless something is an error.`,
+is only connected to, one on NATS is not tried). It changes nothing. It exits 0 unless something
+is an error.`,
 		Example: `  worker doctor
   worker doctor --monitor http://nats:8222 -o json`,
 		Args: cobra.NoArgs,

@@ -41,7 +41,8 @@ func (c *cli) eventsCommand() *cobra.Command {
 		Short: "Follow the completion events of the pool",
 		Long: `Events prints one line per batch as it is committed, of the pool named by ROLLCALL_POOL, until
 Ctrl-C. With -o jsonl it prints the events themselves, CloudEvents in JSON, one a line. --all
-and --since begin with those that are stored; the server keeps them for ROLLCALL_DONE_AGE.`,
+and --since begin with those that are stored; the server keeps them for ROLLCALL_DONE_AGE, and
+an archive (worker setup --archive) for as long as it was made for.`,
 		Example: `  worker events
   worker events --since 1h --outcome partial
   worker events --all --follow=false -o jsonl > events.ndjson`,

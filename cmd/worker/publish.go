@@ -124,7 +124,7 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	publisher, err := operate.NewPublisher(ctx, cl.Conn, stream)
 	switch {
 	case errors.Is(err, bus.ErrDenied) && !f.wait:
-		fmt.Fprintln(c.stderr, "This user may publish, but not look at stream "+stream+": uids are not known; --id gives jobs an id to find them by.")
+		fmt.Fprintln(c.stderr, "This user may not look at stream "+stream+": uids are not known; --id gives jobs an id to find them by.")
 	case err != nil:
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // Clock is the broker's clock. Times relative to now use it: pauses and schedules are kept by the
 // broker, and deadlines by workers that correct their clocks to it. The wall clock of this machine
-// is never used.
+// is used only by those who may not ask, see [Admin.Clock].
 type Clock struct {
 	broker time.Time
 	// asked is when the broker said so; only distances from it are used, which are monotonic.
@@ -24,7 +24,7 @@ func NewClock(broker time.Time) Clock { return Clock{broker: broker, asked: time
 func (c Clock) Now() time.Time { return c.broker.Add(time.Since(c.asked)) }
 
 // Clock asks the broker for its time. In core mode there may be no stream to ask about: then it
-// is this machine's, as for users who may only publish. The error wraps [bus.ErrMissing] if there is no job stream.
+// is this machine's, as it is for users who may not look at the stream. The error wraps [bus.ErrMissing] if there is no job stream.
 func (a *Admin) Clock(ctx context.Context) (Clock, error) {
 	if a.streams.Source == bus.SourceCore {
 		return NewClock(time.Now()), nil

@@ -161,7 +161,7 @@ func (p *Posting) checkDelay() error {
 // ErrTooLate is returned for jobs whose deadline passes before they are handed out.
 var ErrTooLate = errors.New("the deadline passes before the job is handed out")
 
-// Messages turns bodies into jobs. Relative times go by clock, the broker's.
+// Messages turns bodies into jobs. Relative times go by clock, see [Admin.Clock].
 func (p *Posting) Messages(clock Clock, bodies iter.Seq2[[]byte, error]) Messages {
 	return func(yield func(*nats.Msg, error) bool) {
 		n := 0
@@ -169,7 +169,7 @@ func (p *Posting) Messages(clock Clock, bodies iter.Seq2[[]byte, error]) Message
 			n++
 			now := clock.Now()
 			if at := p.Deadline.From(now); err == nil && p.Delay > 0 && !at.IsZero() && !at.After(now.Add(p.Delay)) {
-				err = fmt.Errorf("%w: --deadline is %s, and the broker's clock says %s",
+				err = fmt.Errorf("%w: --deadline is %s, and it is %s",
 					ErrTooLate, at.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 			}
 			if err != nil {

@@ -52,7 +52,8 @@ const (
 	maxReplyCap    = jobs.GiB
 )
 
-// Longest is how long one call may take at most: all its tries and the waits between them.
+// Longest is how long one call may take at most: all its tries and the waits between them. Waits for the
+// rate and a permit are not counted.
 func (c *Config) Longest() time.Duration {
 	return time.Duration(c.Tries)*c.Timeout + time.Duration(c.Tries-1)*maxDelay
 }

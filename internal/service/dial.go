@@ -78,6 +78,9 @@ func refuseForbidden(_, address string, _ syscall.RawConn) error {
 type tlsError struct{ err error }
 
 func (e *tlsError) Error() string {
+	if _, plain := errors.AsType[tls.RecordHeaderError](e.err); plain {
+		return "TLS handshake: " + e.err.Error() + "; the service speaks no TLS there: is its URL http://?"
+	}
 	return "TLS handshake: " + e.err.Error() + "; check the certificate of the service and the _CA, _CERT and _KEY variables"
 }
 

@@ -35,7 +35,7 @@ func TestReachTellsWhatIsWrong(t *testing.T) {
 	for url, says := range map[string]string{
 		closed: "refused",
 		secure: "unknown authority",
-		strings.Replace(serve(t, fine), "http:", "https:", 1): "TLS handshake",
+		strings.Replace(serve(t, fine), "http:", "https:", 1): "speaks no TLS there: is its URL http://?",
 		"http://169.254.169.254/latest":                       "never called",
 		"ftp://x":                                             "not a URL",
 	} {
