@@ -76,7 +76,10 @@ func (s *Setup) restore(ctx context.Context) error {
 		return fmt.Errorf("consumer %s/%s is %w, and stream %s keeps what is done: make it again where it should go on, by nats consumer add --deliver, or by `worker setup` with ROLLCALL_START=new or all",
 			s.streams.Stream, s.pool, ErrMissing, s.streams.Stream)
 	}
-	_, _, err = s.Ensure(ctx)
+	_, drift, err := s.Ensure(ctx)
+	if err == nil {
+		err = Refusal(drift)
+	}
 	return err
 }
 

@@ -121,7 +121,7 @@ func differences(object string, have, want any, effects map[string]effect) ([]Di
 		}
 		found = append(found, Difference{
 			Object: object, Field: field, Have: shown(field, h[field]), Want: shown(field, w[field]), Harm: e.text,
-			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix(object, field, w[field]),
+			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix(object, field, h[field], w[field]),
 		})
 	}
 	return found, nil

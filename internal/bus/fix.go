@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"rollcall/internal/jobs"
@@ -51,8 +52,9 @@ var lasting = map[string]bool{
 	"consumer mem_storage": true, "consumer max_waiting": true, "consumer deliver_group": true,
 }
 
-// fix returns the command that gives a field the wanted value.
-func fix(object, field string, want any) string {
+// fix returns the command that gives a field the wanted value. A stream keeps the subjects that it has, which are those
+// of other pools; a consumer has those that its pool takes, unless ROLLCALL_SUBJECTS is wrong.
+func fix(object, field string, have, want any) string {
 	kind, name, _ := strings.Cut(object, " ")
 	name = strings.ReplaceAll(name, "/", " ")
 	f, known := flags[kind+" "+field]
@@ -65,10 +67,31 @@ func fix(object, field string, want any) string {
 	case lasting[kind+" "+field] || forGood:
 		return "it cannot be changed: move what the stream holds, then nats stream rm " + name + " && worker setup"
 	}
+	before := ""
+	switch kind + " " + field {
+	case "stream subjects":
+		want = union(have, want)
+	case "consumer filter_subjects":
+		before = "set ROLLCALL_SUBJECTS to " + shown(field, have) + ", or, if it is right as it is, "
+	}
 	if arguments, ok := f.arguments(field, want); ok && known {
-		return "nats " + kind + " edit " + name + " " + arguments
+		return before + "nats " + kind + " edit " + name + " " + arguments
 	}
 	return byFile(kind, name, field, want)
+}
+
+// union returns the subjects of both lists.
+func union(have, want any) any {
+	all, _ := want.([]any)
+	all = slices.Clone(all)
+	had, _ := have.([]any)
+	for _, subject := range had {
+		covers := func(other any) bool { return jobs.SubjectCovers(fmt.Sprint(other), fmt.Sprint(subject)) }
+		if !slices.ContainsFunc(all, covers) { // the server refuses subjects that overlap
+			all = append(all, subject)
+		}
+	}
+	return all
 }
 
 // arguments are those that set a field; ok is false if the flag cannot say it.

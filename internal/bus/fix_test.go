@@ -1,7 +1,11 @@
 package bus_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
+
+	"rollcall/internal/bus"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -48,7 +52,7 @@ func TestFixesAreCommandsThatTheCLITakes(t *testing.T) {
 	}
 	const byFile = " > changed.json && nats "
 	want := map[string]string{
-		"consumer JOBS/test filter_subjects":  "nats consumer edit JOBS test --filter='jobs.>'",
+		"consumer JOBS/test filter_subjects":  "set ROLLCALL_SUBJECTS to jobs.a, or, if it is right as it is, nats consumer edit JOBS test --filter='jobs.>'",
 		"consumer JOBS/test max_batch":        "nats consumer info JOBS test --json | jq '.config | del(.max_batch)'" + byFile + "consumer edit JOBS test --config=changed.json",
 		"consumer JOBS/test priority_groups":  `nats consumer info JOBS test --json | jq '.config | .priority_groups=["replicas"]'` + byFile + "consumer edit JOBS test --config=changed.json",
 		"consumer JOBS/test sample_freq":      "nats consumer edit JOBS test --sample=0",
@@ -64,5 +68,22 @@ func TestFixesAreCommandsThatTheCLITakes(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("fixes (-want +got):\n%s", diff)
+	}
+}
+
+// TestAPoolOnSubjectsThatItsStreamLacks is refused without leaving a consumer behind, and told to add its subjects to those
+// of the others.
+func TestAPoolOnSubjectsThatItsStreamLacks(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	other := streams()
+	other.Subjects = []string{"orders.x"}
+	created, drift, err := bus.NewSetup(conn, other, "orders").Ensure(t.Context())
+	if err != nil || len(created) > 0 || !errors.Is(bus.Refusal(drift), bus.ErrRefusedSetup) {
+		t.Fatalf("created %v, %v, %v; want nothing, and a refusal", created, drift, err)
+	}
+	if text := bus.Refusal(drift).Error(); !strings.Contains(text, "nats stream edit JOBS --subjects=orders.x --subjects='jobs.>'") {
+		t.Errorf("the refusal %q does not add the subject", text)
 	}
 }

@@ -47,7 +47,7 @@ func (o foreignStream) check(ctx context.Context) ([]Difference, error) {
 			Harmless: e.level == benign, Fatal: e.level == fatal, Fix: fix,
 		})
 	}
-	none := func(field string) string { return fix(o.name(), field, nil) }
+	none := func(field string) string { return fix(o.name(), field, nil, nil) }
 	for _, filter := range o.setup.streams.Subjects {
 		meets := func(pattern string) bool { return jobs.SubjectsMeet(pattern, filter) }
 		if cfg.Mirror == nil && len(cfg.Sources) == 0 && !slices.ContainsFunc(cfg.Subjects, meets) {
@@ -58,7 +58,7 @@ func (o foreignStream) check(ctx context.Context) ([]Difference, error) {
 		report("subjects", own, "subjects of others", "narrow ROLLCALL_SUBJECTS", ruin("the pool would take what it writes itself"))
 	}
 	if cfg.Discard == jetstream.DiscardOld && (cfg.MaxMsgs > 0 || cfg.MaxBytes > 0) {
-		report("discard", "old, with a limit", "new", fix(o.name(), "discard", "new"), harm("the oldest messages are deleted when the stream is full, done or not"))
+		report("discard", "old, with a limit", "new", fix(o.name(), "discard", "old", "new"), harm("the oldest messages are deleted when the stream is full, done or not"))
 	}
 	if cfg.MaxMsgsPerSubject > 0 && !strings.HasPrefix(cfg.Name, StreamDone) {
 		report("max_msgs_per_subject", fmt.Sprint(cfg.MaxMsgsPerSubject), "none", none("max_msgs_per_subject"), harm("a newer message of a subject deletes an older one, done or not"))

@@ -110,7 +110,8 @@ func (s *Setup) Check(ctx context.Context) ([]Difference, error) {
 }
 
 // Ensure creates what is missing and returns the names of what it created, and how the rest
-// differs from what Rollcall would create. Existing objects are never changed nor deleted. With
+// differs from what Rollcall would create. Existing objects are never changed nor deleted, and
+// a pool that may not work on them, see [Refusal], gets no consumer. With
 // ROLLCALL_ENSURE=false nothing is created, and the error wraps [ErrMissing] if something is
 // missing that no job can be done without. Any number of replicas may do this at once.
 func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Difference, err error) {
@@ -128,6 +129,9 @@ func (s *Setup) Ensure(ctx context.Context) (created []string, drift []Differenc
 		}
 		if len(differences) == 0 || !differences[0].Missing {
 			drift = append(drift, differences...)
+			continue
+		}
+		if _, isConsumer := o.(consumerObject); isConsumer && Refusal(drift) != nil {
 			continue
 		}
 		if !s.streams.Ensure && !o.essential() {

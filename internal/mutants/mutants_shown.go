@@ -178,6 +178,12 @@ var shown = []mutant{
 		"internal/operate/doctor.go", "case called && f.Code != 0:", "case called && f.Code < 0:", []string{"./internal/app", "-run", "DoctorSaysWhatToDo"},
 	},
 	{
+		"a pool that is refused leaves a consumer", "a refusal changes nothing",
+		"internal/bus/setup.go", "isConsumer && Refusal(drift) != nil {", "isConsumer && false {", []string{"./internal/bus", "-run", "SubjectsThatItsStreamLacks"},
+	},	{
+		"a pool is told to take the subjects of others", "a remedy harms nobody else",
+		"internal/bus/fix.go", "want = union(have, want)", "_ = union", []string{"./internal/bus", "-run", "SubjectsThatItsStreamLacks"},
+	},	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},
