@@ -95,6 +95,9 @@ func (c *cli) publish(ctx context.Context, args []string, f *publishFlags) error
 	}
 	p := &f.posting
 	p.Subject, p.Numbered = args[0], numbered
+	if f.timeout < 0 {
+		return usageError(fmt.Errorf("--timeout %v: want how long to wait, such as 30s; 0 waits for ever", f.timeout))
+	}
 	if f.strict && p.Unique == "" {
 		return usageError(errors.New("--strict is for --unique"))
 	}

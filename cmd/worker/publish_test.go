@@ -138,6 +138,33 @@ func TestPublishTellsHowFarItCame(t *testing.T) {
 	}
 }
 
+// TestAFaultInTheMiddleHidesNoOutcome of what was published before it.
+func TestAFaultInTheMiddleHidesNoOutcome(t *testing.T) {
+	t.Parallel()
+	url := broker(t)
+	start(t, url, []*faulttest.Recorder{faulttest.StartRecorder(t, "billing")}).until("/readyz", http.StatusOK)
+	r := piped(t, []string{"NATS_URL=" + url}, "{}\n{}\nnope\n{}\n", "publish", "jobs.x", "--wait", "--timeout", "1m", "-o", "jsonl")
+	if r.code != codeFailed || !strings.Contains(r.stderr, "after 2 confirmed jobs") || !strings.Contains(r.stderr, "line 3") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	if n := strings.Count(r.stdout, `"succeeded"`); n != 2 {
+		t.Errorf("%d outcomes, want 2:\n%s", n, r.stdout)
+	}
+}
+
+// TestAnEmptyFlagIsNoFlagThatIsNotThere: a script may have no value for it.
+func TestAnEmptyFlagIsNoFlagThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"publish", "jobs.x", "1", "--unique", ""}, {"publish", "jobs.x", "1", "--delay", "1s", "--debounce", ""},
+		{"publish", "jobs.x", "1", "--set="}, {"dead", "discard", "--outcome", "failed", "--set", "", "--yes"},
+	} {
+		if r := worker(t, []string{"NATS_URL=nats://127.0.0.1:1"}, args...); r.code != codeUsage || !strings.Contains(r.stderr, "is empty") {
+			t.Errorf("%q: exit %d: %s", args, r.code, r.stderr)
+		}
+	}
+}
+
 func TestPublishRefusesWhatItCannotMean(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -151,6 +178,7 @@ func TestPublishRefusesWhatItCannotMean(t *testing.T) {
 		"surplus argument":    {"jobs.x", "1", "2"},
 		"no subject":          {},
 		"unreadable deadline": {"jobs.x", "1", "--deadline", "noon"},
+		"no time to wait":     {"jobs.x", "1", "--wait", "--timeout", "-3s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"rollcall/internal/table"
 )
@@ -87,6 +88,9 @@ Without a command it runs one replica, like 'worker run'. Settings come from the
 func (c *cli) markStart(command *cobra.Command) {
 	if inner := command.RunE; inner != nil {
 		command.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := noEmptyFlag(cmd); err != nil {
+				return err
+			}
 			c.started = true
 			return inner(cmd, args)
 		}
@@ -94,6 +98,17 @@ func (c *cli) markStart(command *cobra.Command) {
 	for _, child := range command.Commands() {
 		c.markStart(child)
 	}
+}
+
+// noEmptyFlag refuses a flag that is given without a value, unless that ends a default: a variable of a script that was
+// not set must not make a job one of many, nor a filter choose everything.
+func noEmptyFlag(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" && f.DefValue == "" {
+			err = usageError(fmt.Errorf("--%s is empty: give it a value, or leave it out", f.Name))
+		}
+	})
+	return err
 }
 
 // knownSubcommand refuses an unknown subcommand and names those that may be meant.

@@ -138,11 +138,11 @@ func (c *cli) scheduleRunCommand() *cobra.Command {
 		Args:    words(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.administer(cmd.Context(), "schedule run", true, func(ctx context.Context, _ *client, a *operate.Admin) error {
-				r, err := a.RunSchedule(ctx, args[0])
+				r, subject, err := a.RunSchedule(ctx, args[0])
 				if err != nil {
 					return err
 				}
-				return table.One(c.printer(), receipt{UID: r.UID()}, table.Col("uid", func(r receipt) string { return r.UID }))
+				return table.One(c.printer(), receipt{UID: r.UID(), Subject: subject}, table.Col("uid", func(r receipt) string { return r.UID }))
 			})
 		},
 	}

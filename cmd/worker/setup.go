@@ -73,6 +73,9 @@ ROLLCALL_DONE=own), for as long as you say, and events --since reads it.`,
 				}
 				return c.printPlan(plan)
 			}
+			if cmd.Flags().Changed("archive-bytes") && archive == "" {
+				return usageError(errors.New("--archive-bytes is for --archive"))
+			}
 			age, err := parseAge(archive)
 			if err != nil {
 				return usageError(err)

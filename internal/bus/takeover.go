@@ -196,16 +196,22 @@ func (s *Setup) TakeOver(ctx context.Context, pool string) (moved int, err error
 	return moved + late, err
 }
 
+// Filters are the subjects that a consumer takes.
+func Filters(config *jetstream.ConsumerConfig) []string {
+	switch {
+	case config.FilterSubject != "":
+		return []string{config.FilterSubject}
+	case len(config.FilterSubjects) == 0:
+		return []string{">"}
+	default:
+		return config.FilterSubjects
+	}
+}
+
 // succeeds returns why the pool cannot be the successor of one with this consumer. Where the stream keeps what is done,
 // both take the same from the same place on.
 func (s *Setup) succeeds(ctx context.Context, stream jetstream.Stream, old *jetstream.ConsumerInfo, keeps bool) error {
-	filters := old.Config.FilterSubjects
-	switch {
-	case old.Config.FilterSubject != "":
-		filters = []string{old.Config.FilterSubject}
-	case len(filters) == 0:
-		filters = []string{">"}
-	}
+	filters := Filters(&old.Config)
 	if left := beyond(filters, s.streams.Subjects); len(left) > 0 {
 		return fmt.Errorf("%w: it takes %s, and this pool does not: its jobs would belong to nobody; set ROLLCALL_SUBJECTS to what it takes", ErrRefusedSetup, strings.Join(left, ", "))
 	}

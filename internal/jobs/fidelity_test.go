@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,6 +134,22 @@ func TestHeaderValue(t *testing.T) {
 		if got, found := d.HeaderValue(name); found {
 			t.Errorf("%s: %q", name, got)
 		}
+	}
+}
+
+// TestTheZeroTimeIsADeadlineThatIsOver: a Go program sends it for a time that was never set.
+func TestTheZeroTimeIsADeadlineThatIsOver(t *testing.T) {
+	t.Parallel()
+	j := jobs.Decode(jobs.Delivery{Subject: "jobs.a", Header: map[string][]string{"Rollcall-Deadline": {time.Time{}.Format(time.RFC3339)}}, Data: []byte("1")}, 0)
+	if j.Verdict != nil || j.Deadline.IsZero() || j.Deadline.Year() != 1 {
+		t.Errorf("the deadline is %v, %+v", j.Deadline, j.Verdict)
+	}
+}
+
+func TestNoUIDHasSequenceZero(t *testing.T) {
+	t.Parallel()
+	if ref, err := jobs.ParseUID("abc.0"); !errors.Is(err, jobs.ErrUID) {
+		t.Errorf("abc.0 is %v, %v; streams begin with 1", ref, err)
 	}
 }
 

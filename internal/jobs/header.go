@@ -179,6 +179,9 @@ func (j *Job) readDeadline(value string) error {
 	if err != nil {
 		return fmt.Errorf("header %s %q is not RFC 3339, for example 2026-01-31T12:00:00Z", HeaderDeadline, clip(value, 64))
 	}
+	if t.IsZero() {
+		t = t.Add(1) // the zero time stands for none; this one is over as well
+	}
 	if j.Deadline.IsZero() || t.Before(j.Deadline) {
 		j.Deadline = t
 	}

@@ -189,7 +189,7 @@ func settlement() *jobs.Settlement {
 	for seq := range uint64(3) {
 		var header map[string][]string
 		if seq == 1 {
-			header = map[string][]string{"rollcall-replay-of": {"abc.0"}}
+			header = map[string][]string{"rollcall-replay-of": {"abc.9"}}
 		}
 		d := delivered("1", header)
 		d.Ref.Seq = seq + 1
@@ -221,7 +221,7 @@ func TestEventSaysWhatBecameOfEveryJob(t *testing.T) {
 			},
 			Jobs: []jobs.EventJob{
 				{ID: "abc.1", UID: "abc.1", Subject: "jobs.mail", Outcome: "succeeded", Attempt: 2, AgeMS: &age, Services: map[string]string{"billing": "ok", "search": "ok"}, Data: map[string]json.RawMessage{"billing": json.RawMessage(`{"invoice": 9}`)}},
-				{ID: "abc.2", UID: "abc.2", Subject: "jobs.mail", Outcome: "failed", Attempt: 1, AgeMS: &age, ReplayOf: "abc.0", Reason: `no "account"`, Services: map[string]string{"billing": "fail", "search": "ok"}},
+				{ID: "abc.2", UID: "abc.2", Subject: "jobs.mail", Outcome: "failed", Attempt: 1, AgeMS: &age, ReplayOf: "abc.9", Reason: `no "account"`, Services: map[string]string{"billing": "fail", "search": "ok"}},
 				{ID: "abc.3", UID: "abc.3", Subject: "jobs.mail", Outcome: "retrying", Attempt: 1, AgeMS: &age, Reason: "busy", Services: map[string]string{"billing": "retry", "search": "ok"}},
 			},
 		},

@@ -52,7 +52,7 @@ func SetUIDs(members []*Job) {
 func ParseUID(s string) (Ref, error) {
 	epoch, seq, ok := strings.Cut(s, ".")
 	n, err := strconv.ParseUint(seq, 10, 64)
-	if !ok || err != nil || epoch == "" || strings.ContainsFunc(epoch, notBase36) {
+	if !ok || err != nil || n == 0 || epoch == "" || strings.ContainsFunc(epoch, notBase36) {
 		return Ref{}, fmt.Errorf("%q: %w", s, ErrUID)
 	}
 	return Ref{Epoch: epoch, Seq: n}, nil

@@ -178,12 +178,50 @@ var shown = []mutant{
 		"internal/operate/doctor.go", "case called && f.Code != 0:", "case called && f.Code < 0:", []string{"./internal/app", "-run", "DoctorSaysWhatToDo"},
 	},
 	{
+		"commands act on the subjects of whoever gives them", "a pool acts on its own jobs",
+		"internal/operate/admin.go", "bus.Filters(&consumer.Config)", "append(bus.Filters(&consumer.Config), a.streams.Subjects...)", []string{"./internal/operate", "-run", "APoolActsOnItsOwn"},
+	},
+	{
+		"a pool that does not exist has jobs", "a pool acts on its own jobs",
+		"internal/operate/admin.go", "	pool.streams.Subjects = nil\n", "", []string{"./internal/operate", "-run", "APoolThatDoesNotExist"},
+	},
+	{
+		"a set of a pool that does not exist is cancelled", "a pool acts on its own jobs",
+		"internal/operate/cancelset.go", "	pool, err := a.asItStands(ctx)\n	if err != nil {", "	pool, err := a, error(nil)\n	if err != nil {", []string{"./internal/operate", "-run", "APoolThatDoesNotExist"},
+	},
+	{
+		"a schedule is cancelled with a set", "a schedule is no job",
+		"internal/operate/delayed.go", "strings.HasPrefix(m.Header.Get(bus.HeaderSchedule), once))", "true)", []string{"./internal/operate", "-run", "AScheduleIsNoJob"},
+	},
+	{
+		"a wildcard removes some schedule", "a schedule is known by its name",
+		"internal/operate/schedules.go", "if jobs.CheckSubject(bus.ScheduleSubject(name)) != nil {", "if false {", []string{"./internal/operate", "-run", "AScheduleIsNoJob"},
+	},
+	{
+		"a delayed job loses the id of its producer", "a CloudEvent keeps its id",
+		"internal/operate/posting.go", `if MessageID(m) == id || MessageID(m) == "" {`, `if true {`, []string{"./internal/operate", "-run", "ADelayedJobKeeps"},
+	},
+	{
+		"what was published before a fault is not waited for", "each job that was published has its outcome printed",
+		"internal/operate/awaiter.go", "	if published == 0 {", "	if err != nil {", []string{"./cmd/worker", "-run", "AFaultInTheMiddle"},
+	},
+	{
+		"an empty flag counts as none", "an unset variable of a script changes nothing in silence",
+		"cmd/worker/root.go", `f.DefValue == ""`, `f.DefValue != ""`, []string{"./cmd/worker", "-run", "AnEmptyFlag"},
+	},
+	{
+		"the zero time is no deadline", "a deadline that is over is over",
+		"internal/jobs/header.go", "	if t.IsZero() {", "	if false {", []string{"./internal/jobs", "-run", "TheZeroTime"},
+	},
+	{
 		"a pool that is refused leaves a consumer", "a refusal changes nothing",
 		"internal/bus/setup.go", "isConsumer && Refusal(drift) != nil {", "isConsumer && false {", []string{"./internal/bus", "-run", "SubjectsThatItsStreamLacks"},
-	},	{
+	},
+	{
 		"a pool is told to take the subjects of others", "a remedy harms nobody else",
 		"internal/bus/fix.go", "want = union(have, want)", "_ = union", []string{"./internal/bus", "-run", "SubjectsThatItsStreamLacks"},
-	},	{
+	},
+	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},

@@ -36,6 +36,20 @@ func NewAdmin(conn *bus.Conn, streams bus.Streams, pool string) *Admin {
 	return &Admin{conn: conn, streams: streams, pool: pool}
 }
 
+// asItStands returns the administration of what the pool takes by its consumer on the server: whoever gives a command
+// may have other ROLLCALL_SUBJECTS, and would find, or end, the jobs of another pool. The error wraps [bus.ErrMissing] if
+// there is no consumer; the pool that is returned then takes nothing.
+func (a *Admin) asItStands(ctx context.Context) (*Admin, error) {
+	pool := *a
+	pool.streams.Subjects = nil
+	consumer, err := a.conn.Consumer(ctx, a.streams.Stream, a.pool)
+	if err != nil {
+		return &pool, err
+	}
+	pool.streams.Subjects = bus.Filters(&consumer.Config)
+	return &pool, nil
+}
+
 // ledger names what the pool keeps of its jobs.
 func (a *Admin) ledger() ledger.Names { return ledger.Names{Pool: a.pool, Stream: a.streams.Stream} }
 

@@ -187,17 +187,20 @@ func (p *Publisher) PublishAndWait(ctx context.Context, source Messages, w Wait)
 		a.expect(r.UID(), MessageID(m))
 		return nil
 	})
-	if err != nil || published == 0 {
-		return published, err
+	if published == 0 {
+		return 0, err
+	}
+	if err != nil { // what is published has outcomes all the same
+		err = fmt.Errorf("after %d confirmed jobs: %w", published, err)
 	}
 	if seenBefore {
 		// A job that the broker had already may have ended before this began.
-		if err := events.Stored(ctx, "*", 0, false, a.hear); err != nil {
-			return published, fmt.Errorf("read the stored events: %w", err)
+		if reading := events.Stored(ctx, "*", 0, false, a.hear); reading != nil {
+			return published, errors.Join(err, fmt.Errorf("read the stored events: %w", reading))
 		}
 	}
 	a.setComplete()
-	return published, a.result(published, a.await(ctx, ended, w))
+	return published, errors.Join(err, a.result(published, a.await(ctx, ended, w)))
 }
 
 // await returns nil when every outcome is known, else why they are not.

@@ -99,15 +99,19 @@ func (a *Admin) cancelling(ctx context.Context, who string, work func(context.Co
 // wins. who is named by the event. The error wraps [ErrFinal] if the job has ended already, and
 // [ErrNotFound] if there is none.
 func (a *Admin) Cancel(ctx context.Context, who, id string) (JobReport, error) {
-	return a.cancelJob(ctx, who, id, false)
+	pool, err := a.asItStands(ctx)
+	if err != nil {
+		return JobReport{}, err
+	}
+	return pool.cancelJob(ctx, who, id, false)
 }
 
-// cancelJob is [Admin.Cancel]; with erase the server overwrites the message.
+// cancelJob is [Admin.Cancel] for a pool that is as it stands on the server; with erase that overwrites the message.
 func (a *Admin) cancelJob(ctx context.Context, who, id string, erase bool) (JobReport, error) {
 	var report JobReport
 	err := a.cancelling(ctx, who, func(ctx context.Context, c *canceller) (err error) {
 		c.erase = erase
-		if report, err = a.Job(ctx, id); err != nil {
+		if report, err = c.job(ctx, id); err != nil {
 			return err
 		}
 		switch report.State {

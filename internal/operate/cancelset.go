@@ -33,7 +33,11 @@ func (a *Admin) CancelSet(ctx context.Context, who, set string) (done Cancellati
 	if !jobs.ValidSet(set) {
 		return done, fmt.Errorf("%q: %w", set, ErrSetName)
 	}
-	err = a.cancelling(ctx, who, func(ctx context.Context, c *canceller) error {
+	pool, err := a.asItStands(ctx)
+	if err != nil {
+		return done, err
+	}
+	err = pool.cancelling(ctx, who, func(ctx context.Context, c *canceller) error {
 		member := func(m *jetstream.RawStreamMsg) bool {
 			j := decodeStored(m, c.epoch)
 			return j.Set == set

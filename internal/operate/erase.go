@@ -60,6 +60,10 @@ func (a *Admin) Erase(ctx context.Context, who, id string) (done Erasure, err er
 	if err := a.checkDone(ctx); err != nil {
 		return done, err
 	}
+	a, err = a.asItStands(ctx)
+	if err != nil && !errors.Is(err, bus.ErrMissing) {
+		return done, err
+	}
 	if err := a.finishErasures(ctx); err != nil {
 		return done, a.conn.Explain("look for erasures that were cut short", err)
 	}

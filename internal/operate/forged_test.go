@@ -172,12 +172,22 @@ func TestALetterWithAStatusHidesNoOthers(t *testing.T) {
 	}
 }
 
-// TestAPoolActsOnItsOwnJobs only: a job of it may say that it stands where one of another pool does, in the same set.
+// TestAPoolActsOnItsOwnJobs only, whatever ROLLCALL_SUBJECTS are where a command is given: those that its consumer takes.
+// A job of it may say that it stands where one of another pool does, in the same set.
 func TestAPoolActsOnItsOwnJobs(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	conn := connect(t, s)
 	ensure(t, conn, streams())
+	consumer, err := jetStream(t, conn).Consumer(t.Context(), "JOBS", pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	takes := consumer.CachedInfo().Config
+	takes.FilterSubject = "jobs.a"
+	if _, err := jetStream(t, conn).UpdateConsumer(t.Context(), "JOBS", takes); err != nil {
+		t.Fatal(err)
+	}
 	const header = "NATS/1.0\r\nce-id: evil\r\nRollcall-Set: s\r\nNats-Sequence: 2\r\nNats-Subject: jobs.a\r\nNats-Time-Stamp: 2026-01-01T00:00:00Z\r\n\r\n\r\n"
 	bustest.PublishRaw(t, s, "jobs.a", header, "{}")
 	other := &nats.Msg{Subject: "jobs.b", Header: nats.Header{"ce-id": {"victim"}, "Rollcall-Set": {"s"}}, Data: []byte("{}")}
@@ -186,11 +196,17 @@ func TestAPoolActsOnItsOwnJobs(t *testing.T) {
 	}
 	publishJob(t, conn, "last", nil)
 	delayJob(t, conn, "delayed", nats.Header{"Rollcall-Set": {"s"}, "Nats-Schedule-Target": {"due.b"}})
-	own := streams()
-	own.Subjects = []string{"jobs.a"}
-	admin := operate.NewAdmin(conn, own, pool)
+	admin := adminOf(conn)
 	if _, err := admin.CancelSet(patient(t), "me", "s"); err != nil {
 		t.Log(err)
+	}
+	for _, id := range []string{"victim", "delayed"} {
+		if _, err := admin.Erase(patient(t), "me", id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Erase(%s): %v, want that there is no such job", id, err)
+		}
+		if report, err := admin.Job(patient(t), id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Job(%s): %+v, %v, want that there is no such job", id, report, err)
+		}
 	}
 	stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
 	if err != nil {
@@ -207,6 +223,73 @@ func TestAPoolActsOnItsOwnJobs(t *testing.T) {
 	}
 	if n := stateOf(t, conn, bus.StreamLater).Msgs; n != 1 {
 		t.Error("the delayed job of the other pool is gone")
+	}
+}
+
+// TestAPoolThatDoesNotExistActsOnNothing: its name is a mistake.
+func TestAPoolThatDoesNotExistActsOnNothing(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	publishJob(t, conn, "victim", nil)
+	delayJob(t, conn, "delayed", nats.Header{"Rollcall-Set": {"s"}})
+	ghost := operate.NewAdmin(conn, streams(), "ghost")
+	for name, act := range map[string]func(ctx context.Context) error{
+		"Cancel":           func(ctx context.Context) error { _, err := ghost.Cancel(ctx, "me", "victim"); return err },
+		"Cancel a delayed": func(ctx context.Context) error { _, err := ghost.Cancel(ctx, "me", "delayed"); return err },
+		"CancelSet":        func(ctx context.Context) error { _, err := ghost.CancelSet(ctx, "me", "s"); return err },
+		"CloseSet":         func(ctx context.Context) error { _, err := ghost.CloseSet(ctx, "s", 1); return err },
+		"Job":              func(ctx context.Context) error { _, err := ghost.Job(ctx, "delayed"); return err },
+	} {
+		if err := act(patient(t)); !errors.Is(err, bus.ErrMissing) || !strings.Contains(err.Error(), "is ROLLCALL_POOL right?") {
+			t.Errorf("%s: %v, want that there is no such pool", name, err)
+		}
+	}
+	if _, err := ghost.Erase(patient(t), "me", "delayed"); !errors.Is(err, operate.ErrNotFound) {
+		t.Errorf("Erase: %v, want that there is no such job", err)
+	}
+	if jobs, later := stateOf(t, conn, "JOBS").Msgs, stateOf(t, conn, bus.StreamLater).Msgs; jobs != 1 || later != 1 {
+		t.Errorf("%d jobs and %d delayed ones are left, want one of each", jobs, later)
+	}
+}
+
+// TestAScheduleIsNoJob: it is neither found, cancelled nor erased as one, whatever set its jobs are to be members of.
+func TestAScheduleIsNoJob(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, startServer(t))
+	ensure(t, conn, streams())
+	m := &nats.Msg{Subject: bus.ScheduleSubject("nightly"), Header: nats.Header{
+		"ce-id": {"rep"}, "Rollcall-Set": {"s"}, "Nats-Schedule": {"@yearly"}, "Nats-Schedule-Target": {"due.a"},
+	}, Data: []byte("{}")}
+	if _, err := jetStream(t, conn).PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	delayJob(t, conn, "delayed", nats.Header{"Rollcall-Set": {"s"}})
+	admin := adminOf(conn)
+	if done, err := admin.CancelSet(patient(t), "me", "s"); err != nil || done.Cancelled != 1 {
+		t.Errorf("CancelSet() = %+v, %v; want the delayed job alone cancelled", done, err)
+	}
+	for _, id := range []string{"rep", "cron.nightly"} {
+		if report, err := admin.Job(patient(t), id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Job(%s) = %+v, %v", id, report, err)
+		}
+		if _, err := admin.Cancel(patient(t), "me", id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Cancel(%s): %v", id, err)
+		}
+		if _, err := admin.Erase(patient(t), "me", id); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("Erase(%s): %v", id, err)
+		}
+	}
+	for _, name := range []string{"*", ">", "a b", ""} {
+		if err := admin.RemoveSchedule(patient(t), name); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("RemoveSchedule(%q): %v", name, err)
+		}
+		if _, _, err := admin.RunSchedule(patient(t), name); !errors.Is(err, operate.ErrNotFound) {
+			t.Errorf("RunSchedule(%q): %v", name, err)
+		}
+	}
+	if list, err := admin.Schedules(patient(t)); err != nil || len(list) != 1 {
+		t.Errorf("%d schedules are left, %v; want the one", len(list), err)
 	}
 }
 
@@ -312,7 +395,6 @@ func TestNoHeaderKeepsADelayedJobFromBeingCancelled(t *testing.T) {
 		"the server expects another message":         "Nats-Expected-Last-Sequence: 0\r\n" + target,
 		"the server expects another stream":          "Nats-Expected-Stream: LATER\r\nNats-Expected-Last-Msg-Id: \r\n" + target,
 		"a name that clients refuse":                 "My Key: x\r\n" + target,
-		"a time zone":                                "Nats-Schedule-Time-Zone: Europe/Berlin\r\nNats-Schedule: 0 0 3 * * *\r\nNats-Schedule-Target: due.a\r\n",
 		"behind what clients take for a line's end":  "X: a\nNats-Schedule-Target: nowhere\r\n" + target,
 		"behind what clients take for the end":       "X: a\n\nY: b\r\n" + target,
 		"a target that is none":                      "X: a\nNats-Schedule-Target: a b\r\n" + target,
@@ -390,7 +472,7 @@ func TestAScheduleIsRunWhereTheServerAims(t *testing.T) {
 				t.Fatal(err)
 			}
 			bustest.PublishRaw(t, s, bus.ScheduleSubject("nightly"), "NATS/1.0\r\nX: a\nNats-Schedule-Target: "+target+"\r\nNats-Schedule: @every 24h\r\nNats-Schedule-Target: due.a\r\n\r\n", "{}")
-			if _, err := adminOf(conn).RunSchedule(patient(t), "nightly"); err != nil {
+			if _, _, err := adminOf(conn).RunSchedule(patient(t), "nightly"); err != nil {
 				t.Fatal(err)
 			}
 			stream, err := jetStream(t, conn).Stream(t.Context(), "JOBS")
@@ -411,7 +493,7 @@ func TestAScheduleIsRunWhereTheServerAims(t *testing.T) {
 	if _, err := jetStream(t, conn).PublishMsg(t.Context(), elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := adminOf(conn).RunSchedule(patient(t), "x"); err == nil || !strings.Contains(err.Error(), `aims at "later.x"`) {
+	if _, _, err := adminOf(conn).RunSchedule(patient(t), "x"); err == nil || !strings.Contains(err.Error(), `aims at "later.x"`) {
 		t.Errorf("a schedule that aims elsewhere is run: %v", err)
 	}
 }

@@ -63,6 +63,19 @@ type JobReport struct {
 // used more than once finds the job that is not final, else the last. The error wraps
 // [ErrNotFound]: the job never was, or its event has left the DONE stream.
 func (a *Admin) Job(ctx context.Context, id string) (JobReport, error) {
+	pool, err := a.asItStands(ctx)
+	if err != nil && !errors.Is(err, bus.ErrMissing) {
+		return JobReport{}, err
+	}
+	report, failure := pool.job(ctx, id)
+	if errors.Is(failure, ErrNotFound) && err != nil {
+		return report, errors.Join(failure, err) // it may be that there is no such pool
+	}
+	return report, failure
+}
+
+// job is [Admin.Job] for a pool that is as it stands on the server.
+func (a *Admin) job(ctx context.Context, id string) (JobReport, error) {
 	stream, err := a.conn.Stream(ctx, a.streams.Stream)
 	if err != nil {
 		return JobReport{}, err

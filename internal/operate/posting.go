@@ -208,17 +208,20 @@ func (p *Posting) message(n int, now time.Time, body []byte) *nats.Msg {
 		if p.Debounce != "" {
 			m.Subject = bus.DebounceSubject(p.Debounce)
 		}
-		m.Header.Set(headerCloudEventID, id)
+		if MessageID(m) == id || MessageID(m) == "" {
+			m.Header.Set(headerCloudEventID, id)
+		}
 		m.Header.Set(bus.HeaderSchedule, "@at "+now.Add(p.Delay).UTC().Format(time.RFC3339Nano))
 		m.Header.Set(bus.HeaderScheduleTarget, p.due)
 	}
 	return m
 }
 
-// MessageID is what the producer called a job, empty if nothing.
+// MessageID is what the producer called a job, empty if nothing: its id in events.
 func MessageID(m *nats.Msg) string {
-	if id := m.Header.Get(jobs.HeaderMsgID); id != "" {
-		return id
+	j := jobs.Decode(jobs.Delivery{Subject: m.Subject, Header: m.Header, Data: m.Data}, 0)
+	if j.ID == j.UID {
+		return ""
 	}
-	return m.Header.Get(headerCloudEventID)
+	return j.ID
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
+	"rollcall/internal/jobs"
 	"rollcall/internal/operate"
 )
 
@@ -94,6 +95,50 @@ func TestADelayedJobIsAScheduleByTheBrokersClock(t *testing.T) {
 	if two[0].Subject == two[1].Subject || two[0].Subject != "later."+operate.MessageID(two[0]) {
 		t.Errorf("two delayed jobs without an id: %s and %s; the second would replace the first", two[0].Subject, two[1].Subject)
 	}
+}
+
+// TestADelayedJobKeepsTheIDOfItsProducer, by which its event is recognised.
+func TestADelayedJobKeepsTheIDOfItsProducer(t *testing.T) {
+	t.Parallel()
+	const structured = `{"specversion":"1.0","id":"ce9","source":"/x","type":"t","data":{"a":1}}`
+	for name, c := range map[string]struct {
+		posting operate.Posting
+		body    string
+		want    string
+	}{
+		"a header":                    {operate.Posting{Headers: []string{"ce-id:foo"}}, "x", "foo"},
+		"a header in other letters":   {operate.Posting{Headers: []string{"CE-ID:foo"}}, "x", "foo"},
+		"a header beside --id":        {operate.Posting{Headers: []string{"ce-id:foo"}, ID: "bar"}, "x", "foo"},
+		"a CloudEvent in the body":    {operate.Posting{Headers: []string{"Content-Type:application/cloudevents+json"}}, structured, "ce9"},
+		"--id alone":                  {operate.Posting{ID: "bar"}, "x", "bar"},
+		"a body that is no structure": {operate.Posting{ID: "bar"}, structured, "bar"},
+	} {
+		p := c.posting
+		p.Subject, p.Delay = "jobs.x", time.Hour
+		if err := p.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		for m, err := range p.Messages(operate.NewClock(noon), func(yield func([]byte, error) bool) { yield([]byte(c.body), nil) }) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			due := jobs.Decode(jobs.Delivery{Subject: m.Subject, Header: withoutServers(m.Header), Data: m.Data}, 0)
+			if due.ID != c.want || operate.MessageID(m) != c.want {
+				t.Errorf("%s: once due it is %q, and a wait looks for %q; want %q", name, due.ID, operate.MessageID(m), c.want)
+			}
+		}
+	}
+}
+
+// withoutServers returns the headers that a job keeps when it is due.
+func withoutServers(h nats.Header) nats.Header {
+	kept := nats.Header{}
+	for name, values := range h {
+		if !strings.HasPrefix(name, "Nats-") {
+			kept[name] = values
+		}
+	}
+	return kept
 }
 
 func TestWhatCannotBeAJobIsRefused(t *testing.T) {

@@ -84,9 +84,13 @@ func (a *Admin) schedule(ctx context.Context, name string) (jetstream.Stream, *j
 	if err != nil {
 		return nil, nil, err
 	}
+	unknown := fmt.Errorf("schedule %q: %w: 'worker schedule ls' lists them", name, ErrNotFound)
+	if jobs.CheckSubject(bus.ScheduleSubject(name)) != nil { // a wildcard would find another one
+		return nil, nil, unknown
+	}
 	m, err := a.conn.LastMsg(ctx, stream, bus.ScheduleSubject(name))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil, fmt.Errorf("schedule %s: %w: 'worker schedule ls' lists them", name, ErrNotFound)
+		return nil, nil, unknown
 	}
 	if err != nil {
 		return nil, nil, a.conn.Explain("look for schedule "+name, err)
@@ -94,30 +98,29 @@ func (a *Admin) schedule(ctx context.Context, name string) (jetstream.Stream, *j
 	return stream, m, nil
 }
 
-// RunSchedule publishes the job of a schedule at once, beside its times. The error wraps
+// RunSchedule publishes the job of a schedule at once, beside its times, and returns its subject. The error wraps
 // [ErrNotFound] if there is none.
-func (a *Admin) RunSchedule(ctx context.Context, name string) (Receipt, error) {
+func (a *Admin) RunSchedule(ctx context.Context, name string) (receipt Receipt, subject string, err error) {
 	_, m, err := a.schedule(ctx, name)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, "", err
 	}
 	publisher, err := NewPublisher(ctx, a.conn, a.streams.Stream)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, "", err
 	}
 	subject, ok := jobSubject(m)
 	if !ok || jobs.CheckSubject(subject) != nil {
-		return Receipt{}, fmt.Errorf("schedule %s aims at %q: only one that aims at due.<type> can be run; its next time is not affected",
+		return Receipt{}, "", fmt.Errorf("schedule %s aims at %q: only one that aims at due.<type> can be run; its next time is not affected",
 			name, m.Header.Get(bus.HeaderScheduleTarget))
 	}
 	msg := &nats.Msg{Subject: subject, Header: bus.KeptHeaders(m.Header, nil), Data: m.Data}
-	var receipt Receipt
 	err = publisher.Publish(ctx, func(yield func(*nats.Msg, error) bool) { yield(msg, nil) },
 		func(_ *nats.Msg, r Receipt) error {
 			receipt = r
 			return nil
 		})
-	return receipt, err
+	return receipt, subject, err
 }
 
 // RemoveSchedule removes a schedule. The error wraps [ErrNotFound] if there is none.

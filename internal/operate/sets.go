@@ -174,6 +174,9 @@ func (a *Admin) CloseSet(ctx context.Context, set string, size int) (counts int,
 	if err := a.checkDone(ctx); err != nil {
 		return 0, err
 	}
+	if _, err := a.asItStands(ctx); err != nil {
+		return 0, err
+	}
 	if counts, err = ledger.CloseSet(ctx, a.upkeep(), a.ledger(), set, size, a.streams.TallyTTL()); err != nil {
 		return 0, a.conn.Explain("close set "+set, err)
 	}
