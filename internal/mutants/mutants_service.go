@@ -43,6 +43,10 @@ var ofService = []mutant{
 		"internal/service/sheet.go", "jobs.Clip(jobs.Mask(e.Error, s.masked), maxErrorText)", "jobs.Mask(jobs.Clip(e.Error, maxErrorText), s.masked)", []string{"./internal/service", "-run", "SendsBackOurSecrets"},
 	},
 	{
+		"a part that is refused for good is not halved", "one job costs its mates log₂ attempts",
+		"internal/service/split.go", "len(list) == 1 || ctx.Err() != nil", "true", []string{"./internal/service", "-run", "RefusesFailsAlone"},
+	},
+	{
 		"poison under a status that may be retried is not looked for", "one job costs its mates log₂ attempts",
 		"internal/jobs/call.go", "return !f.Final && !f.Free", "return false", []string{"./internal/jobs", "-run", "InHalves"},
 	},

@@ -258,6 +258,48 @@ func TestAPartThatTheBreakerHoldsBackWasNotSent(t *testing.T) {
 	}
 }
 
+// padded returns a call for n jobs of a body that is so many bytes long, and more.
+func padded(n, size int) *jobs.Call {
+	c := call(n)
+	for _, j := range c.Jobs {
+		j.Body = fmt.Appendf(nil, `{"pad":%q}`, strings.Repeat("x", size))
+	}
+	c.Body = jobs.AppendCall(nil, c.Jobs)
+	return c
+}
+
+// TestAJobThatTheServiceRefusesFailsAlone: no more so because its batch comes in parts.
+func TestAJobThatTheServiceRefusesFailsAlone(t *testing.T) {
+	t.Parallel()
+	for name, poison := range map[string][]string{"one": {"a3"}, "in all parts": {"a0", "a3", "a4", "a31"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			worker, svc := connect(t, 16<<10)
+			rec := &recorder{calls: map[string][]string{}, reply: func(ids []string) *nats.Msg {
+				if slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(poison, id) }) {
+					return &nats.Msg{Header: nats.Header{"Nats-Service-Error-Code": {"422"}, "Nats-Service-Error": {"no such order"}}}
+				}
+				return &nats.Msg{}
+			}}
+			listen(t, svc, rec.handle)
+			c := padded(32, 600)
+			r := newService(t, "nats://svc.index", config(), service.Deps{Conn: worker}).Call(t.Context(), c)
+			if r.Failure != nil || r.Tries != len(rec.calls) || r.Repeats != 0 {
+				t.Fatalf("got %+v with %d keys: want one try for each", r, len(rec.calls))
+			}
+			for i, j := range c.Jobs {
+				want := jobs.StatusOK
+				if slices.Contains(poison, j.ID) {
+					want = jobs.StatusFail
+				}
+				if got := r.Replies[i]; got.Status != want || want == jobs.StatusFail && !strings.Contains(got.Error, "no such order") {
+					t.Errorf("job %s: got %+v, want %v", j.ID, got, want)
+				}
+			}
+		})
+	}
+}
+
 func TestAJobOverTheMaxPayloadIsFinal(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 2048)

@@ -12,10 +12,12 @@ import (
 const partSuffix = 17
 
 // split sends a call that is too large for one message in parts, one after the other. Each
-// part is a call of its own, with its own key and its own tries.
+// part is a call of its own, with its own key and its own tries. A part that the service refuses
+// for good is halved, until the job that causes it stands alone.
 //
 // Where some parts fail as a whole, their jobs are to be retried and the others keep what the
-// service said of them; where all do, so does the call, unless some were sent and others not.
+// service said of them; where all do, so does the call, unless some were sent and others not. What
+// is final is always one job's own.
 func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if len(call.Jobs) == 1 {
 		return jobs.CallResult{Failure: tooLargeForNATS(len(call.Body), s.name)}
@@ -23,8 +25,8 @@ func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	half := len(call.Jobs) / 2
 	first, second := s.part(ctx, call, call.Jobs[:half]), s.part(ctx, call, call.Jobs[half:])
 	merged := jobs.CallResult{Tries: first.Tries + second.Tries, Repeats: first.Repeats + second.Repeats}
-	if first.Failure != nil && second.Failure != nil && (first.Tries == 0) == (second.Tries == 0) {
-		merged.Failure = worse(first.Failure, second.Failure)
+	if alike(first, second) {
+		merged.Failure = first.Failure
 		return merged
 	}
 	merged.Replies = append(repliesOf(first, half), repliesOf(second, len(call.Jobs)-half)...)
@@ -36,19 +38,23 @@ func (s *Service) part(ctx context.Context, call *jobs.Call, list []*jobs.Job) j
 	part.Jobs = list
 	part.Body = jobs.AppendCall(make([]byte, 0, jobs.CallSize(list)), list)
 	part.Key = jobs.CallKey(&jobs.Batch{ID: call.BatchID, Jobs: call.Jobs}, call.Service, list)
-	if s.transport.fits(&part) {
-		return s.one(ctx, &part)
+	if !s.transport.fits(&part) {
+		return s.split(ctx, &part)
 	}
-	return s.split(ctx, &part)
+	whole := s.one(ctx, &part)
+	if whole.Failure == nil || !whole.Failure.Final || len(list) == 1 || ctx.Err() != nil {
+		return whole
+	}
+	halves := s.split(ctx, &part)
+	halves.Tries += whole.Tries
+	halves.Repeats += whole.Repeats
+	return halves
 }
 
-// worse chooses what stands for two failed halves: one that can be retried, so that no job is
-// given up for the fault of another.
-func worse(a, b *jobs.Failure) *jobs.Failure {
-	if a.Final {
-		return b
-	}
-	return a
+// alike reports whether one failure says what became of both halves.
+func alike(first, second jobs.CallResult) bool {
+	return first.Failure != nil && second.Failure != nil && !first.Failure.Final && !second.Failure.Final &&
+		(first.Tries == 0) == (second.Tries == 0)
 }
 
 // repliesOf turns the failure of a part into replies for its jobs. A final failure is one job's
