@@ -47,6 +47,10 @@ var ofService = []mutant{
 		"internal/service/split.go", "len(list) == 1 || ctx.Err() != nil", "true", []string{"./internal/service", "-run", "RefusesFailsAlone"},
 	},
 	{
+		"a 429 to one part frees the jobs of another", "only an answer about the job burns an attempt",
+		"internal/service/split.go", "a.Free == b.Free && a.Reason == b.Reason", "true", []string{"./internal/service", "-run", "EachPartThatFails"},
+	},
+	{
 		"poison under a status that may be retried is not looked for", "one job costs its mates log₂ attempts",
 		"internal/jobs/call.go", "return !f.Final && !f.Free", "return false", []string{"./internal/jobs", "-run", "InHalves"},
 	},

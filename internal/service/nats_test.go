@@ -300,6 +300,42 @@ func TestAJobThatTheServiceRefusesFailsAlone(t *testing.T) {
 	}
 }
 
+// TestEachPartThatFailsIsReadAlone has parts that fail for different reasons: what one of them
+// costs its jobs is nothing to those of the other.
+func TestEachPartThatFailsIsReadAlone(t *testing.T) {
+	t.Parallel()
+	for _, codes := range [][2]string{{"500", "429"}, {"429", "500"}, {"408", "500"}} {
+		t.Run(strings.Join(codes[:], " and "), func(t *testing.T) {
+			t.Parallel()
+			worker, svc := connect(t, 16<<10)
+			rec := &recorder{calls: map[string][]string{}, reply: func(ids []string) *nats.Msg {
+				code := codes[1]
+				if slices.Contains(ids, "a0") {
+					code = codes[0]
+				}
+				return &nats.Msg{Header: nats.Header{"Nats-Service-Error-Code": {code}}}
+			}}
+			listen(t, svc, rec.handle)
+			cfg := config()
+			cfg.Tries = 1
+			r := newService(t, "nats://svc.index", cfg, service.Deps{Conn: worker}).Call(t.Context(), padded(32, 600))
+			if r.Failure != nil || r.Tries != 2 {
+				t.Fatalf("got %+v, want replies", r)
+			}
+			for i, got := range r.Replies {
+				code := codes[i/16]
+				wantGroup := 8
+				if code == "429" {
+					wantGroup = 0
+				}
+				if got.Status != jobs.StatusRetry || got.Free != (code == "429") || got.Group != wantGroup || !strings.Contains(got.Error, code) {
+					t.Errorf("job %d, whose part was answered %s: got %+v", i, code, got)
+				}
+			}
+		})
+	}
+}
+
 func TestAJobOverTheMaxPayloadIsFinal(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 2048)

@@ -16,8 +16,8 @@ const partSuffix = 17
 // for good is halved, until the job that causes it stands alone.
 //
 // Where some parts fail as a whole, their jobs are to be retried and the others keep what the
-// service said of them; where all do, so does the call, unless some were sent and others not. What
-// is final is always one job's own.
+// service said of them; where all do, and for one reason, so does the call, unless some were sent
+// and others not. What is final is always one job's own.
 func (s *Service) split(ctx context.Context, call *jobs.Call) jobs.CallResult {
 	if len(call.Jobs) == 1 {
 		return jobs.CallResult{Failure: tooLargeForNATS(len(call.Body), s.name)}
@@ -53,7 +53,8 @@ func (s *Service) part(ctx context.Context, call *jobs.Call, list []*jobs.Job) j
 
 // alike reports whether one failure says what became of both halves.
 func alike(first, second jobs.CallResult) bool {
-	return first.Failure != nil && second.Failure != nil && !first.Failure.Final && !second.Failure.Final &&
+	a, b := first.Failure, second.Failure
+	return a != nil && b != nil && !a.Final && !b.Final && a.Free == b.Free && a.Reason == b.Reason &&
 		(first.Tries == 0) == (second.Tries == 0)
 }
 
@@ -66,9 +67,6 @@ func repliesOf(r jobs.CallResult, n int) []jobs.Reply {
 	reply := jobs.Reply{Error: jobs.Clip(r.Failure.Error(), maxErrorText), RetryAfter: r.Failure.RetryAfter, Unsent: r.Tries == 0, Free: r.Failure.Free, Group: r.Failure.NextGroup(n)}
 	if r.Failure.Final && n == 1 {
 		reply.Status = jobs.StatusFail
-	}
-	if !r.Failure.Final {
-		reply.Group = max(n/2, 1) // that may be one job's doing
 	}
 	replies := make([]jobs.Reply, n)
 	for i := range replies {
