@@ -47,6 +47,10 @@ var ofService = []mutant{
 		"internal/service/split.go", "len(list) == 1 || ctx.Err() != nil", "true", []string{"./internal/service", "-run", "RefusesFailsAlone"},
 	},
 	{
+		"a broker that is away burns attempts", "only an answer about the job burns an attempt",
+		"internal/service/nats.go", "errors.Is(err, nats.ErrReconnectBufExceeded) || ", "", []string{"./internal/service", "-run", "WhatNATSDoesNotSend"},
+	},
+	{
 		"a 429 to one part frees the jobs of another", "only an answer about the job burns an attempt",
 		"internal/service/split.go", "a.Free == b.Free && a.Reason == b.Reason", "true", []string{"./internal/service", "-run", "EachPartThatFails"},
 	},

@@ -72,7 +72,8 @@
 //	refused       a link-local or metadata address            no        at once        no
 //	token         no OAuth token: refused, or no endpoint     (2)       yes (2)        no
 //	hole          the job cannot fill a hole: final           no        no             no
-//	overload      no permit in time, no file descriptor here  no        no             no
+//	overload      no permit in time                           no        no             no
+//	overload      no descriptor, no connection to NATS here   yes       no             no
 //	breaker_open  held back by the breaker                    no        –              no
 //	canceled      the caller's context ended                  no        no             no
 //

@@ -14,7 +14,7 @@ import (
 )
 
 // unsentError marks what went wrong before a request was sent: no connection, no name, no
-// handshake, no descriptor.
+// handshake, no descriptor, no connection to NATS.
 type unsentError struct{ err error }
 
 func (e *unsentError) Error() string { return e.err.Error() }

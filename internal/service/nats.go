@@ -90,11 +90,14 @@ func (t *natsTransport) headerSize(call *jobs.Call) int {
 
 // send implements transport. The first reply wins: later ones find nobody waiting.
 func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure) {
+	closed := t.conn.IsClosed() // what is closed later may have carried the request
 	// nats.go copies the message before it waits for the reply.
 	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: nobody listens: %w", r.subject, err)}
+	case err != nil && (closed || isUnsent(err)):
+		return nil, &jobs.Failure{Reason: jobs.ReasonOverload, Err: &unsentError{fmt.Errorf("call %s: nothing was sent: %w", r.subject, err)}}
 	case err != nil:
 		return nil, t.broken(ctx, r, err)
 	}
@@ -129,6 +132,12 @@ func natsStatus(code string) int {
 		return http.StatusInternalServerError
 	}
 	return n
+}
+
+// isUnsent reports whether nats.go kept a request to itself: there is no connection for now, or its
+// server would refuse a message of that length.
+func isUnsent(err error) bool {
+	return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionDraining) || errors.Is(err, nats.ErrMaxPayload)
 }
 
 func (t *natsTransport) broken(ctx context.Context, r *request, err error) *jobs.Failure {

@@ -84,6 +84,43 @@ func TestNATSServices(t *testing.T) {
 	}
 }
 
+// TestWhatNATSDoesNotSendIsNobodysFault has a broker that is away, and a connection that is closed.
+func TestWhatNATSDoesNotSendIsNobodysFault(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*server.Server, *nats.Conn){
+		"broker away": func(srv *server.Server, nc *nats.Conn) {
+			srv.Shutdown()
+			for nc.Status() != nats.RECONNECTING {
+				time.Sleep(time.Millisecond)
+			}
+		},
+		"closed": func(_ *server.Server, nc *nats.Conn) { nc.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1})
+			nc, err := nats.Connect(srv.ClientURL(), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			cfg := config()
+			cfg.Tries = 1
+			s := newService(t, "nats://svc.index", cfg, service.Deps{Conn: nc})
+			lose(srv, nc)
+			for range 20 { // twice as many as open the breaker
+				r := s.Call(t.Context(), call(2))
+				if r.Failure == nil || r.Failure.Reason != jobs.ReasonOverload || !r.Failure.Free || r.Tries != 0 || r.Failure.NextGroup(2) != 0 {
+					t.Fatalf("got %+v, want a failure that costs nobody anything", r)
+				}
+			}
+			if got := s.State().Breaker; got != "closed" {
+				t.Errorf("the breaker of the service is %s", got)
+			}
+		})
+	}
+}
+
 func TestTheFirstReplyWins(t *testing.T) {
 	t.Parallel()
 	worker, svc := connect(t, 0)

@@ -140,7 +140,7 @@ func (s *Service) note(f *jobs.Failure) {
 		return
 	}
 	if last := s.warned.Load(); now.Unix()-last >= 60 && s.warned.CompareAndSwap(last, now.Unix()) {
-		s.log.Warn().Str("service", s.name).Err(f).Msg("a connection could not be opened for want of something here; the service is not to blame")
+		s.log.Warn().Str("service", s.name).Err(f).Msg("a request could not be sent for want of something here; the service is not to blame")
 	}
 }
 
