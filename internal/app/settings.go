@@ -97,6 +97,11 @@ func (c *Config) Validate() error {
 	faults := []error{
 		c.NATS.Validate(), c.Streams.Validate(), c.Streams.CheckEvents(c.Pool), c.Engine.Validate(), c.Web.Validate(), c.Log.Validate(),
 	}
+	for _, target := range c.Targets {
+		if filter, ok := target.Subjects(); ok {
+			faults = append(faults, c.Streams.CheckService(target.Name, filter))
+		}
+	}
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
 			faults = append(faults, fmt.Errorf(format, args...))

@@ -166,6 +166,42 @@ func TestFaultsBetweenSettings(t *testing.T) {
 	}
 }
 
+// TestAPoolIsNotItsOwnService: such a pool would take its requests for jobs, and the stream's
+// confirmation for a reply.
+func TestAPoolIsNotItsOwnService(t *testing.T) {
+	t.Parallel()
+	const both = "ROLLCALL_SUBJECTS"
+	for _, c := range []struct {
+		url  string
+		more string
+		want string // in the fault, empty if there is none
+	}{
+		{"nats://jobs.index", "ROLLCALL_SUBJECTS=jobs.>", both},
+		{"nats://jobs.index", "ROLLCALL_SUBJECTS=orders.mail,jobs.*", both},
+		{"nats://jobs.index", "ROLLCALL_SUBJECTS=jobs.mail", ""},
+		{"nats://jobs.{type}", "ROLLCALL_SUBJECTS=jobs.mail", both},
+		{"nats://jobs.v{attempt}-{id}.x", "ROLLCALL_SUBJECTS=jobs.*.x", both},
+		{"nats://jobs.v{attempt}.y", "ROLLCALL_SUBJECTS=jobs.*.x", ""},
+		{"nats://{type}.x", "ROLLCALL_SUBJECTS=orders.>", "due.>"}, // may be anything
+		{"nats://svc.{type}", "ROLLCALL_SUBJECTS=jobs.>", ""},
+		{"nats://svc.index", "ROLLCALL_SUBJECTS=>", ""}, // all that a stream of others holds
+		{"nats://svc.index", "ROLLCALL_SOURCE=core ROLLCALL_SUBJECTS=svc.>", both},
+		{"nats://due.index", "ROLLCALL_SUBJECTS=orders.>", "due.>"},
+		{"nats://later.index", "ROLLCALL_SUBJECTS=orders.>", "later.>"},
+		{"nats://done.index", "ROLLCALL_SUBJECTS=orders.>", "done.>"},
+		{"nats://dead.index", "ROLLCALL_SUBJECTS=orders.>", "dead.>"},
+		{"http://jobs.index/", "ROLLCALL_SUBJECTS=jobs.>", ""},
+	} {
+		got := faults(t, append(strings.Fields(c.more), "ROLLCALL_SERVICES=index="+c.url, "ROLLCALL_SVC_INDEX_FORMAT=event")...)
+		if c.want == "" && len(got) > 0 {
+			t.Errorf("%s with %s: got the faults %q, want none", c.url, c.more, got)
+		}
+		if c.want != "" && (len(got) != 1 || !strings.Contains(got[0], "ROLLCALL_SERVICES: service index") || !strings.Contains(got[0], c.want)) {
+			t.Errorf("%s with %s: got the faults %q, want one with %s", c.url, c.more, got, c.want)
+		}
+	}
+}
+
 func TestServicesAreRequiredToRunOnly(t *testing.T) {
 	t.Parallel()
 	if got := faults(t); len(got) != 1 || !strings.Contains(got[0], "ROLLCALL_SERVICES") {

@@ -20,14 +20,33 @@ func writtenBy(pool string) []string {
 	}
 }
 
+// CheckService returns an error if requests to a service on NATS, which go to the subjects of filter, would
+// end in a stream of ours: its confirmation would pass for a reply, and the pool would take its own requests
+// for jobs. What a job filter that begins with a wildcard takes is for the stream to say.
+func (s *Streams) CheckService(name, filter string) error {
+	ours := []string{SubjectsDue, subjectsLater, subjectsDone, subjectsDead}
+	if stored := meets(ours, filter); stored != "" {
+		return fmt.Errorf("ROLLCALL_SERVICES: service %s: requests to %s could meet %s, where the streams of pools listen and no service does; name another subject, such as svc.%s", name, filter, stored, name)
+	}
+	taken := slices.DeleteFunc(slices.Clone(s.Subjects), func(subject string) bool { return s.Source == SourceJetStream && isOpen(subject) })
+	if own := meets(taken, filter); own != "" {
+		return fmt.Errorf("ROLLCALL_SERVICES: service %s: requests to %s could meet %s of ROLLCALL_SUBJECTS: the pool would take its own requests for jobs; name another subject, such as svc.%s", name, filter, own, name)
+	}
+	return nil
+}
+
+// isOpen reports whether a filter begins with a wildcard.
+func isOpen(filter string) bool {
+	return strings.HasPrefix(filter, "*") || strings.HasPrefix(filter, ">")
+}
+
 // CheckEvents returns an error if a pool with these settings would take what it writes itself,
 // whatever the job stream holds. A filter that begins with a wildcard is judged when the stream
 // is known, see [Setup.ownEvents].
 func (s *Streams) CheckEvents(pool string) error {
 	var faults []error
 	for _, filter := range s.Subjects {
-		open := strings.HasPrefix(filter, "*") || strings.HasPrefix(filter, ">")
-		if open && s.Source == SourceJetStream && s.Stream != StreamDone {
+		if isOpen(filter) && s.Source == SourceJetStream && s.Stream != StreamDone {
 			continue
 		}
 		if own := meets(writtenBy(pool), filter); own != "" {

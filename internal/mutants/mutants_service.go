@@ -51,6 +51,10 @@ var ofService = []mutant{
 		"internal/service/nats.go", "errors.Is(err, nats.ErrReconnectBufExceeded) || ", "", []string{"./internal/service", "-run", "WhatNATSDoesNotSend"},
 	},
 	{
+		"a pool is its own service", "what would lose or fake jobs is refused at the start",
+		"internal/bus/ownevents.go", "if own := meets(taken, filter); own != \"\" {", "if own := meets(taken, filter); false {", []string{"./internal/app", "-run", "IsNotItsOwnService"},
+	},
+	{
 		"a 429 to one part frees the jobs of another", "only an answer about the job burns an attempt",
 		"internal/service/split.go", "a.Free == b.Free && a.Reason == b.Reason", "true", []string{"./internal/service", "-run", "EachPartThatFails"},
 	},

@@ -15,6 +15,20 @@ type Ref struct {
 	URL  string
 }
 
+// Subjects returns a filter for the subjects that requests to the service go to, false for a service that is
+// not on NATS or whose subject is none.
+func (r Ref) Subjects() (filter string, ok bool) {
+	rest, isNATS := strings.CutPrefix(r.URL, natsScheme)
+	if !isNATS {
+		return "", false
+	}
+	s, err := parseSubject(rest)
+	if err != nil {
+		return "", false
+	}
+	return s.pattern(), true
+}
+
 const namePattern = `^[a-z][a-z0-9_-]{0,62}$`
 
 // ErrNoServices is returned when ROLLCALL_SERVICES names none.

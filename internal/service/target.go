@@ -190,6 +190,24 @@ func parseSubject(raw string) (subject, error) {
 	return subject{t}, checkSubject(plain.String())
 }
 
+// pattern returns a filter for every subject that jobs can make of this one: a hole stays inside its
+// token.
+func (s subject) pattern() string {
+	var text strings.Builder
+	for _, p := range s.text {
+		if text.WriteString(p.text); p.hole != nil {
+			text.WriteByte('*')
+		}
+	}
+	tokens := strings.Split(text.String(), ".")
+	for i, token := range tokens {
+		if strings.Contains(token, "*") {
+			tokens[i] = "*"
+		}
+	}
+	return strings.Join(tokens, ".")
+}
+
 // fill returns the subject for a job.
 func (s subject) fill(j *jobs.Job) (string, error) {
 	text, err := s.text.fill(j, encodeToken)
