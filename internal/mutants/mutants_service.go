@@ -55,6 +55,10 @@ var ofService = []mutant{
 		"internal/bus/ownevents.go", "if own := meets(taken, filter); own != \"\" {", "if own := meets(taken, filter); false {", []string{"./internal/app", "-run", "IsNotItsOwnService"},
 	},
 	{
+		"the error of a stream passes for an answer", "a job is done when every required service said so",
+		"internal/service/nats.go", "code = notStored(msg.Data)", "_ = notStored(msg.Data)", []string{"./internal/service", "-run", "TestAStreamThat"},
+	},
+	{
 		"a 429 to one part frees the jobs of another", "only an answer about the job burns an attempt",
 		"internal/service/split.go", "a.Free == b.Free && a.Reason == b.Reason", "true", []string{"./internal/service", "-run", "EachPartThatFails"},
 	},

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -102,8 +104,12 @@ func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *reque
 		return nil, t.broken(ctx, r, err)
 	}
 	code := headerOf(msg.Header, micro.ErrorCodeHeader)
-	if code == "" && headerOf(msg.Header, micro.ErrorHeader) != "" {
+	switch {
+	case code != "":
+	case headerOf(msg.Header, micro.ErrorHeader) != "":
 		code = "500"
+	default:
+		code = notStored(msg.Data)
 	}
 	status := natsStatus(code)
 	r.answer.noteStatus(status)
@@ -120,6 +126,25 @@ func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *reque
 		return t.reading.accept(r.call, nil, "", known)
 	}
 	return replies, failure
+}
+
+// notStored returns the code of JetStream's answer where a stream listens and did not store the request,
+// else an empty text.
+func notStored(body []byte) string {
+	if !bytes.HasPrefix(body, []byte(`{"error":{`)) { // it writes its answers so
+		return ""
+	}
+	var answer struct {
+		Error struct {
+			Code    int `json:"code"`
+			ErrCode int `json:"err_code"`
+		} `json:"error"`
+		Stream *string `json:"stream"`
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Stream == nil || answer.Error.Code == 0 || answer.Error.ErrCode == 0 {
+		return "" // an answer of a service's own
+	}
+	return strconv.Itoa(answer.Error.Code)
 }
 
 // natsStatus reads Nats-Service-Error-Code; a reply without one is a 200.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
 	"rollcall/internal/faulttest"
@@ -116,6 +117,56 @@ func TestWhatNATSDoesNotSendIsNobodysFault(t *testing.T) {
 			}
 			if got := s.State().Breaker; got != "closed" {
 				t.Errorf("the breaker of the service is %s", got)
+			}
+		})
+	}
+}
+
+// TestAStreamThatDoesNotStoreARequest has a stream in place of a service, and it is full.
+func TestAStreamThatDoesNotStoreARequest(t *testing.T) {
+	t.Parallel()
+	srv := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir()})
+	nc, err := nats.Connect("", nats.InProcessServer(srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"svc.>"}, MaxMsgs: 1, Discard: jetstream.DiscardNew}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "svc.index", nil); err != nil {
+		t.Fatal(err)
+	}
+	cfg := config()
+	cfg.Tries = 1
+	r := newService(t, "nats://svc.index", cfg, service.Deps{Conn: nc}).Call(t.Context(), call(2))
+	want{reason: jobs.ReasonHTTP5xx, tries: 1, code: 503}.check(t, r)
+	if !strings.Contains(r.Failure.Error(), "maximum messages exceeded") {
+		t.Errorf("it does not say what the stream said: %v", r.Failure)
+	}
+	r = newService(t, "nats://svc.index", formatted(service.FormatEvent), service.Deps{Conn: nc}).Call(t.Context(), call(2))
+	if r.Failure != nil || r.Replies[1].Status != jobs.StatusRetry {
+		t.Errorf("in requests for single jobs: %+v", r)
+	}
+}
+
+// TestAnAnswerOfItsOwnIsNotAStreams has bodies that only look like JetStream's.
+func TestAnAnswerOfItsOwnIsNotAStreams(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"error":{"code":503,"err_code":10077}}`, `{"error":{"code":503},"stream":"S"}`, `{"error":{"code":"503","err_code":10077},"stream":"S"}`,
+		`{"error":{},"stream":"S"}`, `{"stream":"S","seq":1}`,
+	} {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			worker, svc := connect(t, 0)
+			listen(t, svc, func(m *nats.Msg) { _ = m.Respond([]byte(body)) })
+			if r := newService(t, "nats://svc.index", config(), service.Deps{Conn: worker}).Call(t.Context(), call(1)); r.Failure != nil || r.Replies[0].Status != jobs.StatusOK {
+				t.Errorf("%+v, want that all is well", r)
 			}
 		})
 	}
