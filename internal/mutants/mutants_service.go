@@ -59,6 +59,10 @@ var ofService = []mutant{
 		"internal/service/nats.go", "code = notStored(msg.Data)", "_ = notStored(msg.Data)", []string{"./internal/service", "-run", "TestAStreamThat"},
 	},
 	{
+		"a job that just fits a message fails for good", "no job fails but by an answer about it",
+		"internal/service/nats.go", "return len(call.Jobs) == 1 && r.", "return len(call.Jobs) < 0 && r.", []string{"./internal/service", "-run", "JustFits"},
+	},
+	{
 		"a 429 to one part frees the jobs of another", "only an answer about the job burns an attempt",
 		"internal/service/split.go", "a.Free == b.Free && a.Reason == b.Reason", "true", []string{"./internal/service", "-run", "EachPartThatFails"},
 	},

@@ -63,17 +63,25 @@ func (t *natsTransport) prepare(call *jobs.Call) (*request, *jobs.Failure) {
 	if err = r.fillExtra(t.extra.get()); err != nil {
 		return nil, unfilled(err)
 	}
-	if t.cfg.Format != FormatBatch {
-		if n := int64((&nats.Msg{Subject: r.subject, Header: t.header(r), Data: call.Body}).Size()); n > t.conn.MaxPayload() {
-			return nil, tooLargeForNATS(len(call.Body), t.reading.name)
-		}
+	if t.cfg.Format != FormatBatch && !t.carries(r) {
+		return nil, tooLargeForNATS(len(call.Body), t.reading.name)
 	}
 	return r, nil
 }
 
-// fits reports whether body and headers stay under the server's max payload.
+// fits reports whether body and headers stay under the server's max payload. A bound is enough for what
+// can be split; a single job is measured.
 func (t *natsTransport) fits(call *jobs.Call) bool {
-	return int64(len(call.Body)+t.headerSize(call)) <= t.conn.MaxPayload()
+	if int64(len(call.Body)+t.headerSize(call)) <= t.conn.MaxPayload() {
+		return true
+	}
+	r := &request{call: call}
+	return len(call.Jobs) == 1 && r.fillExtra(t.extra.get()) == nil && t.carries(r)
+}
+
+// carries reports whether the server takes a request of that length. It counts headers and body.
+func (t *natsTransport) carries(r *request) bool {
+	return int64((&nats.Msg{Header: t.header(r), Data: r.call.Body}).Size()) <= t.conn.MaxPayload()
 }
 
 // headerSize bounds the length of the headers from above, in bytes.
