@@ -170,4 +170,8 @@ var ofService = []mutant{
 		"a reply that comes with the time-out counts", "a time-out burns an attempt",
 		"internal/service/run.go", "if !clock.Stop() {", "if !clock.Stop() && replies == nil {", service,
 	},
+	{
+		"an empty reply of HTTP/1.0 is a broken one", "a job is done when every required service said so",
+		"internal/service/http.go", "resp.ProtoMinor == 1", "resp.ProtoMinor >= 0", []string{"./internal/service", "-run", "TestAnEmptyReply"},
+	},
 }

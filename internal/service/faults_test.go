@@ -106,6 +106,28 @@ func TestFaultsOfTheWire(t *testing.T) {
 	}
 }
 
+// TestAnEmptyReplyMeansThatAllIsDone has the ways to say nothing, some without a length.
+func TestAnEmptyReplyMeansThatAllIsDone(t *testing.T) {
+	t.Parallel()
+	for name, reply := range map[string]string{
+		"a length":              okHead + "Content-Length: 0\r\n\r\n",
+		"chunks that end":       okHead + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"204":                   "HTTP/1.1 204 No Content\r\n\r\n",
+		"205":                   "HTTP/1.1 205 Reset Content\r\n\r\n",
+		"HTTP/1.0, as Python's": "HTTP/1.0 200 OK\r\nServer: BaseHTTP/0.6 Python/3.12.3\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := config()
+			cfg.Tries = 1
+			r := newService(t, raw(t, say(reply)).url, cfg, service.Deps{}).Call(t.Context(), call(2))
+			if r.Failure != nil || r.Replies[0].Status != ok || r.Replies[1].Status != ok {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
 // TestAReasonIsTheSameEachTime has what goes wrong be said in words, without the port of our side.
 func TestAReasonIsTheSameEachTime(t *testing.T) {
 	t.Parallel()

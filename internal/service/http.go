@@ -251,9 +251,10 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 }
 
 // endsByClosing reports whether the body of a reply ends where the connection does: no length, no
-// chunks. An empty one may be a handler that raised behind its headers.
+// chunks. An empty one may be a handler that raised behind its headers. In HTTP/1.0 every body may end
+// so, and servers of it leave the length out.
 func endsByClosing(resp *http.Response) bool {
-	return resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 && !resp.Uncompressed &&
+	return resp.ContentLength < 0 && resp.ProtoMajor == 1 && resp.ProtoMinor == 1 && len(resp.TransferEncoding) == 0 && !resp.Uncompressed &&
 		resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusResetContent
 }
 
