@@ -174,4 +174,8 @@ var ofService = []mutant{
 		"an empty reply of HTTP/1.0 is a broken one", "a job is done when every required service said so",
 		"internal/service/http.go", "resp.ProtoMinor == 1", "resp.ProtoMinor >= 0", []string{"./internal/service", "-run", "TestAnEmptyReply"},
 	},
+	{
+		"a reply in gzip that never began is a success", "a job is done when every required service said so",
+		"internal/service/gzip.go", "errors.Is(b.err, io.EOF)", "errors.Is(b.err, io.ErrClosedPipe)", []string{"./internal/service", "-run", "TestFaultsOfTheWire"},
+	},
 }

@@ -97,9 +97,8 @@ func newRoundTripper(name string, https bool, cfg *Config, deps Deps) (*http.Tra
 	rt := &http.Transport{
 		MaxConnsPerHost: limit, MaxIdleConnsPerHost: limit, MaxIdleConns: limit, IdleConnTimeout: 90 * time.Second,
 		MaxResponseHeaderBytes: maxHeader, WriteBufferSize: writeBuffer, ReadBufferSize: readBuffer,
-		ForceAttemptHTTP2: true,
-		// Nobody is asked to compress what nobody reads.
-		DisableCompression: !cfg.readsBody(),
+		ForceAttemptHTTP2:  true,
+		DisableCompression: true, // unzip does it
 		// A dead HTTP/2 connection would otherwise fail every call that shares it, for minutes.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}

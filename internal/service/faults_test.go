@@ -1,9 +1,11 @@
 package service_test
 
 import (
+	"compress/gzip"
 	"context"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -87,6 +89,10 @@ func TestFaultsOfTheWire(t *testing.T) {
 		"27 invalid UTF-8":               {answer("{\"results\":[{\"id\":\"a0\",\"status\":\"fail\",\"error\":\"\xff\"}]}"), bad},
 		"27 switching protocols":         {say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), want{reason: jobs.ReasonBadResponse, tries: 2, code: 101}},
 		"27 switched, and silent":        {then("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", hang), want{reason: jobs.ReasonBadResponse, tries: 2, code: 101}},
+		"28 gzip, closed behind headers": {say(okHead + "Content-Encoding: gzip\r\n\r\n"), broken},
+		"28 gzip, closed, HTTP/1.0":      {say("HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n"), broken},
+		"28 gzip, chunks without a byte": {say(okHead + "Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n0\r\n\r\n"), broken},
+		"28 gzip that is cut off":        {say(okHead + "Content-Encoding: gzip\r\n\r\n" + gzipped("{}")[:15]), broken},
 		"28 gzip announced and not sent": {say(okHead + "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n{\"results\":[]}"), bad},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,6 +120,10 @@ func TestAnEmptyReplyMeansThatAllIsDone(t *testing.T) {
 		"chunks that end":       okHead + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"204":                   "HTTP/1.1 204 No Content\r\n\r\n",
 		"205":                   "HTTP/1.1 205 Reset Content\r\n\r\n",
+		"gzip of nothing":       okHead + "Content-Encoding: gzip\r\n\r\n" + gzipped(""),
+		"gzip with a length":    okHead + "Content-Encoding: gzip\r\nContent-Length: " + strconv.Itoa(len(gzipped(""))) + "\r\n\r\n" + gzipped(""),
+		"gzip of length 0":      okHead + "Content-Encoding: gzip\r\nContent-Length: 0\r\n\r\n",
+		"gzip, 204":             "HTTP/1.1 204 No Content\r\nContent-Encoding: gzip\r\n\r\n",
 		"HTTP/1.0, as Python's": "HTTP/1.0 200 OK\r\nServer: BaseHTTP/0.6 Python/3.12.3\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,6 +136,14 @@ func TestAnEmptyReplyMeansThatAllIsDone(t *testing.T) {
 			}
 		})
 	}
+}
+
+func gzipped(text string) string {
+	var b strings.Builder
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write([]byte(text))
+	_ = z.Close()
+	return b.String()
 }
 
 // TestAReasonIsTheSameEachTime has what goes wrong be said in words, without the port of our side.

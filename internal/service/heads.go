@@ -48,6 +48,9 @@ func newHeads(name string, cfg *Config, deps Deps) (h heads, err error) {
 		h.fixed.Set("Accept", "application/json")
 		h.fixed.Set(headerContentType, jobs.MediaBatch)
 	}
+	if cfg.readsBody() { // nobody is asked to compress what nobody reads
+		h.fixed.Set("Accept-Encoding", acceptEncoding)
+	}
 	if h.sign, err = newWatched(Variable(name, "SECRET"), cfg.Secret, deps.Log, parseSecrets); err != nil {
 		return h, err
 	}

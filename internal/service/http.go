@@ -118,6 +118,7 @@ func (t *httpTransport) exchange(ctx context.Context, cancel context.CancelFunc,
 		return nil, broken(ctx, t.target.base.Host, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	unzip(resp)
 	r.answer.noteStatus(resp.StatusCode)
 	if r.answer != nil {
 		r.answer.secrets = t.heads.secrets(r, auth)
@@ -254,7 +255,8 @@ func (t *httpTransport) accept(ctx context.Context, cancel context.CancelFunc, r
 // chunks. An empty one may be a handler that raised behind its headers. In HTTP/1.0 every body may end
 // so, and servers of it leave the length out.
 func endsByClosing(resp *http.Response) bool {
-	return resp.ContentLength < 0 && resp.ProtoMajor == 1 && resp.ProtoMinor == 1 && len(resp.TransferEncoding) == 0 && !resp.Uncompressed &&
+	_, zipped := resp.Body.(*gzipBody) // says itself where it ends
+	return resp.ContentLength < 0 && resp.ProtoMajor == 1 && resp.ProtoMinor == 1 && len(resp.TransferEncoding) == 0 && !zipped &&
 		resp.StatusCode != http.StatusNoContent && resp.StatusCode != http.StatusResetContent
 }
 
