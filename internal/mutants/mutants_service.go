@@ -178,4 +178,8 @@ var ofService = []mutant{
 		"a reply in gzip that never began is a success", "a job is done when every required service said so",
 		"internal/service/gzip.go", "errors.Is(b.err, io.EOF)", "errors.Is(b.err, io.ErrClosedPipe)", []string{"./internal/service", "-run", "TestFaultsOfTheWire"},
 	},
+	{
+		"a token that has ended already is taken", "what is wrong in the settings is named",
+		"internal/service/oauth.go", "case !token.Expiry.IsZero() && ", "case false && ", []string{"./internal/service", "-run", "TestATokenThatCannotBeUsed"},
+	},
 }

@@ -72,8 +72,14 @@ func (h *heads) authorization(ctx context.Context) (string, *jobs.Failure) {
 	return "", nil
 }
 
-// renew reports whether a refused Authorization can be replaced by another one.
-func (h *heads) renew(auth string) bool { return h.oauth != nil && h.oauth.forget(auth) }
+// renew gives up an Authorization that was refused. It reports whether there is another one to be had.
+func (h *heads) renew(auth string) bool {
+	if h.oauth == nil {
+		return false
+	}
+	h.oauth.forget(auth)
+	return true
+}
 
 // secrets returns what must not be seen of a request.
 func (h *heads) secrets(r *request, auth string) []string {

@@ -29,6 +29,9 @@ type oauth struct {
 	secret *watched[string]
 	// turn is held by the goroutine that asks for a token; the others wait for that token.
 	turn chan struct{}
+	// grant belongs to the holder of turn. It has found out how the endpoint wants the credentials, and is
+	// made anew when the secret changes or no token was given.
+	grant *clientcredentials.Config
 
 	mu    sync.Mutex
 	value string // of the Authorization header, empty for none
@@ -127,15 +130,23 @@ func (o *oauth) cached(now time.Time, untilEnd bool) string {
 
 // fetch asks for a new token.
 func (o *oauth) fetch(ctx context.Context, now time.Time) error {
-	grant := clientcredentials.Config{
-		ClientID: o.cfg.OAuthID, ClientSecret: o.secret.get(), TokenURL: o.cfg.OAuthURL, Scopes: o.cfg.OAuthScopes,
+	if secret := o.secret.get(); o.grant == nil || o.grant.ClientSecret != secret {
+		o.grant = &clientcredentials.Config{
+			ClientID: o.cfg.OAuthID, ClientSecret: secret, TokenURL: o.cfg.OAuthURL, Scopes: o.cfg.OAuthScopes,
+		}
 	}
-	token, err := grant.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
+	token, err := o.grant.Token(context.WithValue(ctx, oauth2.HTTPClient, o.client))
 	if err != nil {
+		o.grant = nil
 		return err
 	}
-	if strings.ContainsFunc(token.AccessToken, notTokenChar) || token.AccessToken == "" {
+	switch {
+	case strings.ContainsFunc(token.AccessToken, notTokenChar) || token.AccessToken == "":
 		return errors.New("the access token cannot stand in a header")
+	case strings.ContainsFunc(token.Type(), notTokenChar):
+		return errors.New("the token_type cannot stand in a header")
+	case !token.Expiry.IsZero() && !token.Expiry.After(time.Now()):
+		return errors.New("the access token has ended already: look at its expires_in")
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -147,15 +158,13 @@ func (o *oauth) fetch(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// forget drops a token that the service refused. It reports whether asking for another one may
-// help: not where that has been done meanwhile.
-func (o *oauth) forget(refused string) bool {
+// forget drops a token that the service refused, unless another one has come meanwhile.
+func (o *oauth) forget(refused string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.value == refused {
 		o.value = ""
 	}
-	return true
 }
 
 // failed describes a token that could not be had. Refused credentials are a mistake in the

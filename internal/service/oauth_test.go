@@ -133,6 +133,75 @@ func TestNoTokenIsNobodysJob(t *testing.T) {
 	}
 }
 
+// TestATokenThatCannotBeUsedIsNone has the log speak of the token, and not of the 401 of a service
+// that got none.
+func TestATokenThatCannotBeUsedIsNone(t *testing.T) {
+	t.Parallel()
+	for answer, says := range map[string]string{
+		`{"access_token":"x","token_type":"bearer","expires_in":-5}`:           "expires_in",
+		`{"access_token":"x","token_type":"Be\narer","expires_in":3600}`:       "token_type",
+		`{"access_token":"x y","token_type":"bearer","expires_in":3600}`:       "the access token cannot",
+		`{"access_token":"x\r\nX: y","token_type":"bearer","expires_in":3600}`: "the access token cannot",
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			endpoint := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, answer)
+			})
+			var called atomic.Int32
+			url := serve(t, func(http.ResponseWriter, *http.Request) { called.Add(1) })
+			cfg := granted(t, &issuer{}, func(c *service.Config) { c.OAuthURL, c.Tries = endpoint, 1 })
+			r := newService(t, url, cfg, service.Deps{}).Call(t.Context(), callOf(jobs.Delivery{}))
+			if r.Failure == nil || r.Failure.Reason != jobs.ReasonToken || !r.Failure.Free || !strings.Contains(r.Failure.Error(), says) || called.Load() != 0 {
+				t.Errorf("%+v after %d requests, want it to say %s", r, called.Load(), says)
+			}
+		})
+	}
+}
+
+// TestAnEndpointIsAskedTheWayItWantsToBe has one that takes the credentials only in the form: that is
+// found out once, and again when the endpoint has come to want something else.
+func TestAnEndpointIsAskedTheWayItWantsToBe(t *testing.T) {
+	t.Parallel()
+	var given, refused atomic.Int32
+	var header atomic.Bool
+	endpoint := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, _, basic := r.BasicAuth(); basic != header.Load() {
+			refused.Add(1)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"access_token":"token-%d","token_type":"bearer","expires_in":3600}`, given.Add(1))
+	})
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != fmt.Sprintf("Bearer token-%d", given.Load()) {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	s := newService(t, url, granted(t, &issuer{}, func(c *service.Config) { c.OAuthURL = endpoint }), service.Deps{})
+	for range 3 {
+		if r := s.Call(t.Context(), callOf(jobs.Delivery{})); r.Failure != nil || r.Replies[0].Status != ok {
+			t.Fatalf("%+v", r)
+		}
+		given.Add(1) // what was given is no longer taken
+	}
+	if n := refused.Load(); n != 1 {
+		t.Errorf("the endpoint refused %d requests, want the first one alone", n)
+	}
+	header.Store(true)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if r := s.Call(t.Context(), callOf(jobs.Delivery{})); r.Failure == nil && r.Replies[0].Status == ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("credentials go on as they are refused")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // TestATokenEndpointThatSwitchesProtocolsHoldsNobody has one whose connection stays open and silent.
 func TestATokenEndpointThatSwitchesProtocolsHoldsNobody(t *testing.T) {
 	t.Parallel()
