@@ -4,7 +4,7 @@ package main
 var ofService = []mutant{
 	{
 		"headers wait for a body that is not sent", "a request without a body leaves at once",
-		"internal/service/http.go", "c.expect(len(body))", "c.expect(len(r.call.Body))", []string{"./internal/service", "-run", "TestMethodsWithoutABody"},
+		"internal/service/http.go", "c.begin(len(body))", "c.begin(len(r.call.Body))", []string{"./internal/service", "-run", "TestMethodsWithoutABody"},
 	},
 	{
 		"a connection sends the headers before last", "each request arrives as it is",
@@ -128,7 +128,7 @@ var ofService = []mutant{
 	},
 	{
 		"a reset of a kept connection is a failure", "a success is not called again, an attempt not burnt for nothing",
-		"internal/service/http.go", "ctx.Err() == nil && isReset(err)", "ctx.Err() == nil && false", service,
+		"internal/service/http.go", "(isReset(err) || tr.unwritten())", "(false || tr.unwritten())", service,
 	},
 	{
 		"a call that is cut waits for its turn", "SIGTERM drains within the deadline",
@@ -181,5 +181,9 @@ var ofService = []mutant{
 	{
 		"a token that has ended already is taken", "what is wrong in the settings is named",
 		"internal/service/oauth.go", "case !token.Expiry.IsZero() && ", "case false && ", []string{"./internal/service", "-run", "TestATokenThatCannotBeUsed"},
+	},
+	{
+		"a request of which nothing has left is a failure", "a success is not called again, an attempt not burnt for nothing",
+		"internal/service/http.go", "(isReset(err) || tr.unwritten())", "isReset(err)", []string{"./internal/service", "-run", "ClosedBeforeTheRequest"},
 	},
 }

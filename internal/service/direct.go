@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync/atomic"
 )
 
 // direct is a connection without TLS, on which a long body goes out as it stands in memory, in one write with
@@ -16,6 +17,15 @@ type direct struct {
 	// held is the beginning of a request whose body is still to come. It is kept for that body while holds is set.
 	held  []byte
 	holds bool
+	// left is set when a byte of the request has left. net/http asks what Write returned, and takes what is
+	// held for sent.
+	left atomic.Bool
+}
+
+// begin prepares for the next request.
+func (c *direct) begin(body int) {
+	c.left.Store(false)
+	c.expect(body)
 }
 
 // expect prepares for a request with a body of so many bytes. One that does not fit into net/http's buffer comes
@@ -25,7 +35,9 @@ func (c *direct) expect(body int) { c.held, c.holds = c.held[:0], body > writeBu
 // Write implements [net.Conn].
 func (c *direct) Write(b []byte) (int, error) {
 	if !c.holds {
-		return c.TCPConn.Write(b)
+		n, err := c.TCPConn.Write(b)
+		c.note(n)
+		return n, err
 	}
 	c.held = append(c.held, b...)
 	return len(b), nil
@@ -44,7 +56,15 @@ func (c *direct) ReadFrom(r io.Reader) (int64, error) {
 	if _, err := (joining{c}).Write(nil); err != nil {
 		return 0, err
 	}
-	return c.TCPConn.ReadFrom(r)
+	n, err := c.TCPConn.ReadFrom(r)
+	c.note(int(n))
+	return n, err
+}
+
+func (c *direct) note(written int) {
+	if written > 0 {
+		c.left.Store(true)
+	}
 }
 
 // joining writes what is held, and what it is given behind that.
@@ -54,6 +74,7 @@ type joining struct{ *direct }
 func (j joining) Write(b []byte) (int, error) {
 	parts := net.Buffers{j.held, b}
 	n, err := parts.WriteTo(j.TCPConn)
+	j.note(int(n))
 	n = max(n-int64(len(j.held)), 0)
 	j.expect(0)
 	return int(n), err

@@ -139,19 +139,28 @@ func sentAt(resp *http.Response) time.Time {
 }
 
 // trace is how far a request came. net/http reports it from several goroutines.
-type trace struct{ reused, connected, answered atomic.Bool }
+type trace struct {
+	reused, connected, answered atomic.Bool
+	conn                        atomic.Pointer[direct] // nil over TLS
+}
+
+// unwritten reports whether no byte of the request has left.
+func (tr *trace) unwritten() bool {
+	conn := tr.conn.Load()
+	return conn != nil && !conn.left.Load()
+}
 
 // roundTrip sends a request. One that meets a kept connection which the service has reset, with
 // no byte of a reply, is sent once more on a new one: it says nothing of the service, only of
 // how long connections live there. A connection that was closed in good order is another matter:
-// the request may have arrived.
+// the request may have arrived, if a byte of it has left.
 func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.Header) (*http.Response, error) {
 	g := t.conns.current()
 	tr := new(trace)
 	// A round trip that panics, or ends without an answer, may leave a reader behind.
 	r.reading.Add(1)
 	resp, err := g.kept.RoundTrip(t.request(ctx, r, header, tr))
-	if err != nil && tr.reused.Load() && !tr.answered.Load() && ctx.Err() == nil && isReset(err) {
+	if err != nil && tr.reused.Load() && !tr.answered.Load() && ctx.Err() == nil && (isReset(err) || tr.unwritten()) {
 		tr = new(trace)
 		resp, err = g.fresh.RoundTrip(t.request(ctx, r, header, tr))
 	}
@@ -180,7 +189,8 @@ func (t *httpTransport) request(ctx context.Context, r *request, header http.Hea
 			tr.connected.Store(true)
 			tr.reused.Store(info.Reused)
 			if c, plain := info.Conn.(*direct); plain {
-				c.expect(len(body))
+				c.begin(len(body))
+				tr.conn.Store(c)
 			}
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },

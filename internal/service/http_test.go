@@ -3,13 +3,18 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
@@ -82,6 +87,60 @@ func TestOneTryIsOneRequestThoughConnectionsAreKept(t *testing.T) {
 	want{reason: jobs.ReasonReset, tries: 1}.check(t, s.Call(t.Context(), call(1)))
 	if n := poisoned.Load(); n != 1 {
 		t.Errorf("one try sent the body %d times", n)
+	}
+}
+
+// TestAKeptConnectionThatIsClosedBeforeTheRequestIsNoFailure has the service close a connection when a
+// request has got it, and when its headers are ready: no byte of it has left.
+func TestAKeptConnectionThatIsClosedBeforeTheRequestIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{100, 28_000} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d bytes, headers ready %t", length, late), func(t *testing.T) {
+				t.Parallel()
+				var requests atomic.Int32
+				srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					requests.Add(1)
+					_, _ = io.Copy(io.Discard, r.Body)
+				}))
+				t.Cleanup(srv.Close)
+				cfg := config()
+				cfg.Tries = 1
+				s := newService(t, srv.URL, cfg, service.Deps{})
+				var kept net.Conn
+				closed := func() {
+					if kept == nil {
+						return
+					}
+					srv.CloseClientConnections()
+					for kept.SetDeadline(time.Time{}) == nil { // until our side has seen it
+						time.Sleep(time.Millisecond)
+					}
+					kept = nil
+				}
+				hooks := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+					if info.Reused {
+						kept = info.Conn
+					}
+					if !late {
+						closed()
+					}
+				}}
+				if late {
+					hooks.WroteHeaders = closed
+				}
+				c := call(1)
+				c.Body = bytes.Repeat([]byte("x"), length)
+				for range 2 {
+					if r := s.Call(httptrace.WithClientTrace(t.Context(), hooks), c); r.Failure != nil || r.Tries != 1 {
+						t.Fatalf("%d tries, %v", r.Tries, r.Failure)
+					}
+				}
+				if n := requests.Load(); n != 2 {
+					t.Errorf("%d requests for two calls", n)
+				}
+			})
+		}
 	}
 }
 
