@@ -4,7 +4,7 @@ package main
 var ofService = []mutant{
 	{
 		"headers wait for a body that is not sent", "a request without a body leaves at once",
-		"internal/service/http.go", "c.begin(len(body))", "c.begin(len(r.call.Body))", []string{"./internal/service", "-run", "TestMethodsWithoutABody"},
+		"internal/service/http.go", "tr.got(info, len(body))", "tr.got(info, len(r.call.Body))", []string{"./internal/service", "-run", "TestMethodsWithoutABody"},
 	},
 	{
 		"a connection sends the headers before last", "each request arrives as it is",
@@ -185,5 +185,9 @@ var ofService = []mutant{
 	{
 		"a request of which nothing has left is a failure", "a success is not called again, an attempt not burnt for nothing",
 		"internal/service/http.go", "(isReset(err) || tr.unwritten())", "isReset(err)", []string{"./internal/service", "-run", "ClosedBeforeTheRequest"},
+	},
+	{
+		"a GET is repeated on every connection that is kept", "a service is not called more often than the settings say",
+		"internal/service/http.go", "t.cfg.Method == http.MethodGet", "false", []string{"./internal/service", "-run", "TestOneTryIsOneRequest"},
 	},
 }

@@ -89,7 +89,7 @@ func (e *tlsError) Unwrap() error { return e.err }
 // dialTLS connects and shakes hands. It exists to distinguish errors of the handshake from
 // what goes wrong in the network: net/http returns both as errors of the same kind.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	raw, err := d.DialContext(ctx, network, address)
+	raw, err := d.dialPlain(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,9 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
 		return nil, &tlsError{err}
+	}
+	if c, ok := raw.(*direct); ok {
+		c.shared = conn.ConnectionState().NegotiatedProtocol == "h2"
 	}
 	return conn, nil
 }

@@ -2,12 +2,13 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"sync/atomic"
 )
 
-// direct is a connection without TLS, on which a long body goes out as it stands in memory, in one write with
+// direct is a connection, or what lies below one with TLS. Without TLS a long body goes out as it stands in memory, in one write with
 // the headers before it. net/http hands what does not fit into its buffer to the connection's ReadFrom
 // (persistConnWriter in its transport.go), which is meant for files: of a body in memory it makes copies of
 // 32 KiB each, a seventh of a worker's time where jobs have 16 KiB.
@@ -20,12 +21,22 @@ type direct struct {
 	// left is set when a byte of the request has left. net/http asks what Write returned, and takes what is
 	// held for sent.
 	left atomic.Bool
+	// wasReset is set when the peer has reset the connection.
+	wasReset atomic.Bool
+	// shared is set below HTTP/2: requests are not told apart there.
+	shared bool
 }
 
-// begin prepares for the next request.
-func (c *direct) begin(body int) {
-	c.left.Store(false)
-	c.expect(body)
+// directOf returns what one request at a time uses below a connection of HTTP/1, nil for others.
+func directOf(conn net.Conn) *direct {
+	c, plain := conn.(*direct)
+	if over, ok := conn.(*tls.Conn); ok {
+		c, plain = over.NetConn().(*direct)
+	}
+	if !plain || c.shared {
+		return nil
+	}
+	return c
 }
 
 // expect prepares for a request with a body of so many bytes. One that does not fit into net/http's buffer comes
@@ -36,8 +47,7 @@ func (c *direct) expect(body int) { c.held, c.holds = c.held[:0], body > writeBu
 func (c *direct) Write(b []byte) (int, error) {
 	if !c.holds {
 		n, err := c.TCPConn.Write(b)
-		c.note(n)
-		return n, err
+		return n, c.note(n, err)
 	}
 	c.held = append(c.held, b...)
 	return len(b), nil
@@ -57,14 +67,24 @@ func (c *direct) ReadFrom(r io.Reader) (int64, error) {
 		return 0, err
 	}
 	n, err := c.TCPConn.ReadFrom(r)
-	c.note(int(n))
-	return n, err
+	return n, c.note(int(n), err)
 }
 
-func (c *direct) note(written int) {
+// Read implements [net.Conn].
+func (c *direct) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	return n, c.note(0, err)
+}
+
+// note keeps what became of a write or read, and returns its error.
+func (c *direct) note(written int, err error) error {
 	if written > 0 {
 		c.left.Store(true)
 	}
+	if err != nil && isReset(err) {
+		c.wasReset.Store(true)
+	}
+	return err
 }
 
 // joining writes what is held, and what it is given behind that.
@@ -74,13 +94,13 @@ type joining struct{ *direct }
 func (j joining) Write(b []byte) (int, error) {
 	parts := net.Buffers{j.held, b}
 	n, err := parts.WriteTo(j.TCPConn)
-	j.note(int(n))
+	err = j.note(int(n), err)
 	n = max(n-int64(len(j.held)), 0)
 	j.expect(0)
 	return int(n), err
 }
 
-// dialPlain connects without TLS.
+// dialPlain connects.
 func (d *dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.DialContext(ctx, network, address)
 	if tcp, ok := conn.(*net.TCPConn); ok {

@@ -32,6 +32,14 @@ const (
 // for the retry policy.
 const lowerIdempotencyKey = "idempotency-key"
 
+// spelledForHTTP returns a name of _HEADERS as it is sent by HTTP: X-Idempotency-Key is leave as well.
+func spelledForHTTP(name string) string {
+	if name == "X-Idempotency-Key" {
+		return "x-idempotency-key"
+	}
+	return name
+}
+
 // heads makes the headers of requests over HTTP.
 type heads struct {
 	cfg   *Config
@@ -113,7 +121,9 @@ func (h *heads) of(r *request, auth string) http.Header {
 		f.set(headerWebhookTime, timestamp)
 		f.set(headerWebhookSign, signature)
 	}
-	r.setExtra(f)
+	for i := range r.headers {
+		f.set(spelledForHTTP(r.headers[i].name), r.extra[i])
+	}
 	return f.over(h.fixed)
 }
 

@@ -141,13 +141,51 @@ func sentAt(resp *http.Response) time.Time {
 // trace is how far a request came. net/http reports it from several goroutines.
 type trace struct {
 	reused, connected, answered atomic.Bool
-	conn                        atomic.Pointer[direct] // nil over TLS
+	// replayed is set when net/http wants to send again what has left already.
+	replayed atomic.Bool
+	giveUp   context.CancelCauseFunc // nil where net/http never wants to
+	conn     atomic.Pointer[direct]  // nil over HTTP/2
+}
+
+// got notes the connection that the request has got. A second one for what has left on the first is closed
+// before anything is written to it.
+func (tr *trace) got(info httptrace.GotConnInfo, body int) {
+	if last := tr.conn.Load(); last != nil && last.left.Load() && tr.giveUp != nil {
+		tr.replayed.Store(true)
+		tr.giveUp(errReplayed)
+		_ = info.Conn.Close()
+		return
+	}
+	tr.connected.Store(true)
+	tr.reused.Store(info.Reused)
+	c := directOf(info.Conn)
+	if c != nil {
+		c.left.Store(false)
+	}
+	if c, plain := info.Conn.(*direct); plain {
+		c.expect(body)
+	}
+	tr.conn.Store(c)
 }
 
 // unwritten reports whether no byte of the request has left.
 func (tr *trace) unwritten() bool {
 	conn := tr.conn.Load()
 	return conn != nil && !conn.left.Load()
+}
+
+var errReplayed = errors.New("a try is one request")
+
+// why returns what has ended a round trip.
+func (tr *trace) why(err error) error {
+	switch {
+	case err == nil || !tr.replayed.Load():
+		return err
+	case tr.conn.Load().wasReset.Load():
+		return syscall.ECONNRESET
+	default:
+		return io.EOF
+	}
 }
 
 // roundTrip sends a request. One that meets a kept connection which the service has reset, with
@@ -160,6 +198,7 @@ func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.H
 	// A round trip that panics, or ends without an answer, may leave a reader behind.
 	r.reading.Add(1)
 	resp, err := g.kept.RoundTrip(t.request(ctx, r, header, tr))
+	err = tr.why(err)
 	if err != nil && tr.reused.Load() && !tr.answered.Load() && ctx.Err() == nil && (isReset(err) || tr.unwritten()) {
 		tr = new(trace)
 		resp, err = g.fresh.RoundTrip(t.request(ctx, r, header, tr))
@@ -183,15 +222,13 @@ func (t *httpTransport) request(ctx context.Context, r *request, header http.Hea
 	if !t.cfg.sendsBody() {
 		body = nil
 	}
+	if t.cfg.Method == http.MethodGet { // net/http takes that for leave to repeat it (Request.isReplayable)
+		ctx, tr.giveUp = context.WithCancelCause(ctx) // ends with the try
+	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
 			r.reading.Add(1)
-			tr.connected.Store(true)
-			tr.reused.Store(info.Reused)
-			if c, plain := info.Conn.(*direct); plain {
-				c.begin(len(body))
-				tr.conn.Store(c)
-			}
+			tr.got(info, len(body))
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },
 		GotFirstResponseByte: func() { tr.answered.Store(true) },

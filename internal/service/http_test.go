@@ -49,44 +49,71 @@ func TestConnectionsAreKeptAndBounded(t *testing.T) {
 	}
 }
 
-// TestOneTryIsOneRequestThoughConnectionsAreKept has a service that breaks on one body: net/http
-// must not offer it that body again on each of the connections that it keeps.
+// TestOneTryIsOneRequestThoughConnectionsAreKept has a service that breaks on one request: net/http
+// must not offer it that request again on each of the connections that it keeps.
 func TestOneTryIsOneRequestThoughConnectionsAreKept(t *testing.T) {
 	t.Parallel()
-	const kept = 8
-	var poison atomic.Bool
-	var poisoned atomic.Int32
-	arrived := make(chan struct{}, kept)
-	answer := make(chan struct{})
-	url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		if poison.Load() {
-			poisoned.Add(1)
-			panic(http.ErrAbortHandler)
-		}
-		arrived <- struct{}{}
-		<-answer
-	})
-	cfg := config()
-	cfg.Tries = 1
-	s := newService(t, url, cfg, service.Deps{})
-	var wg sync.WaitGroup
-	for range kept {
-		wg.Go(func() {
-			if r := s.Call(t.Context(), call(1)); r.Failure != nil {
-				t.Error(r.Failure)
+	byGet := func(c *service.Config) { c.Method = http.MethodGet }
+	for name, test := range map[string]struct {
+		cfg service.Config
+		tls bool
+	}{
+		"a batch":            {cfg: config()},
+		"a key of their own": {cfg: formatted(service.FormatPlain, func(c *service.Config) { c.Headers = jobs.NewSecret("X-Idempotency-Key:{uid}") })},
+		"GET":                {cfg: formatted(service.FormatPlain, byGet)},
+		"GET over TLS":       {cfg: formatted(service.FormatPlain, byGet), tls: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const kept = 8
+			var poison atomic.Bool
+			var poisoned atomic.Int32
+			arrived := make(chan struct{}, kept)
+			answer := make(chan struct{})
+			handle := func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if poison.Load() {
+					poisoned.Add(1)
+					panic(http.ErrAbortHandler)
+				}
+				arrived <- struct{}{}
+				<-answer
+			}
+			cfg := test.cfg
+			cfg.Tries, cfg.Concurrency = 1, kept
+			var url string
+			if test.tls {
+				ca := newAuthority(t)
+				cert, key := issue(t, ca, unchanged)
+				url, cfg.CA = serveTLS(t, cert, key, asIs, handle), ca.file
+			} else {
+				url = serve(t, handle)
+			}
+			s := newService(t, url, cfg, service.Deps{})
+			var wg sync.WaitGroup
+			for range kept {
+				wg.Go(func() {
+					if r := s.Call(t.Context(), call(1)); r.Failure != nil || r.Replies[0].Status != ok {
+						t.Errorf("%+v", r)
+					}
+				})
+			}
+			for range kept {
+				<-arrived
+			}
+			close(answer)
+			wg.Wait()
+			poison.Store(true)
+			r := s.Call(t.Context(), call(1))
+			if cfg.Format == service.FormatBatch {
+				want{reason: jobs.ReasonReset, tries: 1}.check(t, r)
+			} else if r.Failure != nil || r.Tries != 1 || r.Replies[0].Status != retry || r.Replies[0].Free || !strings.HasPrefix(r.Replies[0].Error, jobs.ReasonReset) {
+				t.Errorf("%+v", r)
+			}
+			if n := poisoned.Load(); n != 1 {
+				t.Errorf("one try sent the request %d times", n)
 			}
 		})
-	}
-	for range kept {
-		<-arrived
-	}
-	close(answer)
-	wg.Wait()
-	poison.Store(true)
-	want{reason: jobs.ReasonReset, tries: 1}.check(t, s.Call(t.Context(), call(1)))
-	if n := poisoned.Load(); n != 1 {
-		t.Errorf("one try sent the body %d times", n)
 	}
 }
 

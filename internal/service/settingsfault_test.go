@@ -229,6 +229,19 @@ func TestOurOwnShortageIsNotTheServices(t *testing.T) {
 // connections: whatever is sent on one of them is answered by a reset.
 func TestAResetOfAKeptConnectionIsNoFailure(t *testing.T) {
 	t.Parallel()
+	for name, cfg := range map[string]service.Config{
+		"a batch": config(),
+		"GET":     formatted(service.FormatPlain, func(c *service.Config) { c.Method = http.MethodGet }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			checkResetOfKept(t, cfg)
+		})
+	}
+}
+
+func checkResetOfKept(t *testing.T, cfg service.Config) {
+	t.Helper()
 	const kept = 6
 	var idle atomic.Bool
 	arrived := make(chan struct{}, kept)
@@ -255,7 +268,6 @@ func TestAResetOfAKeptConnectionIsNoFailure(t *testing.T) {
 			}
 		}
 	})
-	cfg := config()
 	cfg.Tries = 1
 	s := newService(t, srv.url, cfg, service.Deps{})
 	var wg sync.WaitGroup
@@ -273,7 +285,7 @@ func TestAResetOfAKeptConnectionIsNoFailure(t *testing.T) {
 	close(release)
 	wg.Wait()
 	for range kept {
-		if r := s.Call(t.Context(), call(1)); r.Failure != nil || r.Tries != 1 {
+		if r := s.Call(t.Context(), call(1)); r.Failure != nil || r.Tries != 1 || r.Replies[0].Status != ok {
 			t.Errorf("got %+v, want a success at once", r)
 		}
 	}
