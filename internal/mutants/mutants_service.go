@@ -190,4 +190,8 @@ var ofService = []mutant{
 		"a GET is repeated on every connection that is kept", "a service is not called more often than the settings say",
 		"internal/service/http.go", "t.cfg.Method == http.MethodGet", "false", []string{"./internal/service", "-run", "TestOneTryIsOneRequest"},
 	},
+	{
+		"a key with escapes is none of a dialect", "a job is done when every required service said so",
+		"internal/service/reply.go", "string(plainName(quoted))", "string(quoted)", []string{"./internal/service", "-run", "TestDecodeDialects"},
+	},
 }

@@ -113,7 +113,7 @@ func findDialect(body []byte) (dialect string, entries []byte, err error) {
 	}
 	jobs.EachMember(body, func(quoted, value []byte) bool {
 		var key string
-		switch string(quoted) {
+		switch string(plainName(quoted)) {
 		case `"results"`:
 			key = dialectResults
 		case `"batchItemFailures"`:
@@ -139,6 +139,15 @@ func findDialect(body []byte) (dialect string, entries []byte, err error) {
 		return "", nil, fmt.Errorf("%s cannot be %s", dialect, withArticle(kindOf(entries[0])))
 	}
 	return dialect, entries, nil
+}
+
+// plainName returns a member's name, in its quotes, without the escapes that it may be written with.
+func plainName(quoted []byte) []byte {
+	var name string
+	if bytes.IndexByte(quoted, '\\') < 0 || json.Unmarshal(quoted, &name) != nil {
+		return quoted
+	}
+	return []byte(`"` + name + `"`)
 }
 
 // kindOf names the kind of a JSON value by its first byte.
