@@ -194,4 +194,8 @@ var ofService = []mutant{
 		"a key with escapes is none of a dialect", "a job is done when every required service said so",
 		"internal/service/reply.go", "string(plainName(quoted))", "string(quoted)", []string{"./internal/service", "-run", "TestDecodeDialects"},
 	},
+	{
+		"a call without TLS to a port that wants it kills jobs", "a mistake in the settings is nobody's job",
+		"internal/service/status.go", "r.plain && code", "false && code", []string{"./internal/service", "-run", "TestAPortThatWantsTLS"},
+	},
 }

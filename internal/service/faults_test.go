@@ -315,6 +315,40 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
+// TestAPortThatWantsTLSIsAMistakeInTheSettings has the words of Go and nginx for a request without TLS.
+func TestAPortThatWantsTLSIsAMistakeInTheSettings(t *testing.T) {
+	t.Parallel()
+	const (
+		byGo    = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+		byNginx = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nConnection: close\r\n\r\n<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n"
+		other   = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nno such customer"
+	)
+	listed := config()
+	if err := listed.Fail.UnmarshalText([]byte("400")); err != nil {
+		t.Fatal(err)
+	}
+	wrong, ofTheJob := want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 400, wrong: true}, want{reason: jobs.ReasonHTTP4xx, tries: 1, code: 400, final: true}
+	for name, test := range map[string]struct {
+		reply string
+		cfg   service.Config
+		want  want
+	}{
+		"Go":                     {byGo, config(), wrong},
+		"nginx":                  {byNginx, config(), wrong},
+		"another 400":            {other, config(), ofTheJob},
+		"a 400 that is in _FAIL": {byGo, listed, ofTheJob},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newService(t, raw(t, say(test.reply)).url, test.cfg, service.Deps{}).Call(t.Context(), call(2))
+			test.want.check(t, r)
+			if test.want.wrong && !strings.Contains(r.Failure.Error(), "https://") {
+				t.Error(r.Failure)
+			}
+		})
+	}
+}
+
 // TestAStatusWhoseBodyNeverEnds: the status has said all that is to be known.
 func TestAStatusWhoseBodyNeverEnds(t *testing.T) {
 	t.Parallel()

@@ -56,6 +56,7 @@ func newHTTP(name, rawURL string, cfg *Config, deps Deps) (*httpTransport, error
 	if t.target, err = parseTarget(rawURL); err != nil {
 		return nil, err
 	}
+	t.reading.plain = t.target.base.Scheme == "http"
 	if t.extra, err = newExtra(name, cfg, deps); err != nil {
 		return nil, err
 	}

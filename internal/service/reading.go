@@ -16,6 +16,8 @@ type reading struct {
 	cfg      *Config
 	decoder  decoder
 	retryMax time.Duration
+	// plain is set where the URL says http://.
+	plain bool
 }
 
 func newReading(name string, cfg *Config, retryMax time.Duration) reading {

@@ -132,6 +132,9 @@ func (r *reading) accuses(code int) bool {
 // printable; after is its Retry-After, read at the time now.
 func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Failure {
 	v := r.classify(code)
+	if v == refused && !r.cfg.Fail.has(code) && r.wantsTLS(code, said) {
+		v = misconfigured
+	}
 	f := &jobs.Failure{
 		Code: code, Reason: reasonOf(code), Final: v == refused, Misconfigured: v == misconfigured,
 		Free: v == misconfigured || v == notNow, RetryAfter: retry.After(after, now, r.retryMax),
@@ -147,6 +150,12 @@ func (r *reading) failure(code int, said, after string, now time.Time) *jobs.Fai
 	return f
 }
 
+// wantsTLS reports whether a service was called by http:// on a port that speaks TLS, in the words of Go and nginx.
+func (r *reading) wantsTLS(code int, said string) bool {
+	return r.plain && code == http.StatusBadRequest &&
+		(strings.Contains(said, "Client sent an HTTP request to an HTTPS server") || strings.Contains(said, "The plain HTTP request was sent to HTTPS port"))
+}
+
 // hint says which settings to look at.
 func (r *reading) hint(code int, v class) string {
 	switch {
@@ -156,6 +165,8 @@ func (r *reading) hint(code int, v class) string {
 		return " (redirects are never followed: set the final URL in ROLLCALL_SERVICES)"
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		return " (check " + Variable(r.name, "TOKEN") + ", _SECRET and _OAUTH_*)"
+	case code == http.StatusBadRequest:
+		return " (the service speaks TLS there: set its URL in ROLLCALL_SERVICES to https://)"
 	default:
 		return " (check the URL of " + r.name + " in ROLLCALL_SERVICES, and _FORMAT)"
 	}
