@@ -198,4 +198,8 @@ var ofService = []mutant{
 		"a call without TLS to a port that wants it kills jobs", "a mistake in the settings is nobody's job",
 		"internal/service/status.go", "r.plain && code", "false && code", []string{"./internal/service", "-run", "TestAPortThatWantsTLS"},
 	},
+	{
+		"waiting for a stream counts as sent", "an attempt is not burnt for nothing",
+		"internal/service/http.go", "\ttr.begun.Store(false)\n", "\ttr.begun.Store(true)\n", []string{"./internal/service", "-run", "TestARequestThatWaitsForAStream"},
+	},
 }

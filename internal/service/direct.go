@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// direct is a connection, or what lies below one with TLS. Without TLS a long body goes out as it stands in memory, in one write with
-// the headers before it. net/http hands what does not fit into its buffer to the connection's ReadFrom
+// direct is a connection, or what lies below one with TLS. Without TLS a long body goes out as it stands in
+// memory, in one write with the headers before it. net/http hands what does not fit into its buffer to the connection's ReadFrom
 // (persistConnWriter in its transport.go), which is meant for files: of a body in memory it makes copies of
 // 32 KiB each, a seventh of a worker's time where jobs have 16 KiB.
 type direct struct {

@@ -141,7 +141,7 @@ func sentAt(resp *http.Response) time.Time {
 
 // trace is how far a request came. net/http reports it from several goroutines.
 type trace struct {
-	reused, connected, answered atomic.Bool
+	reused, begun, answered atomic.Bool
 	// replayed is set when net/http wants to send again what has left already.
 	replayed atomic.Bool
 	giveUp   context.CancelCauseFunc // nil where net/http never wants to
@@ -157,7 +157,7 @@ func (tr *trace) got(info httptrace.GotConnInfo, body int) {
 		_ = info.Conn.Close()
 		return
 	}
-	tr.connected.Store(true)
+	tr.begun.Store(false)
 	tr.reused.Store(info.Reused)
 	c := directOf(info.Conn)
 	if c != nil {
@@ -204,7 +204,7 @@ func (t *httpTransport) roundTrip(ctx context.Context, r *request, header http.H
 		tr = new(trace)
 		resp, err = g.fresh.RoundTrip(t.request(ctx, r, header, tr))
 	}
-	if err != nil && !tr.connected.Load() {
+	if err != nil && !tr.begun.Load() {
 		err = &unsentError{err}
 	}
 	if err == nil && resp.ProtoMajor == 1 {
@@ -231,6 +231,8 @@ func (t *httpTransport) request(ctx context.Context, r *request, header http.Hea
 			r.reading.Add(1)
 			tr.got(info, len(body))
 		},
+		// With HTTP/2 a request that has got a connection may still wait for a stream of it.
+		WroteHeaders:         func() { tr.begun.Store(true) },
 		WroteRequest:         func(httptrace.WroteRequestInfo) { r.reading.Add(-1) },
 		GotFirstResponseByte: func() { tr.answered.Store(true) },
 	})

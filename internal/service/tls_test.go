@@ -14,9 +14,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +160,34 @@ func TestHTTP2WhereTLSOffersIt(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestARequestThatWaitsForAStreamIsNotSent has a service with HTTP/2 that lets no stream begin.
+func TestARequestThatWaitsForAStreamIsNotSent(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	cert, key := issue(t, ca, unchanged)
+	got := make(chan struct{})
+	var once sync.Once
+	url := serveTLS(t, cert, key, func(s *httptest.Server) {
+		s.TLS.NextProtos = []string{"h2"}
+		s.Config.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){"h2": func(_ *http.Server, c *tls.Conn, _ http.Handler) {
+			<-got
+			// SETTINGS_MAX_CONCURRENT_STREAMS is 0.
+			_, _ = c.Write([]byte{0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0})
+			_, _ = io.Copy(io.Discard, c)
+		}}
+	}, fine)
+	cfg := config()
+	cfg.CA, cfg.Tries, cfg.Timeout = ca.file, 1, 2*slow
+	s := newService(t, url, cfg, service.Deps{})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
+		once.Do(func() { close(got) })
+		time.Sleep(slow / 2) // until the settings have come
+	}})
+	if r := s.Call(ctx, call(1)); r.Failure == nil || r.Failure.Reason != jobs.ReasonTimeout || !r.Failure.Free || r.Tries != 0 {
+		t.Errorf("%+v, want a time-out of a request that was not sent", r)
 	}
 }
 
