@@ -32,7 +32,8 @@ const (
 // for the retry policy.
 const lowerIdempotencyKey = "idempotency-key"
 
-// spelledForHTTP returns a name of _HEADERS as it is sent by HTTP: X-Idempotency-Key is leave as well.
+// spelledForHTTP returns a name of _HEADERS as it is sent by HTTP: net/http repeats requests with an X-Idempotency-Key
+// too.
 func spelledForHTTP(name string) string {
 	if name == "X-Idempotency-Key" {
 		return "x-idempotency-key"
