@@ -56,7 +56,7 @@ func Check(ctx context.Context, cfg Config, target Target, log zerolog.Logger, o
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, conn.Close(ctx)) }()
-		deps.Conn = conn.NATS()
+		deps.Conn, deps.Heed = conn.NATS(), conn.HeedSubject
 	}
 	sample.BatchSize, sample.BatchBytes = cfg.Engine.BatchSize, cfg.Engine.BatchBytes
 	return target.Check(ctx, target.Config, deps, sample)

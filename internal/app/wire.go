@@ -154,7 +154,7 @@ func (p *parts) bindCore(_ context.Context, r *replica, conn *bus.Conn) error {
 }
 
 func (p *parts) addServices(r *replica, conn *bus.Conn) error {
-	deps := service.Deps{Conn: conn.NATS(), Version: r.opts.Version, RetryMax: r.cfg.Engine.RetryMax, MaxAttempts: r.cfg.Engine.MaxAttempts, Log: r.log}
+	deps := service.Deps{Conn: conn.NATS(), Heed: conn.HeedSubject, Version: r.opts.Version, RetryMax: r.cfg.Engine.RetryMax, MaxAttempts: r.cfg.Engine.MaxAttempts, Log: r.log}
 	var faults []error
 	for _, target := range r.cfg.Targets {
 		s, err := service.New(target.Name, target.URL, target.Config, deps)

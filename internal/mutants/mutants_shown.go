@@ -222,6 +222,10 @@ var shown = []mutant{
 		"internal/bus/fix.go", "want = union(have, want)", "_ = union", []string{"./internal/bus", "-run", "SubjectsThatItsStreamLacks"},
 	},
 	{
+		"a denied subject is a slow service", "a mistake in the settings is nobody's job",
+		"internal/service/nats.go", "case err != nil && ctx.Err() == nil && heeding.Err() != nil:", "case false:", []string{"./internal/service", "-run", "ADeniedSubject"},
+	},
+	{
 		"a setup gives up when nobody listens yet", "a pool starts at a leaf node that has just been connected",
 		"internal/app/setup.go", "time.Since(begun) < setupTry", "time.Since(begun) < 0", []string{"./internal/app", "-run", "ASetupWaits"},
 	},

@@ -70,6 +70,7 @@
 //	redirect      3xx, never followed                         no        at once        no
 //	tls           certificates or versions do not agree       no        at once        no
 //	refused       a link-local or metadata address            no        at once        no
+//	refused       a subject that NATS denies this user        no        at once        no
 //	token         no OAuth token: refused, or no endpoint     (2)       yes (2)        no
 //	hole          the job cannot fill a hole: final           no        no             no
 //	overload      no permit in time                           no        no             no

@@ -21,6 +21,7 @@ import (
 type natsTransport struct {
 	cfg     *Config
 	conn    *nats.Conn
+	heed    func(ctx context.Context, subject string) (heeding context.Context, stop context.CancelFunc)
 	target  subject
 	extra   *watched[[]extraHeader]
 	version string
@@ -34,7 +35,7 @@ func newNATS(name, rawURL string, cfg *Config, deps Deps) (*natsTransport, error
 	if deps.Conn == nil {
 		return nil, errors.New("a nats:// service needs a NATS connection")
 	}
-	t := &natsTransport{cfg: cfg, conn: deps.Conn, version: deps.Version, reading: newReading(name, cfg, deps.RetryMax)}
+	t := &natsTransport{cfg: cfg, conn: deps.Conn, heed: deps.Heed, version: deps.Version, reading: newReading(name, cfg, deps.RetryMax)}
 	var err error
 	if t.target, err = parseSubject(strings.TrimPrefix(rawURL, natsScheme)); err != nil {
 		return nil, err
@@ -100,14 +101,25 @@ func (t *natsTransport) headerSize(call *jobs.Call) int {
 
 // send implements transport. The first reply wins: later ones find nobody waiting.
 func (t *natsTransport) send(ctx context.Context, _ context.CancelFunc, r *request) ([]jobs.Reply, *jobs.Failure) {
+	heeding := ctx
+	if t.heed != nil {
+		var stop context.CancelFunc
+		heeding, stop = t.heed(ctx, r.subject)
+		defer stop()
+	}
 	closed := t.conn.IsClosed() // what is closed later may have carried the request
 	// nats.go copies the message before it waits for the reply.
-	msg, err := t.conn.RequestMsgWithContext(ctx, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
+	msg, err := t.conn.RequestMsgWithContext(heeding, &nats.Msg{Subject: r.subject, Header: t.header(r), Data: r.call.Body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, &jobs.Failure{Reason: jobs.ReasonRefused, Err: fmt.Errorf("call %s: nobody listens: %w", r.subject, err)}
 	case err != nil && (closed || isUnsent(err)):
 		return nil, &jobs.Failure{Reason: jobs.ReasonOverload, Err: &unsentError{fmt.Errorf("call %s: nothing was sent: %w", r.subject, err)}}
+	case err != nil && ctx.Err() == nil && heeding.Err() != nil:
+		return nil, &jobs.Failure{
+			Reason: jobs.ReasonRefused, Misconfigured: true, Free: true,
+			Err: fmt.Errorf("call %s: %w; let this user publish there", r.subject, context.Cause(heeding)),
+		}
 	case err != nil:
 		return nil, t.broken(ctx, r, err)
 	}

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -15,7 +16,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
+	"github.com/rs/zerolog"
 
+	"rollcall/internal/bus"
 	"rollcall/internal/faulttest"
 	"rollcall/internal/jobs"
 	"rollcall/internal/service"
@@ -45,6 +48,34 @@ func listen(t testing.TB, nc *nats.Conn, handler nats.MsgHandler) {
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestADeniedSubjectIsAMistakeInTheSettings, told at once: the server says so, and the service is never reached.
+func TestADeniedSubjectIsAMistakeInTheSettings(t *testing.T) {
+	t.Parallel()
+	deny := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"svc.index"}}}
+	srv := faulttest.StartServer(t, server.Options{
+		Host: "127.0.0.1", Port: -1, Users: []*server.User{{Username: "worker", Password: "w", Permissions: deny}, {Username: "svc", Password: "s"}},
+	})
+	conn, err := bus.Connect(t.Context(), bus.Config{URL: srv.ClientURL(), User: "worker", Password: jobs.NewSecret("w")}, "test", zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	svc, err := nats.Connect(srv.ClientURL(), nats.UserInfo("svc", "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(svc.Close)
+	listen(t, svc, func(m *nats.Msg) { _ = m.Respond(nil) })
+	cfg := config()
+	cfg.Timeout = time.Minute
+	begun := time.Now()
+	r := newService(t, "nats://svc.index", cfg, service.Deps{Conn: conn.NATS(), Heed: conn.HeedSubject}).Call(t.Context(), call(1))
+	want{reason: jobs.ReasonRefused, wrong: true}.check(t, r)
+	if r.Failure == nil || !r.Failure.Free || !strings.Contains(r.Failure.Error(), "svc.index") || time.Since(begun) > 20*time.Second {
+		t.Errorf("%+v after %v; want it free, and the subject named", r.Failure, time.Since(begun))
 	}
 }
 

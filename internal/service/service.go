@@ -21,6 +21,9 @@ type Deps struct {
 	// Conn carries the calls of nats:// services; it may be nil where there are none. It is
 	// not closed by the service.
 	Conn *nats.Conn
+	// Heed returns a context that ends as soon as the server denies Conn a message to subject: to who waits
+	// for a reply that looks like silence. nil = nobody listens for it.
+	Heed func(ctx context.Context, subject string) (heeding context.Context, stop context.CancelFunc)
 	// Version stands in the User-Agent.
 	Version string
 	// RetryMax caps what a service may ask for by Retry-After; it is ROLLCALL_RETRY_MAX.
