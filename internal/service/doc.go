@@ -67,6 +67,7 @@
 //	refused       connection refused, no NATS responders      yes       yes            no
 //	dns           the host name does not resolve              yes       yes            no
 //	http_4xx      401 403 405 407, in batch also 404 410      no        at once        no
+//	http_4xx      400 of a port that wants TLS, not http://   no        at once        no
 //	redirect      3xx, never followed                         no        at once        no
 //	tls           certificates or versions do not agree       no        at once        no
 //	refused       a link-local or metadata address            no        at once        no
