@@ -180,11 +180,11 @@ func TestARequestThatWaitsForAStreamIsNotSent(t *testing.T) {
 		}}
 	}, fine)
 	cfg := config()
-	cfg.CA, cfg.Tries, cfg.Timeout = ca.file, 1, 2*slow
+	cfg.CA, cfg.Tries, cfg.Timeout = ca.file, 1, 3*time.Second
 	s := newService(t, url, cfg, service.Deps{})
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
 		once.Do(func() { close(got) })
-		time.Sleep(slow / 2) // until the settings have come
+		time.Sleep(time.Second) // until the settings have come, also on a busy machine
 	}})
 	if r := s.Call(ctx, call(1)); r.Failure == nil || r.Failure.Reason != jobs.ReasonTimeout || !r.Failure.Free || r.Tries != 0 {
 		t.Errorf("%+v, want a time-out of a request that was not sent", r)
