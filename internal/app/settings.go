@@ -98,7 +98,7 @@ func (c *Config) Validate() error {
 		c.NATS.Validate(), c.Streams.Validate(), c.Streams.CheckEvents(c.Pool), c.Engine.Validate(), c.Web.Validate(), c.Log.Validate(),
 	}
 	for _, target := range c.Targets {
-		if filter, ok := target.Subjects(); ok {
+		if filter, ok := target.RequestFilter(); ok {
 			faults = append(faults, c.Streams.CheckService(target.Name, filter))
 		}
 	}

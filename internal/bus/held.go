@@ -13,6 +13,12 @@ import (
 // headerHeld is in a delayed job that is held: the sequence in LATER that it had before.
 const headerHeld = "Rollcall-Held"
 
+// Once begins the schedule of a message that is published once.
+const Once = "@at "
+
+// OnceAt is the schedule of a message that is published at that time alone.
+func OnceAt(at time.Time) string { return Once + at.UTC().Format(time.RFC3339Nano) }
+
 // HeldJob makes a delayed job again, due at another time, under its first sequence in LATER. Of its headers it has
 // those that the server would not act on.
 func HeldJob(m *jetstream.RawStreamMsg, first uint64, due time.Time) *nats.Msg {
@@ -23,7 +29,7 @@ func HeldJob(m *jetstream.RawStreamMsg, first uint64, due time.Time) *nats.Msg {
 			held.Header.Set("ce-id", id) // the server would take its message id for the one that it has
 		}
 	}
-	held.Header.Set(HeaderSchedule, "@at "+due.UTC().Format(time.RFC3339Nano))
+	held.Header.Set(HeaderSchedule, OnceAt(due))
 	held.Header.Set(HeaderScheduleTarget, m.Header.Get(HeaderScheduleTarget))
 	held.Header.Set(headerHeld, strconv.FormatUint(first, 10))
 	return held

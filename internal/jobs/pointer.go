@@ -35,7 +35,7 @@ func child(value []byte, token string) (found []byte) {
 	switch value[0] {
 	case '{':
 		EachMember(value, func(name, v []byte) bool {
-			if sameName(name, token) {
+			if SameName(name, token) {
 				found = v
 			}
 			return true
@@ -56,8 +56,8 @@ func child(value []byte, token string) (found []byte) {
 	return found
 }
 
-// sameName compares a member's name, still in quotes, with a text.
-func sameName(quoted []byte, want string) bool {
+// SameName compares a member's name, still in its quotes as [EachMember] has it, with a text.
+func SameName(quoted []byte, want string) bool {
 	name := quoted[1 : len(quoted)-1]
 	if string(name) == want {
 		return true

@@ -192,7 +192,7 @@ var ofService = []mutant{
 	},
 	{
 		"a key with escapes is none of a dialect", "a job is done when every required service said so",
-		"internal/service/reply.go", "string(plainName(quoted))", "string(quoted)", []string{"./internal/service", "-run", "TestDecodeDialects"},
+		"internal/service/reply.go", "return jobs.SameName(quoted, key)", "return string(quoted[1:len(quoted)-1]) == key", []string{"./internal/service", "-run", "TestDecodeDialects"},
 	},
 	{
 		"a call without TLS to a port that wants it kills jobs", "a mistake in the settings is nobody's job",

@@ -191,7 +191,7 @@ var shown = []mutant{
 	},
 	{
 		"a schedule is cancelled with a set", "a schedule is no job",
-		"internal/operate/delayed.go", "strings.HasPrefix(m.Header.Get(bus.HeaderSchedule), once))", "true)", []string{"./internal/operate", "-run", "AScheduleIsNoJob"},
+		"internal/operate/delayed.go", "strings.HasPrefix(m.Header.Get(bus.HeaderSchedule), bus.Once))", "true)", []string{"./internal/operate", "-run", "AScheduleIsNoJob"},
 	},
 	{
 		"a wildcard removes some schedule", "a schedule is known by its name",
@@ -199,7 +199,7 @@ var shown = []mutant{
 	},
 	{
 		"a delayed job loses the id of its producer", "a CloudEvent keeps its id",
-		"internal/operate/posting.go", `if MessageID(m) == id || MessageID(m) == "" {`, `if true {`, []string{"./internal/operate", "-run", "ADelayedJobKeeps"},
+		"internal/operate/posting.go", `given == "" || given == id {`, `given == "" || true {`, []string{"./internal/operate", "-run", "ADelayedJobKeeps"},
 	},
 	{
 		"what was published before a fault is not waited for", "each job that was published has its outcome printed",
@@ -247,7 +247,7 @@ var shown = []mutant{
 	},
 	{
 		"a delay counts from this machine's clock", "relative times go by the broker's clock",
-		"internal/operate/posting.go", "now.Add(p.Delay).UTC()", "time.Now().Add(p.Delay).UTC()", asked,
+		"internal/operate/posting.go", "bus.OnceAt(now.Add(p.Delay))", "bus.OnceAt(time.Now().Add(p.Delay))", asked,
 	},
 	{
 		"a text of a service reaches the terminal as it is", "no text of others commands a terminal",

@@ -40,11 +40,8 @@ func (a *Admin) laterIfAny(ctx context.Context) (jetstream.Stream, error) {
 // that comes again and again is a schedule, and each of its jobs another.
 func (a *Admin) takesOnceDue(m *jetstream.RawStreamMsg) bool {
 	subject, ok := jobSubject(m)
-	return ok && a.takes(subject) && (isDue(m) || strings.HasPrefix(m.Header.Get(bus.HeaderSchedule), once))
+	return ok && a.takes(subject) && (isDue(m) || strings.HasPrefix(m.Header.Get(bus.HeaderSchedule), bus.Once))
 }
-
-// once begins the schedule of a message that is published once.
-const once = "@at "
 
 // jobSubject returns the subject that a job in LATER will have in the job stream.
 func jobSubject(m *jetstream.RawStreamMsg) (subject string, ok bool) {
@@ -98,7 +95,7 @@ func (a *Admin) dueWaiting(ctx context.Context, later jetstream.Stream) (waits f
 func delayedReport(m *jetstream.RawStreamMsg, epoch string) JobReport {
 	report := JobReport{
 		UID: bus.LaterSubject(jobs.Ref{Epoch: epoch, Seq: m.Sequence}.UID()), ID: decodeStored(m, epoch).ID,
-		Published: m.Time, State: JobDelayed, History: []JobStep{{At: m.Time, What: StepPublished}}, Due: strings.TrimPrefix(m.Header.Get(bus.HeaderSchedule), once),
+		Published: m.Time, State: JobDelayed, History: []JobStep{{At: m.Time, What: StepPublished}}, Due: strings.TrimPrefix(m.Header.Get(bus.HeaderSchedule), bus.Once),
 	}
 	if !isDue(m) && m.Header.Get("ce-id") == "" && m.Header.Get(jobs.HeaderMsgID) == "" {
 		report.ID = strings.TrimPrefix(m.Subject, bus.LaterSubject(""))

@@ -208,10 +208,10 @@ func (p *Posting) message(n int, now time.Time, body []byte) *nats.Msg {
 		if p.Debounce != "" {
 			m.Subject = bus.DebounceSubject(p.Debounce)
 		}
-		if MessageID(m) == id || MessageID(m) == "" {
+		if given := MessageID(m); given == "" || given == id {
 			m.Header.Set(headerCloudEventID, id)
 		}
-		m.Header.Set(bus.HeaderSchedule, "@at "+now.Add(p.Delay).UTC().Format(time.RFC3339Nano))
+		m.Header.Set(bus.HeaderSchedule, bus.OnceAt(now.Add(p.Delay)))
 		m.Header.Set(bus.HeaderScheduleTarget, p.due)
 	}
 	return m

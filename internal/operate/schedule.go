@@ -60,7 +60,7 @@ func NewSchedule(name, subject, expression string, every time.Duration, at time.
 			return s, fmt.Errorf("%w: --every %v; want %v or more", ErrSchedule, every, minEvery)
 		}
 	case !at.IsZero() && expression == "" && every == 0:
-		s.Pattern = "@at " + at.UTC().Format(time.RFC3339Nano)
+		s.Pattern = bus.OnceAt(at)
 	default:
 		return s, fmt.Errorf("%w: give one of --cron, --every and --at", ErrSchedule)
 	}
@@ -101,7 +101,7 @@ func (s *Schedule) cron() (cron.Schedule, error) {
 // times works out when the schedule is due next and was last, when it is now. Ticks before it was
 // set do not count, and neither does what cannot be read.
 func (s *Schedule) times(now time.Time) {
-	if text, ok := strings.CutPrefix(s.Pattern, "@at "); ok {
+	if text, ok := strings.CutPrefix(s.Pattern, bus.Once); ok {
 		if at, err := time.Parse(time.RFC3339, text); err == nil {
 			s.Next = at // it is removed once it was due
 		}

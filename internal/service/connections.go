@@ -103,7 +103,7 @@ func newRoundTripper(name string, https bool, cfg *Config, deps Deps) (*http.Tra
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	if !https {
-		rt.DialContext = newDialer(cfg, nil, deps.Resolver).dialPlain
+		rt.DialContext = newDialer(cfg, nil, deps.Resolver).dialDirect
 		return rt, nil
 	}
 	config, err := cfg.tlsConfig(name)

@@ -89,7 +89,7 @@ func (e *tlsError) Unwrap() error { return e.err }
 // dialTLS connects and shakes hands. It exists to distinguish errors of the handshake from
 // what goes wrong in the network: net/http returns both as errors of the same kind.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	raw, err := d.dialPlain(ctx, network, address)
+	raw, err := d.dialDirect(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -100,8 +100,8 @@ func (j joining) Write(b []byte) (int, error) {
 	return int(n), err
 }
 
-// dialPlain connects.
-func (d *dialer) dialPlain(ctx context.Context, network, address string) (net.Conn, error) {
+// dialDirect connects. TLS may come on top of that.
+func (d *dialer) dialDirect(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.DialContext(ctx, network, address)
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		return &direct{TCPConn: tcp}, nil

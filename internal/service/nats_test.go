@@ -157,15 +157,8 @@ func TestWhatNATSDoesNotSendIsNobodysFault(t *testing.T) {
 func TestAStreamThatDoesNotStoreARequest(t *testing.T) {
 	t.Parallel()
 	srv := faulttest.StartServer(t, server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir()})
-	nc, err := nats.Connect("", nats.InProcessServer(srv))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := faulttest.Connect(t, srv.ClientURL())
+	js := faulttest.JetStream(t, nc)
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"svc.>"}, MaxMsgs: 1, Discard: jetstream.DiscardNew}); err != nil {
 		t.Fatal(err)
 	}

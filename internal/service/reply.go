@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func (d *decoder) decodeInvalid(call *jobs.Call, body []byte, contentType string
 	if !json.Valid(body) {
 		return nil, unreadable("the reply is cut off or no JSON%s: %w", mediaHint(contentType), json.Unmarshal(body, new(json.RawMessage)))
 	}
-	for _, key := range [...]string{dialectResults, dialectFailures, dialectStatuses} {
+	for _, key := range dialects {
 		if bytes.Contains(body, []byte(key)) {
 			return nil, unreadable("the reply is not valid UTF-8%s", mediaHint(contentType))
 		}
@@ -104,6 +105,9 @@ const (
 	dialectStatuses = "statuses"
 )
 
+// dialects are the keys by which they are known.
+var dialects = [...]string{dialectResults, dialectFailures, dialectStatuses}
+
 // findDialect returns the key of the dialect that a reply is in, and the list behind it; both
 // empty for a reply in none. A list that is null is an empty one: that is how Go and others write
 // a list that nothing was added to.
@@ -112,22 +116,15 @@ func findDialect(body []byte) (dialect string, entries []byte, err error) {
 		return "", nil, nil
 	}
 	jobs.EachMember(body, func(quoted, value []byte) bool {
-		var key string
-		switch string(plainName(quoted)) {
-		case `"results"`:
-			key = dialectResults
-		case `"batchItemFailures"`:
-			key = dialectFailures
-		case `"statuses"`:
-			key = dialectStatuses
-		default:
+		i := slices.IndexFunc(dialects[:], func(key string) bool { return jobs.SameName(quoted, key) })
+		if i < 0 {
 			return true
 		}
 		if dialect != "" {
 			err = errors.New("the reply mixes dialects; use one of the keys results, batchItemFailures, statuses, once")
 			return false
 		}
-		dialect, entries = key, value
+		dialect, entries = dialects[i], value
 		return true
 	})
 	switch {
@@ -139,15 +136,6 @@ func findDialect(body []byte) (dialect string, entries []byte, err error) {
 		return "", nil, fmt.Errorf("%s cannot be %s", dialect, withArticle(kindOf(entries[0])))
 	}
 	return dialect, entries, nil
-}
-
-// plainName returns a member's name, in its quotes, without the escapes that it may be written with.
-func plainName(quoted []byte) []byte {
-	var name string
-	if bytes.IndexByte(quoted, '\\') < 0 || json.Unmarshal(quoted, &name) != nil {
-		return quoted
-	}
-	return []byte(`"` + name + `"`)
 }
 
 // kindOf names the kind of a JSON value by its first byte.

@@ -15,9 +15,9 @@ type Ref struct {
 	URL  string
 }
 
-// Subjects returns a filter for the subjects that requests to the service go to, false for a service that is
+// RequestFilter returns a filter for the subjects that requests to the service go to, false for a service that is
 // not on NATS or whose subject is none.
-func (r Ref) Subjects() (filter string, ok bool) {
+func (r Ref) RequestFilter() (filter string, ok bool) {
 	rest, isNATS := strings.CutPrefix(r.URL, natsScheme)
 	if !isNATS {
 		return "", false
